@@ -19,6 +19,8 @@ NUM_LAYERS = 24  # of MobileNetV1's 26; its last block is not used
 # transformers copies TensorFlow's decay 0.9997 into PyTorch's momentum, where it means the opposite: the
 # running statistics would be those of the last batch alone. Evaluation needs a true running mean.
 BATCH_NORM_MOMENTUM = 0.1
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB in [0, 1]; CLIP's and ImageBind's
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
@@ -168,3 +170,9 @@ def _mobilenet(depth_multiplier: float) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
     return tower
+
+
+def normalize_pixels(images: Tensor) -> Tensor:
+    """(B, 3, H, W) float RGB in [0, 1] -> the pixels CLIP and ImageBind were trained on."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (images - mean) / std

@@ -53,14 +53,20 @@ class Trunk(nn.Module):
         self.pre_transformer_layer = nn.Sequential(*([nn.LayerNorm(dim, eps=NORM_EPS)] if norm_first else []))
         self.blocks = nn.ModuleList(Block(dim, num_heads) for _ in range(num_blocks))
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """Return the tokens after every block, each (B, L, dim)."""
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, taps: Sequence[int] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """tokens: (B, L, dim); mask: (L, L) or None; taps: blocks to read, counted from 1.
+
+        Returns the tokens after the last block and, in the order of `taps`, those after each tap.
+        """
         tokens = self.pre_transformer_layer(tokens)
-        outputs = []
-        for block in self.blocks:
+        tapped = {}
+        for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens, mask)
-            outputs.append(tokens)
-        return outputs
+            if number in taps:
+                tapped[number] = tokens
+        return tokens, [tapped[tap] for tap in taps]
 
 
 class RgbtStem(nn.Module):
@@ -179,8 +185,8 @@ class VisionTower(nn.Module):
         and the embedding (B, embed_dim), of any norm.
         """
         tokens, grid = self.stem(images)
-        outputs = self.trunk(tokens)
-        return [outputs[tap - 1][:, 1:] for tap in taps], grid, self.head(outputs[-1])
+        tokens, tapped = self.trunk(tokens, taps=taps)
+        return [features[:, 1:] for features in tapped], grid, self.head(tokens)
 
 
 class TextTower(nn.Module):
@@ -205,7 +211,7 @@ class TextTower(nn.Module):
         Returns (N, embed_dim), of any norm. Raises ValueError when L does not fit.
         """
         tokens, mask = self.stem(token_embeddings)
-        return self.head(self.trunk(tokens, mask)[-1], eot)
+        return self.head(self.trunk(tokens, mask)[0], eot)
 
 
 def check_length(token_embeddings: Tensor, context_length: int) -> int:
