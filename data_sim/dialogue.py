@@ -1,0 +1,274 @@
+"""Questions and answers about a case (paper, section 3.3): the only language the small model learns from.
+
+The sentences live in `wordings.yaml`; here they are chosen and filled in.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data_sim.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
+from data_sim.wordings import REGION_INTENT, load_wordings
+
+_WORDINGS = load_wordings()
+VERDICTS = ("fake", "real", "inconclusive")
+TASK_DESCRIPTION = _WORDINGS.task_description
+FIRST_QUESTION = _WORDINGS.first_question
+SUGGESTED_QUESTIONS = _WORDINGS.suggested_questions
+REASON_WORDS = _WORDINGS.reasons
+INTENTS = tuple(_WORDINGS.intents)
+_REGION_WORDS = {region.name: region.words for region in REGIONS}
+
+
+def _askable() -> dict[str, tuple[str, ...]]:
+    named = {words: (name,) for name, words in _REGION_WORDS.items()} | dict(_WORDINGS.groups)
+    by_key = {name: (name,) for name in REGION_NAMES} | dict(_WORDINGS.groups)
+    return named | {words: by_key[key] for key, synonyms in _WORDINGS.synonyms.items() for words in synonyms}
+
+
+ASKABLE = _askable()  # what people may ask about, in words -> the regions meant; "eyes", "lips", "nose"
+
+_CHATTER = ("greeting", "thanks")  # their questions take no opener and no closer
+_FIRST_QUESTION_SHARE = 0.25  # of opening verdict questions asked in the paper's own words, the app's default
+_DISTANCE = {"strong": "far from", "moderate": "at some distance from", "weak": "close to"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of one face before anybody asks.
+
+    verdict: one of VERDICTS. score: calibrated P(fake) in [0, 1]; None only when inconclusive.
+    regions: names out of REGION_NAMES, strongest first; empty for `real` and without a score.
+    reasons: keys of REASON_WORDS; at least one when inconclusive, otherwise none.
+    Raises ValueError when these do not fit together.
+    """
+
+    verdict: str
+    score: float | None
+    regions: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"verdict: expected one of {VERDICTS}, got {self.verdict!r}")
+        if self.score is None and self.verdict != "inconclusive":
+            raise ValueError(f"a {self.verdict} verdict needs a score; without one it is inconclusive")
+        if self.score is not None and not 0 <= self.score <= 1:
+            raise ValueError(f"score: expected a number in [0, 1], got {self.score}")
+        unknown = [name for name in self.regions if name not in REGION_NAMES]
+        if unknown or len(set(self.regions)) < len(self.regions):
+            raise ValueError(f"regions: expected different names out of {REGION_NAMES}, got {self.regions}")
+        if self.regions and (self.verdict == "real" or self.score is None):
+            raise ValueError(f"regions: a real or unscored face has none, got {self.regions}")
+        if bool(self.reasons) != (self.verdict == "inconclusive"):
+            raise ValueError(f"reasons: given for an inconclusive verdict and only then, got {self.reasons}")
+        reasons_in_words(self.reasons)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question with its answer; intent: one of INTENTS."""
+
+    question: str
+    answer: str
+    intent: str
+
+
+def format_score(score: float) -> str:
+    """The one way a score is written in text: two decimals, "0.93"."""
+    return f"{score:.2f}"
+
+
+def evidential_strength(case: Case) -> str:
+    """How much the score of a fake or real case supports its verdict: "weak", "moderate" or "strong"."""
+    if case.score is None or case.verdict == "inconclusive":
+        raise ValueError(f"only a fake or real case has an evidential strength, got {case}")
+    shown = float(format_score(case.score))  # what the reader sees decides, not hidden decimals
+    support = round(shown if case.verdict == "fake" else 1 - shown, 2)
+    return "strong" if support >= 0.9 else "moderate" if support >= 0.7 else "weak"
+
+
+def join_words(items: Iterable[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"; nothing -> ""."""
+    *head, last = [*items] or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def region_words(regions: Iterable[str]) -> str:
+    """("left_eye", "nose") -> "the left eye and the nose"."""
+    return join_words(f"the {_REGION_WORDS[name]}" for name in regions)
+
+
+def reasons_in_words(reasons: Iterable[str]) -> str:
+    """("face_too_small",) -> "the face is too small in the photograph"; ValueError for an unknown code."""
+    reasons = tuple(reasons)
+    unknown = [code for code in reasons if code not in REASON_WORDS]
+    if unknown:
+        raise ValueError(f"reasons: no words for {unknown}; known: {sorted(REASON_WORDS)}. "
+                         "Add the code under `reasons` in data_sim/wordings.yaml")
+    return join_words(REASON_WORDS[code] for code in reasons)
+
+
+def kfd_result(case: Case) -> str:
+    """The [KFD result] part of the prompt: score and verdict in words, and the reasons of an abstention."""
+    scored = case.score is not None
+    score = f"the forgery score is {format_score(case.score)}" if scored else "there is no forgery score"
+    reasons = f", because {reasons_in_words(case.reasons)}" if case.reasons else ""
+    return f"According to KFD prediction, {score} and the verdict is {case.verdict}{reasons}."
+
+
+def evidence_text(case: Case) -> str:
+    """What the heat map says, for language models that read no soft prompts."""
+    if case.score is None:
+        return "There is no heat map."
+    if not case.regions:
+        return "The heat map points at no region."
+    weakly = "weakly " if case.verdict == "inconclusive" else ""
+    return f"The heat map points {weakly}at {region_words(case.regions)}."
+
+
+def questions(intent: str, heldout: bool) -> tuple[str, ...]:
+    """Every wording of the questions of an intent: the held-out ones, or those for training."""
+    asked = ASKABLE if intent == REGION_INTENT else ("",)
+    wordings = (wording for pattern in _patterns(intent, heldout) for wording in pattern)
+    filled = (text.format_map(_question_slots(words)) for text in wordings for words in asked)
+    return tuple(dict.fromkeys(filled))
+
+
+def answers(intent: str, case: Case, asked: str = "") -> tuple[str, ...]:
+    """Every answer to an intent that suits the case.
+
+    asked: for `region_check` the words asked about, a key of ASKABLE ("nose", "eyes", "lips"); else unused.
+    """
+    state, slots = _state(case), _answer_slots(case)
+    if intent == REGION_INTENT:
+        hit = _hit(case, asked)
+        if case.regions:
+            state = f"{'fake' if case.verdict == 'fake' else 'weak'}_{'hit' if hit else 'miss'}"
+        slots |= {"asked": f"the {_canonical(asked)}", "hit": region_words(hit),
+                  "does": "do" if len(ASKABLE[asked]) > 1 else "does"}
+    return tuple(text.format_map(slots) for text in _WORDINGS.intents[intent].answers[state])
+
+
+def make_turn(intent: str, case: Case, rng: random.Random, heldout: bool = False) -> Turn:
+    """Draw a question of the intent, in a random manner of speaking, and an answer that suits the case."""
+    asked = _draw_region(case, rng) if intent == REGION_INTENT else ""
+    question = rng.choice(rng.choice(_patterns(intent, heldout))).format_map(_question_slots(asked))
+    return Turn(_casual(question, intent, rng), rng.choice(answers(intent, case, asked)), intent)
+
+
+def make_dialogue(case: Case, rng: random.Random, turns: int = 5, heldout: bool = False,
+                  opening: str | None = "verdict") -> list[Turn]:
+    """Draw a conversation about a case; the same `rng` state gives the same conversation.
+
+    turns: number of question-answer pairs, at least 1.
+    heldout: ask only in wordings that training never uses.
+    opening: intent of the first turn; None draws it like the others.
+    No intent comes twice before all have come, except `region_check`, which may concern two regions.
+    """
+    if turns < 1:
+        raise ValueError(f"turns: expected at least 1, got {turns}")
+    pool = [*INTENTS, REGION_INTENT]
+    intents = [] if opening is None else [opening]
+    while len(intents) < turns:
+        intents += rng.sample(pool, len(pool))
+    dialogue = [make_turn(intent, case, rng, heldout) for intent in intents[:turns]]
+    if opening == "verdict" and not heldout and rng.random() < _FIRST_QUESTION_SHARE:
+        dialogue[0] = Turn(FIRST_QUESTION, dialogue[0].answer, opening)
+    return dialogue
+
+
+def random_case(rng: random.Random) -> Case:
+    """A plausible case for pretraining on text alone, where no image is seen."""
+    kind = rng.choices(("fake", "real", "between", "poor", "unscored"), (42, 34, 12, 5, 7))[0]
+    if kind == "fake":
+        regions = _random_regions(rng) if rng.random() < 0.94 else ()
+        return Case("fake", 0.5 + 0.5 * rng.betavariate(1.6, 0.8), regions)
+    if kind == "real":
+        return Case("real", 0.5 * rng.betavariate(0.8, 1.6))
+    if kind == "between":
+        regions = _random_regions(rng) if rng.random() < 0.6 else ()
+        return Case("inconclusive", rng.uniform(0.25, 0.75), regions, ("score_between_thresholds",))
+    flaws = [code for code in REASON_WORDS if code != "score_between_thresholds"]
+    reasons = tuple(rng.sample(flaws, rng.choice((1, 1, 2))))
+    if kind == "poor":
+        regions = _random_regions(rng) if rng.random() < 0.6 else ()
+        return Case("inconclusive", rng.random(), regions, reasons)
+    return Case("inconclusive", None, (), reasons)
+
+
+def _random_regions(rng: random.Random) -> tuple[str, ...]:
+    return (WHOLE_FACE,) if rng.random() < 0.2 else tuple(rng.sample(PART_NAMES, rng.choice((1, 2, 2, 3))))
+
+
+def _draw_region(case: Case, rng: random.Random) -> str:
+    """Words to ask about: half of the time a region the case names, so that yes and no are balanced."""
+    if case.regions and rng.random() < 0.5:
+        return rng.choice([words for words in ASKABLE if _hit(case, words)])
+    return rng.choice([*ASKABLE])
+
+
+def _casual(question: str, intent: str, rng: random.Random) -> str:
+    """The question as people type it: half of the time with an opener, in lower case, without its mark."""
+    if rng.random() < 0.5:
+        return question
+    if intent not in _CHATTER and rng.random() < 0.4:
+        suited = ("any", "question") if question.endswith("?") else ("any",)
+        opener = rng.choice([opener for kind in suited for opener in _WORDINGS.openers[kind]])
+        keeps_capital = re.match(r"I\b|[A-Z]{2}", question)
+        question = opener + (question if keeps_capital else question[0].lower() + question[1:])
+    elif intent not in _CHATTER and rng.random() < 0.15:
+        question += rng.choice(_WORDINGS.closers)
+    if rng.random() < 0.4:
+        question = question.lower()
+    return question.rstrip("?.") if rng.random() < 0.4 else question
+
+
+def _state(case: Case) -> str:
+    if case.verdict == "real":
+        return "real"
+    if case.score is None:
+        return "unscored"
+    at, nowhere = ("fake_at", "fake_nowhere") if case.verdict == "fake" else ("weak", "undecided")
+    return at if case.regions else nowhere
+
+
+def _hit(case: Case, asked: str) -> tuple[str, ...]:
+    """Which of the case's regions the words asked about fall into; the whole face holds every region."""
+    if WHOLE_FACE in case.regions:
+        return (WHOLE_FACE,)
+    return tuple(name for name in ASKABLE[asked] if name in case.regions)
+
+
+def _canonical(asked: str) -> str:
+    """The first words that stand for the same regions: "lips" -> "mouth"."""
+    return next(words for words, names in ASKABLE.items() if names == ASKABLE[asked])
+
+
+def _question_slots(asked: str) -> dict[str, str]:
+    if not asked:
+        return {}
+    plural = len(ASKABLE[asked]) > 1 or asked == "lips"
+    verbs = ("are", "have", "Do") if plural else ("is", "has", "Does")
+    return {"region": f"the {asked}", "is": verbs[0], "Is": verbs[0].title(), "has": verbs[1],
+            "Has": verbs[1].title(), "Does": verbs[2]}
+
+
+def _answer_slots(case: Case) -> dict[str, str]:
+    slots = {"reasons": reasons_in_words(case.reasons)}
+    if case.score is not None:
+        slots["score"] = format_score(case.score)
+    if case.regions:
+        slots["regions"] = region_words(case.regions)
+    if case.verdict != "inconclusive":
+        slots["strength"] = evidential_strength(case)
+        slots["distance"] = _DISTANCE[slots["strength"]]
+    return slots
+
+
+def _patterns(intent: str, heldout: bool) -> tuple[tuple[str, ...], ...]:
+    wordings = _WORDINGS.intents[intent]
+    return wordings.heldout if heldout else wordings.train
