@@ -108,7 +108,7 @@ def _read_intent(name: str, parts: dict[str, Any], macros: dict[str, str]) -> In
     groups = REGION_GROUPS if name == REGION_INTENT else GROUPS
     stray = set(by_state) - {key for state in groups for key in (state, *groups[state])}
     if stray:
-        raise ValueError(f"wordings.yaml, {name}: no case has the states {sorted(stray)}; known: {sorted(groups)}")
+        raise ValueError(f"wordings.yaml, {name}: no case is in {sorted(stray)}; states: {sorted(groups)}")
     answers = {state: sum((by_state.get(key, ()) for key in (state, *groups[state])), ()) for state in groups}
     questions = {kind: tuple(map(wordings, parts["questions"][kind])) for kind in ("train", "heldout")}
     for state, texts in answers.items():
