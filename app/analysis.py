@@ -1,0 +1,135 @@
+"""What is known of one photograph: the findings, where they come from, and what was said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_sim.dialogue import Case
+from kfd.detection import FaceFinding
+
+if TYPE_CHECKING:
+    from llm.conversation import Conversation
+
+NO_FACE = "no_face"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """The examined file.
+
+    name: without its folder. file_format: read from the content ("JPEG"), or "pixels" where the
+    caller gave an array. num_bytes and sha256 are of the file; None where there was none.
+    pixels_sha256: of the decoded (H, W, 3) uint8 RGB array: equal for copies that differ in metadata only.
+    """
+
+    name: str
+    file_format: str
+    num_bytes: int | None
+    sha256: str | None
+    pixels_sha256: str
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file of weights that took part: its name in the checkpoint folder and its SHA-256."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The models behind a finding.
+
+    name: of the checkpoint folder. good_for: one paragraph out of the model card.
+    thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
+    the second fake, between them inconclusive.
+    """
+
+    name: str
+    good_for: str
+    thresholds: tuple[float, float]
+    files: tuple[WeightsFile, ...]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question about one face and the answer given; `complete` is False where it was broken off."""
+
+    face: int
+    question: str
+    answer: str
+    complete: bool
+    asked: datetime
+
+
+@dataclass
+class Session:
+    """What was said about one analysis. It belongs to that analysis alone, so users cannot meet in it."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    conversations: dict[int, Conversation] = field(default_factory=dict)
+    answering: bool = False
+
+    def about(self, face: int) -> list[Exchange]:
+        """The exchanges about one face, in order."""
+        return [exchange for exchange in self.exchanges if exchange.face == face]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One photograph, examined.
+
+    image: (H, W, 3) uint8 RGB, upright. faces: largest first, empty when none was found.
+    verdict: of the whole photograph, see `overall_verdict`. reasons: machine-readable, for an
+    inconclusive verdict. created: UTC.
+    """
+
+    image: np.ndarray
+    source: SourceFile
+    faces: tuple[FaceFinding, ...]
+    verdict: str
+    reasons: tuple[str, ...]
+    models: ModelRecord
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    session: Session = field(default_factory=Session, compare=False, repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[str, tuple[str, ...]]:
+    """The verdict of a photograph and, where it is inconclusive, the reasons.
+
+    One manipulated face makes the photograph `fake`; otherwise one face without a verdict makes it
+    `inconclusive`; only when every face is `real` is the photograph `real`. No face: inconclusive.
+    """
+    if not faces:
+        return "inconclusive", (NO_FACE,)
+    verdicts = {face.verdict for face in faces}
+    if "fake" in verdicts:
+        return "fake", ()
+    if "inconclusive" in verdicts:
+        reasons = (reason for face in faces for reason in face.reasons)
+        return "inconclusive", tuple(dict.fromkeys(reasons))
+    return "real", ()
+
+
+def case_of(analysis: Analysis, face: int) -> Case:
+    """The facts about one face in the form the language model is told them.
+
+    Raises ValueError when there is no face at all, IndexError when there is no such face.
+    """
+    if not analysis.faces:
+        raise ValueError("no face was found in this photograph, so there is nothing to ask about")
+    if not 0 <= face < len(analysis.faces):
+        raise IndexError(f"face {face}: this photograph has {len(analysis.faces)} faces, counted from 0")
+    finding = analysis.faces[face]
+    return Case(finding.verdict, finding.score, finding.regions, finding.reasons)

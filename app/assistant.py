@@ -1,0 +1,180 @@
+"""The analyst behind the page, the report command, and your own code.
+
+assistant = Assistant.from_pretrained("checkpoints/embedded")
+analysis = assistant.analyse("photo.jpg")
+for piece in assistant.ask(analysis, "Is this a deepfake image?"):
+    print(piece, end="")
+assistant.report(analysis).save("report.pdf")
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from kfd.detector import Detector, NoFaceError
+
+from app.analysis import (
+    Analysis,
+    Exchange,
+    ModelRecord,
+    Session,
+    SourceFile,
+    WeightsFile,
+    case_of,
+    overall_verdict,
+)
+from app.report import Report
+from data_sim.dialogue import FIRST_QUESTION
+from data_sim.images import ImageSource, format_of, read_bytes, read_image, sha256_of
+
+if TYPE_CHECKING:
+    from llm.model import ForgeryLLM
+
+PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
+OPENING_QUESTION = FIRST_QUESTION
+
+
+class Assistant:
+    """Detector and language model, loaded once, for any number of photographs and users.
+
+    It holds no case: what is found and said lives in the Analysis. One photograph is examined at a time,
+    because the face finder cannot be shared between threads.
+    """
+
+    def __init__(self, detector: Detector, llm: ForgeryLLM, models: ModelRecord):
+        self.detector = detector
+        self.llm = llm
+        self.models = models
+        self._examining = Lock()
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path = "checkpoints/embedded", device: str = "cpu") -> Assistant:
+        """Load a checkpoint folder that holds `kfd`, `llm` and `assistant`.
+
+        Raises FileNotFoundError naming the parts that are missing.
+        """
+        from llm.model import ForgeryLLM
+
+        folder = Path(folder)
+        missing = [part for part in PARTS if not (folder / part).is_dir()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} holds no {' and no '.join(missing)}; expected a checkpoint folder with "
+                f"{', '.join(PARTS)}, such as checkpoints/embedded of the repository"
+            )
+        detector = Detector.from_pretrained(folder / "kfd", device)
+        llm = ForgeryLLM.from_pretrained(folder / "assistant", device=device)
+        learnt_from = llm.info.kfd_digest
+        if learnt_from and learnt_from != detector.digest:
+            raise ValueError(
+                f"the assistant in {folder} learnt to read detector {learnt_from[:12]}, but the detector there is "
+                f"{detector.digest[:12]}; fine-tune the assistant for it with python -m llm.finetune"
+            )
+        return cls(detector, llm, model_record(folder, detector))
+
+    def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
+        """Examine a photograph: a path, the bytes of a file, a PIL image or an array.
+
+        name: what the report calls it; the file's own name by default.
+        A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
+        Raises ImageError for a source that gives no photograph.
+        """
+        is_path = isinstance(source, str | Path)
+        data = read_bytes(source) if is_path else source
+        image = read_image(data)
+        origin = source_file(data, image, name or (Path(source).name if is_path else "unnamed"))
+        with self._examining:
+            try:
+                faces = tuple(self.detector.examine(image))
+            except NoFaceError:
+                faces = ()
+        verdict, reasons = overall_verdict(faces)
+        return Analysis(image, origin, faces, verdict, reasons, self.models)
+
+    def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
+        """Answer a question about one face, piece by piece, and note both in the analysis.
+
+        face: index into `analysis.faces`. The conversation about it goes on where it stood.
+        An answer that is not read to its end is noted as broken off.
+        Raises, before the first piece: ValueError for an empty question, a photograph without a face or a
+        full conversation; IndexError for a face there is not; RuntimeError while another answer about the
+        same photograph is still being written.
+        """
+        session = analysis.session
+        if session.answering:
+            raise RuntimeError("an answer about this photograph is still being written; wait for its end")
+        pieces = self._conversation(analysis, face).ask(question)
+        return _noted(session, face, question.strip(), pieces)
+
+    def report(self, analysis: Analysis) -> Report:
+        """The sealed report on an analysis and on everything asked about it until now."""
+        return Report.of(analysis)
+
+    def _conversation(self, analysis: Analysis, face: int):
+        from llm.conversation import Conversation
+
+        conversations = analysis.session.conversations
+        if face not in conversations:
+            case = case_of(analysis, face)
+            soft = self.llm.prompter.style.mode == "soft_prompts"
+            detection = analysis.faces[face].detection if soft else None
+            conversations[face] = Conversation(self.llm, case, detection)
+        return conversations[face]
+
+
+def _noted(session: Session, face: int, question: str, pieces: Iterator[str]) -> Iterator[str]:
+    """Pass the pieces on and write the exchange down when they end, however they end."""
+    session.answering = True
+    asked, answer, complete = datetime.now(UTC), "", False
+    try:
+        for piece in pieces:
+            answer += piece
+            yield piece
+        complete = True
+    finally:
+        session.answering = False
+        session.exchanges.append(Exchange(face, question, answer.strip(), complete, asked))
+
+
+def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
+    """What identifies the examined file, or only its pixels where there was no file.
+
+    data: the file's bytes, or the picture itself. image: (H, W, 3) uint8 RGB, as examined.
+    """
+    pixels = sha256_of(repr(image.shape).encode() + image.tobytes())
+    if isinstance(data, bytes):
+        return SourceFile(name, format_of(data), len(data), sha256_of(data), pixels)
+    return SourceFile(name, "pixels", None, None, pixels)
+
+
+def model_record(folder: Path, detector: Detector) -> ModelRecord:
+    """Name, purpose, thresholds and digests of the models in a checkpoint folder."""
+    weights = sorted(path for part in PARTS for path in (folder / part).rglob("*.safetensors"))
+    files = tuple(WeightsFile(path.relative_to(folder).as_posix(), file_sha256(path)) for path in weights)
+    decision = detector.decision
+    return ModelRecord(folder.name, purpose(folder), (decision.real_below, decision.fake_above), files)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 digest of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def purpose(folder: Path) -> str:
+    """The first paragraph of the folder's MODEL_CARD.md: what the models are, and what they are good for."""
+    card = folder / "MODEL_CARD.md"
+    if not card.is_file():
+        return "These models have no model card: nothing is known of their error rates."
+    text = card.read_text(encoding="utf-8")
+    if text.startswith("---"):  # the metadata block of a model hub
+        text = text.split("---", 2)[2]
+    blocks = (block.strip() for block in text.split("\n\n"))
+    first = next((block for block in blocks if block and not block.startswith("#")), "")
+    return " ".join(first.split())

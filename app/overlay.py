@@ -1,0 +1,115 @@
+"""Pictures of a finding: the heat map on the photo, numbered faces, the legend.
+
+The colour map is inferno: lightness rises evenly with the value, also in grey print and for
+colour-blind readers. The opacity of a pixel is its value times the overall opacity, so that the
+photograph stays visible where the detector points at nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kfd.detection import FaceFinding
+
+LEGEND_TEXT = "probability of manipulation that the detector gives each pixel"
+_INK = {"fake": (197, 69, 43), "inconclusive": (176, 133, 30), "real": (36, 116, 143)}
+
+
+def heat_colours(heatmap: np.ndarray) -> np.ndarray:
+    """(H, W) float in [0, 1] -> (H, W, 3) uint8 RGB of the inferno colour map."""
+    levels = np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+
+
+def heat_layer(heatmap: np.ndarray, side: int) -> np.ndarray:
+    """The heat map as a layer to lay over a crop.
+
+    heatmap: (S, S) float in [0, 1]. side: of the result, in pixels.
+    Returns (side, side, 4) uint8 RGBA; alpha is the value itself.
+    """
+    values = np.clip(cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
+    return np.dstack([heat_colours(values), np.rint(values * 255).astype(np.uint8)])
+
+
+def heatmap_of(finding: FaceFinding) -> np.ndarray | None:
+    """The (S, S) float32 heat map of a finding in [0, 1], or None where it was not scored."""
+    return None if finding.detection is None else finding.detection.heatmap[0, 0].float().cpu().numpy()
+
+
+def blend(image: np.ndarray, layer: np.ndarray, opacity: float) -> np.ndarray:
+    """Lay an RGBA layer over an image of the same size.
+
+    image: (H, W, 3) uint8 RGB. layer: (H, W, 4) uint8 RGBA. opacity: 0..1, scales the layer's alpha.
+    Returns a new (H, W, 3) uint8 RGB image.
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must lie between 0 and 1, got {opacity}")
+    alpha = layer[:, :, 3:].astype(np.float32) * (opacity / 255)
+    return np.rint(layer[:, :, :3] * alpha + image * (1 - alpha)).astype(np.uint8)
+
+
+def face_view(image: np.ndarray, box: Sequence[float], side: int) -> np.ndarray:
+    """The square `box` of the photograph, at its own resolution, as a side x side picture.
+
+    image: (H, W, 3) uint8 RGB. box: (x0, y0, x1, y1) in its pixels; parts outside are mirrored, as
+    the detector's own crop is.
+    """
+    x0, y0, x1, y1 = (round(value) for value in box)
+    height, width = image.shape[:2]
+    part = image[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
+    pads = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
+    part = cv2.copyMakeBorder(part, *pads, cv2.BORDER_REFLECT_101)
+    shrinks = part.shape[0] > side
+    return cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def overlay_view(image: np.ndarray, finding: FaceFinding, side: int, opacity: float = 0.7) -> np.ndarray:
+    """The face of a finding with its heat map over it, (side, side, 3) uint8 RGB."""
+    view = face_view(image, finding.crop.box, side)
+    heatmap = heatmap_of(finding)
+    return view if heatmap is None else blend(view, heat_layer(heatmap, side), opacity)
+
+
+def numbered_photo(image: np.ndarray, faces: Sequence[FaceFinding], longest: int) -> np.ndarray:
+    """The whole photograph, at most `longest` pixels long, with a numbered box around each face.
+
+    A box has the colour of its verdict; the number, from 1, is what the report and the page use.
+    """
+    scale = min(1.0, longest / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    picture = Image.fromarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    draw = ImageDraw.Draw(picture)
+    width = max(2, round(max(size) / 300))
+    font = ImageFont.load_default(size=max(13, round(max(size) / 42)))
+    for face in faces:
+        box = [value * scale for value in face.box]
+        ink = _INK[face.verdict]
+        halo = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
+        draw.rectangle(halo, outline="white", width=width + 2)  # keeps the box visible on any background
+        draw.rectangle(box, outline=ink, width=width)
+        label = str(face.index + 1)
+        pad = width + 2
+        left, top, right, bottom = draw.textbbox((box[0] + pad, max(0, box[1]) + pad), label, font=font)
+        draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=ink)
+        draw.text((box[0] + pad, max(0, box[1]) + pad), label, font=font, fill="white")
+    return np.array(picture)
+
+
+def legend(width: int, height: int) -> np.ndarray:
+    """The colour bar from 0 (left) to 1 (right), as the overlay shows it over mid grey."""
+    values = np.linspace(0, 1, width, dtype=np.float32)[None].repeat(height, 0)
+    layer = np.dstack([heat_colours(values), np.rint(values * 255).astype(np.uint8)])
+    return blend(np.full((height, width, 3), 128, np.uint8), layer, 1.0)
+
+
+def encoded(picture: np.ndarray, file_format: str = "PNG") -> bytes:
+    """A picture, (H, W, 3 | 4) or (H, W) uint8, as the bytes of a PNG or JPEG file."""
+    buffer = BytesIO()
+    options = {"quality": 90} if file_format == "JPEG" else {"optimize": True}
+    Image.fromarray(picture).save(buffer, file_format, **options)
+    return buffer.getvalue()

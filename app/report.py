@@ -1,0 +1,178 @@
+"""Write, or check, the report on a photograph.
+
+    python -m app.report photo.jpg -o report.pdf
+    python -m app.report photo.jpg -o report.html --ask "Is this a deepfake image?" --ask "Where?"
+    python -m app.report photo.jpg -o report.json
+    python -m app.report --verify report.json
+
+The JSON form is the canonical one; HTML and PDF are rendered from it. Its `seal` is the SHA-256 digest
+of everything else in it, so that a later change shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from app.report_data import SCHEMA, report_data
+from data_sim.images import ImageError, sha256_of
+
+if TYPE_CHECKING:
+    from app.analysis import Analysis
+
+SUFFIXES = (".pdf", ".html", ".json")
+DEFAULT_CHECKPOINT = Path("checkpoints/embedded")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A sealed report. `data` holds plain JSON values, `seal` among them; see app.report_data."""
+
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Report:
+        """The report on an analysis, with what was asked until now."""
+        data = report_data(analysis)
+        return cls({**data, "seal": seal_of(data)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read the canonical form. Raises ValueError for anything else; a broken seal is no error here."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ValueError(
+                f"expected the JSON form of a report, got text that is no JSON ({error})"
+            ) from None
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA or "seal" not in data:
+            raise ValueError(f"expected a report with schema {SCHEMA!r} and a seal, got other JSON")
+        return cls(data)
+
+    @property
+    def intact(self) -> bool:
+        """Whether the seal still fits the content."""
+        return seal_of(self.data) == self.data["seal"]
+
+    def to_json(self) -> str:
+        """The canonical form, laid out for reading: layout is not part of what is sealed."""
+        return json.dumps(self.data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def to_html(self) -> str:
+        """One self-contained page that prints well."""
+        from app.report_html import render_html
+
+        return render_html(self.data)
+
+    def to_pdf(self) -> bytes:
+        """The same as a PDF document."""
+        from app.report_pdf import render_pdf
+
+        return render_pdf(self.data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the form that the suffix of `path` names (.pdf, .html or .json); whole or not at all."""
+        path = Path(path)
+        render: dict[str, Callable[[], str | bytes]]
+        render = {".pdf": self.to_pdf, ".html": self.to_html, ".json": self.to_json}
+        content = render[checked_suffix(path)]()
+        write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
+        return path
+
+
+def seal_of(data: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of `data` without its seal: sorted keys, no spaces, UTF-8."""
+    content = {key: value for key, value in data.items() if key != "seal"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256_of(text.encode("utf-8"))
+
+
+def checked_suffix(path: Path) -> str:
+    """The suffix of a report file in lower case. Raises ValueError for one that is no form of a report."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a report ends in .pdf, .html or .json, not in {suffix or 'nothing'!r}")
+    return suffix
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside `path` first and then rename, so that a half-written report never carries its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to report on, and where to."""
+
+    photo: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph to examine
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json
+    ask: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # a question about every face
+    verify: Path | None = None  # check the seal of this JSON report instead
+    checkpoint: Path = DEFAULT_CHECKPOINT  # folder with kfd, llm and assistant
+    device: str = "cpu"  # "cpu" or "cuda"
+
+    def __post_init__(self) -> None:
+        if self.verify is not None:
+            return
+        if self.photo is None or self.out is None:
+            raise ValueError("expected PHOTO and -o REPORT.pdf|.html|.json, or --verify REPORT.json")
+        checked_suffix(self.out)
+        if self.out.exists() and self.photo.exists() and self.out.samefile(self.photo):
+            raise ValueError(f"{self.out} is the photograph itself; name another file for the report")
+
+
+def write_report(config: ReportConfig) -> Path:
+    """Examine `config.photo`, ask the questions of every face, save the report."""
+    from app.assistant import OPENING_QUESTION, Assistant
+
+    assistant = Assistant.from_pretrained(config.checkpoint, config.device)
+    analysis = assistant.analyse(config.photo)
+    for finding in analysis.faces:
+        for question in (OPENING_QUESTION, *config.ask):
+            print(f"face {finding.index + 1} of {len(analysis.faces)}: {question}", file=sys.stderr)
+            for _ in assistant.ask(analysis, question, finding.index):
+                pass
+    report = assistant.report(analysis)
+    print(report.data["finding"])
+    return report.save(config.out)
+
+
+def verify(path: Path) -> bool:
+    """Print whether the seal of a JSON report fits its content, and what it speaks of."""
+    report = Report.from_json(path.read_text(encoding="utf-8"))
+    file = report.data["file"]
+    state = "intact" if report.intact else "BROKEN: the report was changed after it was sealed"
+    print(f"seal {report.data['seal']}: {state}")
+    print(f"report of {report.data['created']} on {file['name']}, SHA-256 {file['sha256']}")
+    return report.intact
+
+
+def main() -> None:
+    """Exit status 0: written, or intact. 1: the seal is broken. 2: nothing could be done, and why."""
+    from data_sim.cli import parse
+
+    try:
+        config = parse(ReportConfig, __doc__)
+        if config.verify is not None:
+            sys.exit(0 if verify(config.verify) else 1)
+        print(f"written to {write_report(config)}")
+    except (ImageError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The content of a report as plain JSON values: the canonical form that every layout is rendered from."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from app import wording
+from app.analysis import Analysis, Exchange
+from app.overlay import LEGEND_TEXT, encoded, face_view, heatmap_of, legend, numbered_photo, overlay_view
+from data_sim.regions import REGION_NAMES
+from kfd.detection import FaceFinding
+
+SCHEMA = "unmask-report/1"
+PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
+FACE_SIDE = 400
+
+
+def report_data(analysis: Analysis) -> dict[str, Any]:
+    """Everything a report says, without its seal. Numbers are rounded as they are printed."""
+    source, (width, height) = analysis.source, analysis.size
+    real, fake = analysis.models.thresholds
+    return {
+        "schema": SCHEMA,
+        "created": _utc(analysis.created),
+        "software": {"name": "Unmask", "version": software_version()},
+        "file": {
+            "name": source.name,
+            "format": source.file_format,
+            "bytes": source.num_bytes,
+            "sha256": source.sha256,
+            "pixels_sha256": source.pixels_sha256,
+            "width": width,
+            "height": height,
+        },
+        "verdict": analysis.verdict,
+        "verdict_words": wording.VERDICT_WORDS[analysis.verdict],
+        "reasons": _reasons(analysis.reasons),
+        "finding": wording.photo_sentence(analysis),
+        "faces": [_face(analysis, face) for face in analysis.faces],
+        "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
+        "thresholds": {"real_at_most": round(real, 4), "fake_at_least": round(fake, 4)},
+        "models": {
+            "name": analysis.models.name,
+            "good_for": analysis.models.good_for,
+            "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
+        },
+        "method": list(wording.METHOD),
+        "limits": list(wording.LIMITS),
+        "checking": list(wording.CHECKING),
+        "pictures": {
+            "photo": _picture(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG"),
+            "legend": _picture(legend(256, 16), "PNG"),
+            "legend_words": LEGEND_TEXT,
+        },
+    }
+
+
+def software_version() -> str:
+    """The installed version, or "unknown" when run from a tree that was never installed."""
+    try:
+        return version("unmask")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
+    return {
+        "number": face.index + 1,
+        "box": [round(float(value)) for value in face.box],
+        "verdict": face.verdict,
+        "verdict_words": wording.VERDICT_WORDS[face.verdict],
+        "score": None if face.score is None else round(float(face.score), 4),
+        "finding": wording.face_sentence(face),
+        "meaning": wording.score_meaning(face.score, analysis.models.thresholds),
+        "reasons": _reasons(face.reasons),
+        "explanation": wording.explanation(face),
+        "regions": list(face.regions),
+        "region_table": [
+            {
+                "name": name,
+                "words": wording.REGION_WORDS[name],
+                "score": round(float(face.region_scores[name]), 4),
+                "named": name in face.regions,
+            }
+            for name in REGION_NAMES
+            if name in face.region_scores
+        ],
+        "quality": {
+            "face_pixels": round(float(face.quality.face_pixels), 1),
+            "sharpness": round(float(face.quality.sharpness), 1),
+            "words": wording.quality_sentence(face),
+        },
+        "pictures": _face_pictures(analysis.image, face),
+    }
+
+
+def _face_pictures(image: np.ndarray, face: FaceFinding) -> dict[str, str | None]:
+    """The face as it is, with its heat map over it, and the raw heat map as a grey picture (255 = 1)."""
+    heatmap = heatmap_of(face)
+    crop = _picture(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
+    if heatmap is None:
+        return {"crop": crop, "overlay": None, "heatmap": None}
+    overlay = _picture(overlay_view(image, face, FACE_SIDE), "JPEG")
+    return {
+        "crop": crop,
+        "overlay": overlay,
+        "heatmap": _picture(np.rint(heatmap * 255).astype(np.uint8), "PNG"),
+    }
+
+
+def _picture(pixels: np.ndarray, file_format: str) -> str:
+    """A picture as a data URI."""
+    code = base64.b64encode(encoded(pixels, file_format)).decode("ascii")
+    return f"data:image/{file_format.lower()};base64,{code}"
+
+
+def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"code": reason, "words": wording.reason_words(reason)} for reason in reasons]
+
+
+def _exchange(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "face": exchange.face + 1,
+        "question": exchange.question,
+        "answer": exchange.answer,
+        "complete": exchange.complete,
+        "asked": _utc(exchange.asked),
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

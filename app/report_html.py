@@ -1,0 +1,132 @@
+"""The report as one HTML page: no script, no request, prints on A4. Rendered from the JSON form alone."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from app.report_text import (
+    CROP_CAPTION,
+    KIND,
+    OVERLAY_CAPTION,
+    PHOTO_CAPTION,
+    REGION_COLUMNS,
+    TRANSCRIPT_NOTE,
+    Rows,
+    answer_line,
+    face_rows,
+    heading_rows,
+    identification_rows,
+    question_line,
+)
+
+_STYLE = Path(__file__).with_name("report.css")
+
+
+def render_html(data: dict[str, Any]) -> str:
+    """data: a report's JSON values (app.report_data). Returns the page; every text in it is escaped."""
+    sections = [
+        _heading(data),
+        _finding(data),
+        *(_face(face, data) for face in data["faces"]),
+        _transcript(data["transcript"]),
+        _section("Method", *(_paragraph(text) for text in data["method"])),
+        _section("Limits", _bullets(data["limits"])),
+        _section("Identification of the file and of the models", _facts(identification_rows(data))),
+        _section("How to check this report", _bullets(data["checking"]), _facts([("Seal", data["seal"])])),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>Report on {escape(data['file']['name'])}</title>\n"
+        f"<style>{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(sections)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _heading(data: dict[str, Any]) -> str:
+    return f'<header><p class="kind">{KIND}</p><h1>Report</h1>{_facts(heading_rows(data))}</header>'
+
+
+def _finding(data: dict[str, Any]) -> str:
+    faces = "".join(f"<li>{escape(face['finding'])}</li>" for face in data["faces"])
+    return _section(
+        "Finding",
+        f'<p class="verdict {escape(data["verdict"])}">{escape(data["finding"])}</p>',
+        f"<ul>{faces}</ul>" if len(data["faces"]) > 1 else "",
+        f'<p class="caution"><strong>Models used.</strong> {escape(data["models"]["good_for"])}</p>',
+        _figure(data["pictures"]["photo"], PHOTO_CAPTION, "photo"),
+    )
+
+
+def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
+    pictures = face["pictures"]
+    figures = _figure(pictures["crop"], CROP_CAPTION)
+    legend = ""
+    if pictures["overlay"]:
+        figures += _figure(pictures["overlay"], OVERLAY_CAPTION)
+        legend = (
+            f'<p class="legend">0 <img src="{escape(data["pictures"]["legend"])}" alt="colour scale"> 1, '
+            f"{escape(data['pictures']['legend_words'])}</p>"
+        )
+    return _section(
+        f"Face {face['number']}",
+        f'<p class="verdict {escape(face["verdict"])}">{escape(face["finding"])}</p>',
+        _facts(face_rows(face)),
+        _paragraph("What this score means. " + face["meaning"]),
+        f'<div class="figures">{figures}</div>{legend}',
+        _paragraph(face["explanation"]),
+        _regions(face["region_table"]),
+        _paragraph(face["quality"]["words"]),
+    )
+
+
+def _regions(table: list[dict[str, Any]]) -> str:
+    if not table:
+        return ""
+    rows = "".join(
+        f'<tr class="{"named" if row["named"] else ""}"><td>{escape(row["words"])}</td>'
+        f"<td>{row['score']:.4f}</td>"
+        f'<td><span class="bar" style="width:{100 * row["score"]:.1f}%"></span></td>'
+        f"<td>{'named' if row['named'] else ''}</td></tr>"
+        for row in table
+    )
+    head = "".join(f"<th>{escape(title)}</th>" for title in REGION_COLUMNS)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _transcript(exchanges: list[dict[str, Any]]) -> str:
+    if not exchanges:
+        return ""
+    items = "".join(
+        f"<dt>{escape(question_line(row))}</dt><dd>{escape(answer_line(row))}</dd>" for row in exchanges
+    )
+    return _section("Questions and answers", f'<p class="note">{TRANSCRIPT_NOTE}</p>', f"<dl>{items}</dl>")
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def _bullets(texts: list[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def _facts(rows: Rows) -> str:
+    return (
+        "<dl class='facts'>" + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in rows) + "</dl>"
+    )
+
+
+def _figure(uri: str, caption: str, kind: str = "") -> str:
+    return (
+        f'<figure class="{kind}"><img src="{escape(uri)}" alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )

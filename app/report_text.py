@@ -1,0 +1,60 @@
+"""What the HTML and the PDF form of a report have in common: captions, and rows of name and value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Rows = list[tuple[str, str]]
+
+KIND = "Examination of a photograph for face manipulation"
+PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
+CROP_CAPTION = "The square the detector read"
+OVERLAY_CAPTION = "The same with the heat map over it"
+REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "")
+TRANSCRIPT_NOTE = "The answers below were written by the language model, word for word as shown to the user."
+
+
+def heading_rows(data: dict[str, Any]) -> Rows:
+    """What was examined, when, with what."""
+    file, software = data["file"], data["software"]
+    size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
+    return [
+        ("Examined", file["name"]),
+        ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
+        ("SHA-256", file["sha256"] or f"of the pixels: {file['pixels_sha256']}"),
+        ("Date", data["created"].replace("T", " ").replace("Z", " UTC")),
+        ("Examined with", f"{software['name']} {software['version']}, models “{data['models']['name']}”"),
+    ]
+
+
+def face_rows(face: dict[str, Any]) -> Rows:
+    """Verdict, score, reasons and position of one face."""
+    rows = [("Verdict", face["verdict_words"])]
+    rows += [("Score", "none" if face["score"] is None else f"{face['score']:.4f} of 1")]
+    rows += [("Reason", reason["words"]) for reason in face["reasons"]]
+    x0, y0, x1, y1 = face["box"]
+    return [*rows, ("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner")]
+
+
+def identification_rows(data: dict[str, Any]) -> Rows:
+    """Digests of the photograph and of every file of weights, and the thresholds."""
+    file, thresholds = data["file"], data["thresholds"]
+    return [
+        ("SHA-256 of the file", file["sha256"] or "none: the photograph was not given as a file"),
+        ("SHA-256 of its pixels", file["pixels_sha256"]),
+        (
+            "Thresholds",
+            "no signs up to {real_at_most:.4f}, manipulated from {fake_at_least:.4f}".format(**thresholds),
+        ),
+        *((weights["name"], weights["sha256"]) for weights in data["models"]["files"]),
+    ]
+
+
+def question_line(exchange: dict[str, Any]) -> str:
+    """The question of an exchange, and which face it was about."""
+    return f"On face {exchange['face']}: {exchange['question']}"
+
+
+def answer_line(exchange: dict[str, Any]) -> str:
+    """The answer of an exchange; one that was broken off says so."""
+    return exchange["answer"] + ("" if exchange["complete"] else " [broken off]")

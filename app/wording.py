@@ -1,0 +1,134 @@
+"""Every sentence the page and the report say in their own voice, in one place.
+
+None of it is written by the language model. Sentences state what was measured and what that
+means; they never say more than the score supports.
+"""
+
+from __future__ import annotations
+
+from app.analysis import NO_FACE, Analysis
+from data_sim.dialogue import join_words, reasons_in_words, region_words
+from data_sim.regions import REGIONS, WHOLE_FACE
+from kfd.detection import FaceFinding
+
+REGION_WORDS = {region.name: region.words for region in REGIONS}
+
+VERDICT_WORDS = {
+    "fake": "Signs of manipulation",
+    "real": "No signs of manipulation found",
+    "inconclusive": "No verdict",
+}
+
+NO_FACE_WORDS = "no face was found in the photograph"
+
+METHOD = (
+    "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
+    "Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
+    "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
+    "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
+    "apart from training; two thresholds on it, fixed before this photograph was seen, decide between the "
+    "verdicts. Regions are outlined by the landmarks; a region's value is the mean of the heat map in it.",
+    "The answers to questions are written by a language model. It is given the score, the verdict and, "
+    "through a learned prompt, the heat map and the comparison maps; it is not given the file's origin or "
+    "any other knowledge. The score, the verdict and the region table do not depend on it. "
+    "The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
+    "Generalizable and Explainable Deepfake Detection.",
+)
+
+LIMITS = (
+    "The score speaks about the pixels of this file, not about who made it, when, or why.",
+    "A low score is not proof of authenticity: a kind of manipulation the detector was not trained on "
+    "can pass unseen. A high score is not proof of intent: strong retouching, filters, recompression and "
+    "re-photographing also leave traces.",
+    "The heat map shows what the detector responded to. It is not an outline of an edit.",
+    "The face finder misses small, covered and strongly turned faces. Faces that were not found were not "
+    "examined.",
+    "Whole images made by a generator, without a face exchanged or edited, are outside what the detector "
+    "was trained on unless the model card says otherwise.",
+    "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
+)
+
+CHECKING = (
+    "Compute the SHA-256 digest of the photograph (sha256sum FILE) and compare it with the one above.",
+    "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
+    "Run python -m app.report FILE -o again.json with the same version: scores and regions must agree.",
+    "Run python -m app.report --verify REPORT.json: the seal is the SHA-256 digest of the report's JSON "
+    "form, and shows any later change to it. It does not show who wrote the report; note it down where the "
+    "report's recipient keeps it.",
+)
+
+
+def reason_words(*reasons: str) -> str:
+    """Machine-readable reasons as clauses, "a and b", without a full stop."""
+    return join_words(
+        NO_FACE_WORDS if reason == NO_FACE else reasons_in_words([reason]) for reason in reasons
+    )
+
+
+def score_meaning(score: float | None, thresholds: tuple[float, float]) -> str:
+    """What a score means, in two sentences; what its absence means where there is none."""
+    if score is None:
+        return "No score is given, because a score of this face would mean nothing."
+    real, fake = thresholds
+    share = (
+        "fewer than 1" if score < 0.005 else "more than 99" if score > 0.995 else f"about {score * 100:.0f}"
+    )
+    if score >= fake:
+        zone = f"It lies at or above {fake:.2f}, from where on a face counts as manipulated."
+    elif score <= real:
+        zone = f"It lies at or below {real:.2f}, up to where a face counts as showing no signs."
+    else:
+        zone = f"It lies between {real:.2f} and {fake:.2f}, where no verdict is given."
+    return (
+        f"Among faces like those the detector was calibrated on, half of them manipulated, {share} in 100 of "
+        f"those that score like this one had been manipulated. {zone}"
+    )
+
+
+def face_sentence(finding: FaceFinding) -> str:
+    """The finding about one face in one sentence."""
+    name = f"Face {finding.index + 1}"
+    if finding.verdict == "inconclusive":
+        return f"{name}: no verdict, because {reason_words(*finding.reasons)}."
+    if finding.verdict == "real":
+        return f"{name}: the detector found no signs of manipulation (score {finding.score:.2f} of 1)."
+    place = f", most of them around {region_words(finding.regions)}" if finding.regions else ""
+    return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
+
+
+def photo_sentence(analysis: Analysis) -> str:
+    """The finding about the whole photograph in one sentence."""
+    if not analysis.faces:
+        return "No face was found in the photograph, so nothing was judged."
+    count = len(analysis.faces)
+    faked = sum(face.verdict == "fake" for face in analysis.faces)
+    if analysis.verdict == "fake" and count > 1:
+        return f"Signs of manipulation were found in {faked} of {count} faces."
+    if analysis.verdict == "fake":
+        return "Signs of manipulation were found in the face."
+    if analysis.verdict == "real":
+        which = "the face" if count == 1 else f"any of the {count} faces"
+        return f"No signs of manipulation were found in {which}."
+    return f"No verdict is given, because {reason_words(*analysis.reasons)}."
+
+
+def explanation(finding: FaceFinding) -> str:
+    """What the measurements of one face say, in a few sentences."""
+    if finding.score is None:
+        return "The face was not scored; there is no heat map."
+    values = finding.region_scores
+    strongest = max((name for name in values if name != WHOLE_FACE), key=values.__getitem__)
+    where = f"points at {region_words(finding.regions)}" if finding.regions else "singles out no region"
+    return (
+        f"The heat map {where}. The highest mean value is that of {region_words([strongest])} "
+        f"({values[strongest]:.2f}); the mean over the whole face is {values[WHOLE_FACE]:.2f}."
+    )
+
+
+def quality_sentence(finding: FaceFinding) -> str:
+    """Size and sharpness of a face, as measured."""
+    quality = finding.quality
+    return (
+        f"The face is {quality.face_pixels:.0f} pixels wide or high in the photograph; sharpness "
+        f"{quality.sharpness:.0f} (variance of the Laplacian)."
+    )
