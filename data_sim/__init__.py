@@ -1,0 +1,1 @@
+"""Faces, regions, simulated forgeries, dialogues and data sets; knows no model."""

@@ -1,0 +1,224 @@
+"""Turn photographs into a face set that training and evaluation read.
+
+    python -m data_sim.build photos/ --out runs/set
+    python -m data_sim.build photos/ --manifest photos/manifest.csv --out runs/set --size 224
+
+FOLDER is searched for images, recursively. Without a manifest every photograph is taken as
+real, one face (the largest) from each, and every tenth group goes to validation. A manifest is
+a CSV with the columns path (relative to FOLDER), label, split and, where known, kind, source,
+group and regions; a fake whose group holds a real photograph of the same size is cut at the
+same place, so that the two are aligned pixel by pixel.
+
+Writes manifest.csv, crops.npy, landmarks.npy, set.json, rejected.csv and contact_sheet.jpg.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from data_sim.cli import parse
+from data_sim.dataset import BORDER, COLUMNS
+from data_sim.faces import Face, crop_face, find_faces
+from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
+
+ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    folder: Annotated[Path, tyro.conf.Positional]  # where the photographs are
+    out: Path  # folder to write the set into
+    manifest: Path | None = None  # CSV that names label, split and group of each photograph
+    size: int = 192  # side of the crop the detector will see, in pixels
+    group_by: Literal["file", "folder"] = "file"  # without a manifest: what is never split
+    val_every: int = 10  # one group in so many goes from train to val; 0 keeps all in train
+    workers: int = 2  # processes
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one photograph gave: a face to store, or the reason why not."""
+
+    row: dict[str, str]
+    digest: str = ""
+    crop: np.ndarray | None = None  # (T, T, 3) uint8
+    landmarks: np.ndarray | None = None  # (68, 2) in pixels of the crop
+    face: Face | None = None
+    shape: tuple[int, int] = (0, 0)  # (H, W) of the photograph
+    rejected: str = ""
+
+
+def main() -> None:
+    config = parse(BuildConfig, __doc__)
+    rows = read_rows(config)
+    reals = [row for row in rows if row["label"] == "real"]
+    fakes = [row for row in rows if row["label"] == "fake"]
+    config.out.mkdir(parents=True, exist_ok=True)
+    items = list(_progress(_extract_all([(row, None) for row in reals], config), len(reals), "real"))
+    by_group = {item.row["group"]: item for item in items if item.face is not None}
+    jobs = [(row, by_group.get(row["group"])) for row in fakes]
+    items += _progress(_extract_all(jobs, config), len(jobs), "fake")
+    kept = write_set(items, config)
+    write_contact_sheet(config.out, kept)
+    print(f"wrote {len(kept)} faces to {config.out}; look at {config.out / 'contact_sheet.jpg'}")
+
+
+def read_rows(config: BuildConfig) -> list[dict[str, str]]:
+    """The photographs to read, as manifest rows with every column filled.
+
+    Raises FileNotFoundError or ValueError when the folder or the manifest is of no use.
+    """
+    if config.manifest is None:
+        paths = find_images([config.folder])
+        rows = [
+            {"path": str(path.relative_to(config.folder)), "label": "real", "split": "train"}
+            for path in paths
+        ]
+        for row in rows:
+            parent = str(Path(row["path"]).parent)
+            row["group"] = row["path"] if config.group_by == "file" or parent == "." else parent
+            row["source"] = config.folder.name
+    else:
+        with config.manifest.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, start=2):
+        if row.get("label") not in ("real", "fake") or not row.get("path"):
+            raise ValueError(
+                f"{config.manifest}, line {number}: needs a path and a label real or fake, got {row}"
+            )
+        row.setdefault("split", "train")
+        row["group"] = row.get("group") or row["path"]
+        if row["split"] == "train" and config.val_every and _bucket(row["group"]) % config.val_every == 0:
+            row["split"] = "val"
+    if not rows:
+        raise ValueError(f"{config.folder} holds no photographs")
+    return [{name: row.get(name, "") or "" for name in COLUMNS} for row in rows]
+
+
+def _bucket(group: str) -> int:
+    """A number that depends on the group alone, so that a rebuilt set splits alike."""
+    return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16)
+
+
+def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item:
+    """Read one photograph and cut its largest face, or say why it cannot be used.
+
+    real: the item of the pristine photograph of the same group, if there is one.
+    """
+    try:
+        data = read_bytes(config.folder / row["path"])
+        image = read_image(data)
+    except ImageError as error:
+        return Item(row, rejected=error.code)
+    shape, digest = image.shape[:2], sha256_of(data)
+    stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
+    if real is not None and real.face is not None and real.shape == shape:
+        crop = crop_face(image, real.face, stored, zoom)
+        gap = np.median(np.abs(crop.pixels.astype(np.int16) - real.crop))
+        if gap <= ALIGNED_GAP:
+            paired = {**row, "pair": real.row["path"]}
+            return Item(paired, digest, crop.pixels, crop.landmarks, real.face, shape)
+    faces = find_faces(image)
+    if not faces:
+        return Item(row, digest, rejected="no_face")
+    crop = crop_face(image, faces[0], stored, zoom)
+    return Item(row, digest, crop.pixels, crop.landmarks, faces[0], shape)
+
+
+def _extract_job(job: tuple[dict[str, str], Item | None, BuildConfig]) -> Item:
+    return extract(*job)
+
+
+def _extract_all(jobs: list[tuple[dict[str, str], Item | None]], config: BuildConfig) -> Iterator[Item]:
+    full = ((row, real, config) for row, real in jobs)
+    if config.workers <= 1:
+        yield from map(_extract_job, full)
+        return
+    with ProcessPoolExecutor(config.workers) as pool:
+        yield from pool.map(_extract_job, full, chunksize=16)
+
+
+def _progress(items: Iterator[Item], total: int, label: str) -> Iterator[Item]:
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=label, unit="photo")
+
+
+def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
+    """Drop duplicates, write the set's files, print what was rejected; returns what was kept."""
+    seen: dict[str, str] = {}
+    kept, rejected = [], []
+    for item in items:
+        reason = item.rejected or (f"duplicate of {seen[item.digest]}" if item.digest in seen else "")
+        if reason:
+            rejected.append((item.row["path"], reason))
+            continue
+        seen[item.digest] = item.row["path"]
+        kept.append(item)
+    if not kept:
+        raise ValueError(
+            f"no photograph of {config.folder} could be used; reasons: {Counter(r for _, r in rejected)}"
+        )
+    position = {item.row["path"]: str(i) for i, item in enumerate(kept)}
+    np.save(config.out / "crops.npy", np.stack([item.crop for item in kept]))
+    np.save(config.out / "landmarks.npy", np.stack([item.landmarks for item in kept]).astype(np.float32))
+    with (config.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for item in kept:
+            writer.writerow({**item.row, "pair": position.get(item.row["pair"], "")})
+    with (config.out / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("path", "reason"), *rejected])
+    settings = {"size": config.size, "border": BORDER, "build": asdict(config)}
+    (config.out / "set.json").write_text(json.dumps(settings, indent=2, default=str))
+    counts = Counter((item.row["split"], item.row["label"], item.row["source"]) for item in kept)
+    for key, count in sorted(counts.items()):
+        print(f"{count:6d}  {' / '.join(key)}")
+    for reason, count in Counter(reason.split(" of ")[0] for _, reason in rejected).most_common():
+        print(f"{count:6d}  rejected: {reason} (see rejected.csv)")
+    return kept
+
+
+def write_contact_sheet(
+    folder: Path, kept: list[Item], columns: int = 12, rows_each: int = 3, side: int = 96
+) -> None:
+    """Draw faces of every source beside forgeries simulated from the real ones."""
+    import torch
+    from PIL import Image
+
+    from data_sim.simulate import simulate
+
+    strips = []
+    by_kind = defaultdict(list)
+    for item in kept:
+        by_kind[item.row["label"], item.row["source"]].append(item)
+    for (label, _), items in sorted(by_kind.items()):
+        some = items[:: max(1, len(items) // (columns * rows_each))][: columns * rows_each]
+        pixels = torch.from_numpy(np.stack([item.crop for item in some])).permute(0, 3, 1, 2).float() / 255
+        lines = [pixels]
+        if label == "real":
+            points = torch.from_numpy(np.stack([item.landmarks for item in some]))
+            forged = simulate(pixels, points, torch.Generator().manual_seed(0))
+            lines += [forged.images, forged.masks.expand(-1, 3, -1, -1)]
+        for line in lines:
+            small = torch.nn.functional.interpolate(line, (side, side), mode="area")
+            blank = torch.ones(columns * rows_each - len(small), 3, side, side)
+            grid = torch.cat([small, blank]).reshape(rows_each, columns, 3, side, side)
+            strips.append(grid.permute(0, 3, 1, 4, 2).reshape(rows_each * side, columns * side, 3))
+    sheet = (torch.cat(strips) * 255).round().byte().numpy()
+    Image.fromarray(sheet).save(folder / "contact_sheet.jpg", quality=85)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""A built set of face crops on disk, and the batches a detector is trained on.
+
+A set is a folder (made by `python -m data_sim.build`):
+
+    manifest.csv    one row per face: path, split, label, kind, source, group, regions, pair
+    crops.npy       (N, T, T, 3) uint8 RGB, T = size + 2 * border
+    landmarks.npy   (N, 68, 2) float32, pixels of the stored crop
+    set.json        size, border and the command's settings
+
+The stored crop is a little wider than what a detector sees; its centre is, pixel for
+pixel, the crop that `data_sim.faces.crop_face` gives at inference.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_sim import warp
+from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
+from data_sim.simulate import SimulationConfig, simulate
+
+COLUMNS = ("path", "split", "label", "kind", "source", "group", "regions", "pair")
+BORDER = 14  # 1 in 14 on each side at size 196; room for shifting a crop while training
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """The faces of one split of a built set.
+
+    size: side of the crop a detector sees. border: stored pixels around it.
+    rows: the manifest's rows, in order; `pair` is a position in `rows` or None.
+    crops: (N, T, T, 3) uint8 RGB memory map of the whole set; landmarks: (N, 68, 2) float32.
+    index: (len(rows),) positions of the rows in `crops` and `landmarks`.
+    """
+
+    size: int
+    border: int
+    rows: tuple[dict[str, str], ...]
+    crops: np.ndarray
+    landmarks: np.ndarray
+    index: np.ndarray
+
+    @classmethod
+    def open(cls, folder: str | Path, split: str) -> FaceSet:
+        """Open one split. Raises FileNotFoundError or ValueError that says what to do."""
+        folder = Path(folder)
+        if not (folder / "set.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no face set (set.json); make one: python -m data_sim.build"
+            )
+        settings = json.loads((folder / "set.json").read_text())
+        with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+        index = np.array([i for i, row in enumerate(table) if row["split"] == split], dtype=np.int64)
+        if not len(index):
+            raise ValueError(f"{folder} has no split {split!r}; it has {sorted({r['split'] for r in table})}")
+        return cls(
+            settings["size"],
+            settings["border"],
+            tuple(table[i] for i in index),
+            np.load(folder / "crops.npy", mmap_mode="r"),
+            np.load(folder / "landmarks.npy"),
+            index,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, **values: str) -> list[int]:
+        """Positions of the rows whose columns have the given values."""
+        return [i for i, row in enumerate(self.rows) if all(row[k] == v for k, v in values.items())]
+
+    def pair_of(self, position: int) -> int | None:
+        """Position of the pixel-aligned pristine face of a fake one, or None."""
+        pair = self.rows[position]["pair"]
+        if pair == "":
+            return None
+        found = np.searchsorted(self.index, int(pair))
+        return int(found) if found < len(self.index) and self.index[found] == int(pair) else None
+
+    def read(self, positions: list[int], shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Crops as a detector sees them.
+
+        shift: (len(positions), 2) int64 (X, Y) in [-border, border], or None for the centre.
+        Returns (B, 3, size, size) float32 in [0, 1] and landmarks (B, 68, 2) in their pixels.
+        """
+        images, points = [], []
+        for k, position in enumerate(positions):
+            dx, dy = (0, 0) if shift is None else shift[k].tolist()
+            x, y, row = self.border + dx, self.border + dy, int(self.index[position])
+            images.append(np.array(self.crops[row, y : y + self.size, x : x + self.size]))
+            points.append(self.landmarks[row] - np.array([x, y], dtype=np.float32))
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        return pixels, torch.from_numpy(np.stack(points))
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Real faces and the forgeries made of them, B of each, row by row alike but for the forgery.
+
+    real, fake: (B, 3, S, S) float32 RGB in [0, 1]. masks: (B, 1, S, S) in [0, 1], of `fake`.
+    aligned: (B,) bool, whether `real` shows the same photograph, so that Eq. 2 applies.
+    """
+
+    real: Tensor
+    fake: Tensor
+    masks: Tensor
+    aligned: Tensor
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        return TrainingBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def difference_mask(real: Tensor, fake: Tensor) -> Tensor:
+    """Where a fake differs from its pixel-aligned real: (B, 3, S, S) twice -> (B, 1, S, S) in [0, 1].
+
+    The difference is smoothed over two hundredths of the side first, because compression
+    makes every pixel differ a little.
+    """
+    side = real.shape[-1]
+    gap = (real - fake).abs().mean(1, keepdim=True)
+    smooth = gaussian_blur(gap, torch.full((len(gap),), 0.02 * side, device=gap.device))
+    peak = smooth.flatten(1).quantile(0.98, dim=1).clamp(min=0.02)[:, None, None, None]
+    return ((smooth / peak - 0.15) * 4).clamp(0, 1)
+
+
+def training_batch(
+    real: Tensor,
+    landmarks: Tensor,
+    generator: torch.Generator,
+    simulation: SimulationConfig | None = None,
+    known_fake: Tensor | None = None,
+    known_aligned: Tensor | None = None,
+    strength: float = 1.0,
+) -> TrainingBatch:
+    """Make a batch of pairs: known fakes first, the others simulated; both degraded alike.
+
+    real: (B, 3, S, S) in [0, 1]. landmarks: (B, 68, 2).
+    known_fake: (K, 3, S, S), K <= B, fakes that belong to the first K reals; the rest is simulated.
+    known_aligned: (K,) bool, whether they are pixel-aligned; others are fake as a whole.
+    strength: how often degradations happen, in [0, 1].
+    """
+    known = 0 if known_fake is None else len(known_fake)
+    forged = simulate(real[known:], landmarks[known:], generator, simulation)
+    pristine, fake, masks = forged.pristine, forged.images, forged.masks
+    aligned = torch.ones(len(real), dtype=torch.bool, device=real.device)
+    if known:
+        known_masks = difference_mask(real[:known], known_fake)
+        known_masks = torch.where(known_aligned[:, None, None, None], known_masks, 1.0)
+        pristine = torch.cat([real[:known], pristine])
+        fake = torch.cat([known_fake, fake])
+        masks = torch.cat([known_masks, masks])
+        aligned[:known] = known_aligned
+    how = Degradation.draw(len(real), generator, strength)
+    flip = chance(generator, len(real), 0.5)
+    real, _ = warp.mirror(degrade(pristine, how, generator), landmarks, flip)
+    fake, _ = warp.mirror(degrade(fake, how, generator), landmarks, flip)
+    masks, _ = warp.mirror(masks, landmarks, flip)
+    return TrainingBatch(real, fake, masks, aligned)

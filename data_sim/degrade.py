@@ -1,0 +1,176 @@
+"""What happens to a photograph after it was taken: JPEG, resizing, blur, noise.
+
+One set of degradations, used by training on real and fake alike and by the robustness
+grid. Everything works on batches of tensors, on whatever device they are.
+
+Images are (B, 3, H, W) float32 RGB in [0, 1]; strengths are (B,), one per image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# ITU T.81 Annex K, tables K.1 (luminance) and K.2 (chrominance), at quality 50.
+LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+CHROMINANCE = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
+    47, 66, 99, 99, 99, 99, 99, 99, *[99] * 32,
+)  # fmt: skip
+# JFIF's full-range BT.601: RGB to Y, Cb, Cr around zero.
+TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
+
+def uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
+    """(count,) float32 drawn evenly from [low, high), on the generator's device."""
+    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+
+
+def chance(generator: torch.Generator, count: int, probability: float) -> Tensor:
+    """(count,) bool, each true with the given probability."""
+    return torch.rand(count, generator=generator, device=generator.device) < probability
+
+
+def jpeg(images: Tensor, quality: Tensor) -> Tensor:
+    """What a baseline JPEG with 4:2:0 chroma leaves of the images.
+
+    quality: (B,) in [1, 100], libjpeg's scale.
+    Returns images of the same shape; the same transform, tables and rounding as libjpeg,
+    so a decoded file of that quality differs by interpolation of the chroma only.
+    """
+    height, width = images.shape[-2:]
+    pad = (0, -width % 16, 0, -height % 16)
+    pixels = F.pad((images * 255).round(), pad, mode="replicate")
+    ycc = torch.einsum("cd,bdhw->bchw", images.new_tensor(TO_YCC), pixels)
+    luma = _quantise(ycc[:, :1] - 128, images.new_tensor(LUMINANCE), quality) + 128
+    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), images.new_tensor(CHROMINANCE), quality)
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")
+    rgb = torch.einsum("cd,bdhw->bchw", images.new_tensor(TO_RGB), torch.cat([luma, chroma], dim=1))
+    return rgb[..., :height, :width].round().clamp(0, 255) / 255
+
+
+def _quantise(plane: Tensor, table: Tensor, quality: Tensor) -> Tensor:
+    """Round the 8 x 8 block spectra of (B, C, H, W) to multiples of the scaled table."""
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    steps = ((table * scale[:, None] + 50) / 100).floor().clamp(1, 255)  # (B, 64)
+    batch, channels, height, width = plane.shape
+    blocks = plane.reshape(batch, channels, height // 8, 8, width // 8, 8)
+    blocks = blocks.permute(0, 1, 2, 4, 3, 5).reshape(batch, -1, 64)  # (B, blocks, 64)
+    basis = _block_dct().to(plane)
+    spectrum = (blocks @ basis.T / steps[:, None]).round() * steps[:, None]
+    blocks = (spectrum @ basis).reshape(batch, channels, height // 8, width // 8, 8, 8)
+    return blocks.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, height, width)
+
+
+@lru_cache(maxsize=1)
+def _block_dct() -> Tensor:
+    """The orthonormal 2-D DCT of an 8 x 8 block, as a (64, 64) matrix on flattened blocks."""
+    n = torch.arange(8, dtype=torch.float64)
+    rows = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * 0.5
+    rows[0] /= math.sqrt(2)
+    return torch.kron(rows, rows).float()
+
+
+def resize(images: Tensor, factor: Tensor) -> Tensor:
+    """Shrink by `factor` (B,) in (0, 1] with antialiasing and enlarge again; 1 changes nothing."""
+    side = torch.tensor(images.shape[-2:])
+    out = []
+    for image, f in zip(images, factor.tolist(), strict=True):
+        small = [max(8, round(int(s) * f)) for s in side]
+        shrunk = F.interpolate(image[None], small, mode="bilinear", antialias=True)
+        out.append(F.interpolate(shrunk, images.shape[-2:], mode="bilinear") if f < 1 else image[None])
+    return torch.cat(out)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Blur each image with its own Gaussian.
+
+    images: (B, C, H, W), any range. sigma: (B,) pixels; 0 leaves the image as it is.
+    """
+    radius = max(1, math.ceil(3 * float(sigma.max())))
+    x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (x[None] / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (B, K)
+    batch, channels, height, width = images.shape
+    pad = min(radius, height - 1, width - 1)
+    if pad < radius:  # a kernel wider than the picture: its far tail has nothing to average
+        kernel = kernel[:, radius - pad : radius + pad + 1]
+        kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    lines = F.pad(images, (pad, pad, pad, pad), mode="reflect")
+    lines = lines.transpose(0, 1)  # (C, B, H, W): one group per image
+    lines = F.conv2d(lines, kernel[:, None, :, None], groups=batch)
+    lines = F.conv2d(lines, kernel[:, None, None, :], groups=batch)
+    return lines.transpose(0, 1).reshape(batch, channels, height, width)
+
+
+def add_noise(images: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """Add sensor-like Gaussian noise; sigma: (B,) in units of the [0, 1] range."""
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return (images + sigma[:, None, None, None] * noise).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How strongly each of B images is degraded; the fields in the order they are applied.
+
+    gain: (B, 3) factor of each colour channel. gamma: (B,) exponent.
+    blur: (B,) sigma in pixels. scale: (B,) resize factor in (0, 1].
+    noise: (B,) sigma. quality: (B,) JPEG quality; above 100 means not compressed.
+    """
+
+    gain: Tensor
+    gamma: Tensor
+    blur: Tensor
+    scale: Tensor
+    noise: Tensor
+    quality: Tensor
+
+    @classmethod
+    def draw(cls, count: int, generator: torch.Generator, strength: float = 1.0) -> Degradation:
+        """Draw independent degradations; `strength` in [0, 1] scales how often they happen."""
+
+        def sometimes(probability: float, low: float, high: float, otherwise: float) -> Tensor:
+            value = uniform(generator, count, low, high)
+            return torch.where(chance(generator, count, probability * strength), value, otherwise)
+
+        light = sometimes(0.5, 0.75, 1.25, 1.0)
+        tint = 1 + 0.08 * strength * (
+            torch.rand(count, 3, generator=generator, device=generator.device) - 0.5
+        )
+        return cls(
+            gain=light[:, None] * tint,
+            gamma=sometimes(0.3, 0.75, 1.3, 1.0),
+            blur=sometimes(0.2, 0.3, 1.5, 0.0),
+            scale=sometimes(0.35, 0.4, 0.95, 1.0),
+            noise=sometimes(0.2, 0.005, 0.04, 0.0),
+            quality=sometimes(0.6, 30.0, 98.0, 101.0),
+        )
+
+    def __getitem__(self, index: Tensor) -> Degradation:
+        return Degradation(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def degrade(images: Tensor, how: Degradation, generator: torch.Generator) -> Tensor:
+    """Apply a degradation to (B, 3, H, W) images in [0, 1]; returns new images."""
+    images = (images * how.gain[:, :, None, None]).clamp(0, 1)
+    images = images.clamp(min=1e-4) ** how.gamma[:, None, None, None]
+    for strength, neutral, apply in (
+        (how.blur, 0.0, gaussian_blur),
+        (how.scale, 1.0, resize),
+        (how.noise, 0.0, lambda part, value: add_noise(part, value, generator)),
+        (how.quality, 101.0, jpeg),
+    ):
+        touched = (strength != neutral).nonzero().flatten()
+        if len(touched):
+            images = images.index_copy(0, touched, apply(images[touched], strength[touched]))
+    return images

@@ -1,0 +1,81 @@
+"""Geometry on batches: affine and elastic warps of images, masks and landmarks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_sim.degrade import uniform
+
+# Where each of the 68 landmarks goes when the face is mirrored.
+MIRROR = (
+    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+)  # fmt: skip
+
+
+def random_affine(
+    count: int, size: int, generator: torch.Generator, shift: float, scale: float, angle: float
+) -> Tensor:
+    """Draw similarity transforms about the centre of a size x size picture.
+
+    shift: largest translation, as a fraction of the side. scale: largest |log scale|.
+    angle: largest rotation in radians.
+    Returns (count, 2, 3) float32 that take (X, Y, 1) in output pixels to input pixels.
+    """
+    theta = uniform(generator, count, -angle, angle)
+    zoom = uniform(generator, count, -scale, scale).exp()
+    linear = torch.stack([theta.cos(), -theta.sin(), theta.sin(), theta.cos()], dim=1).view(-1, 2, 2)
+    linear = linear * zoom[:, None, None]
+    centre = torch.full((2,), (size - 1) / 2, device=linear.device)
+    move = torch.stack([uniform(generator, count, -shift, shift) * size for _ in range(2)], dim=1)
+    offset = centre + move - (linear @ centre)
+    return torch.cat([linear, offset[:, :, None]], dim=2)
+
+
+def fit_affine(source: Tensor, target: Tensor) -> Tensor:
+    """Least-squares affine maps that take `source` points to `target` points.
+
+    source, target: (B, K, 2) pixels. Returns (B, 2, 3) float32.
+    """
+    ones = torch.ones_like(source[..., :1])
+    solution = torch.linalg.lstsq(torch.cat([source, ones], dim=-1), target).solution  # (B, 3, 2)
+    return solution.transpose(1, 2)
+
+
+def warp(images: Tensor, matrix: Tensor, flow: Tensor | None = None) -> Tensor:
+    """Sample images at affinely (and elastically) moved places; the border is mirrored.
+
+    images: (B, C, S, S). matrix: (B, 2, 3), output pixels to input pixels.
+    flow: (B, 2, S, S) further displacement in input pixels, or None.
+    Returns (B, C, S, S).
+    """
+    size = images.shape[-1]
+    axis = torch.arange(size, device=images.device, dtype=images.dtype)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)]).view(3, -1)
+    places = (matrix.to(images.dtype) @ points).view(-1, 2, size, size)
+    if flow is not None:
+        places = places + flow
+    grid = (places + 0.5) * (2 / size) - 1
+    return F.grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
+
+
+def elastic_flow(count: int, size: int, generator: torch.Generator, amplitude: float) -> Tensor:
+    """A smooth random displacement field, (count, 2, size, size), at most about `amplitude` pixels."""
+    coarse = torch.rand(count, 2, 6, 6, generator=generator, device=generator.device) * 2 - 1
+    return amplitude * F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+
+
+def mirror(images: Tensor, landmarks: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    """Flip the chosen faces left to right.
+
+    images: (B, C, S, S). landmarks: (B, 68, 2) pixels. which: (B,) bool.
+    Returns new images and landmarks; left landmarks stay the person's left.
+    """
+    flipped = landmarks[:, list(MIRROR)].clone()
+    flipped[..., 0] = images.shape[-1] - 1 - flipped[..., 0]
+    images = torch.where(which[:, None, None, None], images.flip(-1), images)
+    return images, torch.where(which[:, None, None], flipped, landmarks)

@@ -1,0 +1,71 @@
+"""Settings of the Knowledge-guided Forgery Detector: what rebuilds it, and how it decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EncoderName = Literal["embedded", "imagebind-huge", "clip"]
+
+
+@dataclass(frozen=True)
+class KFDConfig:
+    """All that rebuilds a detector's modules before its weights are loaded.
+
+    encoder: which vision-language model stands underneath.
+    encoder_settings: the fields of that encoder's own config dataclass.
+    """
+
+    encoder: EncoderName = "embedded"
+    encoder_settings: dict[str, object] | None = None
+    align_dim: int = 128  # C, size of the space where patches meet texts; the encoder's embed_dim
+    num_context: int = 8  # learnable tokens in front of each class description
+    map_scale: float = 10.0  # starting factor on the cosines of Eq. 1; learned
+    branch_width: int = 24  # channels of one locator or classifier branch
+    hidden: int = 64  # width between the classifier's two fully connected layers
+    text_guidance: bool = True  # False: fixed random class vectors instead of texts (ablation)
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be positive, got {getattr(self, name)}"
+            for name in ("align_dim", "branch_width", "hidden")
+            if getattr(self, name) < 1
+        ]
+        if self.num_context < 0:
+            problems.append(f"num_context must not be negative, got {self.num_context}")
+        if self.branch_width % GROUPS:
+            problems.append(f"branch_width must be a multiple of {GROUPS}, got {self.branch_width}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+GROUPS = 4  # of the group norms in the heads
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a logit becomes a score and a score a verdict; fitted on validation, kept with the weights.
+
+    score = sigmoid(slope * logit + intercept) is P(fake) where real and fake are equally frequent.
+    A score of at least `fake_above` reads as fake, one of at most `real_below` as real,
+    one in between as inconclusive.
+    min_face: side of a face in pixels below which it is not scored.
+    min_sharpness: variance of the Laplacian below which a verdict is withheld.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    fake_above: float = 0.7
+    real_below: float = 0.3
+    min_face: float = 48.0
+    min_sharpness: float = 4.0
+    fitted_on: str = "not fitted"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.real_below < self.fake_above <= 1:
+            raise ValueError(
+                f"thresholds must satisfy 0 <= real_below < fake_above <= 1, "
+                f"got {self.real_below} and {self.fake_above}"
+            )
+        if self.slope <= 0:
+            raise ValueError(f"slope must be positive, or a stronger sign would read as weaker: {self.slope}")

@@ -1,0 +1,86 @@
+"""What the detector says of a face: the types every later stage reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from data_sim.faces import FaceCrop
+
+CLASSES = ("real", "fake")  # label 0 and label 1, everywhere
+VERDICTS = ("fake", "real", "inconclusive")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The detector's answer for B face crops of side S.
+
+    logit: (B,) float32, any range; sigmoid(logit) is the uncalibrated P(fake).
+    score: (B,) float32 in [0, 1], calibrated P(fake).
+    heatmap: (B, 1, S, S) float32 in [0, 1], P(fake) of each pixel.
+    consistency_maps: one (B, 2, H_i, W_i) float32 per tap, scaled cosine with the
+        real and the fake class embedding (Eq. 1), in CLASSES order.
+    embedding: (B, D) float32, L2-normalised image embedding of the encoder.
+    """
+
+    logit: Tensor
+    score: Tensor
+    heatmap: Tensor
+    consistency_maps: tuple[Tensor, ...]
+    embedding: Tensor
+
+    def __getitem__(self, index: int) -> Detection:
+        """The detection of one face, batch axis kept (B = 1)."""
+        part = slice(index, index + 1)
+        return Detection(
+            self.logit[part],
+            self.score[part],
+            self.heatmap[part],
+            tuple(maps[part] for maps in self.consistency_maps),
+            self.embedding[part],
+        )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What of the photograph itself limits the finding.
+
+    face_pixels: side of the face box in pixels of the photograph.
+    sharpness: variance of the Laplacian of the grey crop, 0..255 units squared.
+    """
+
+    face_pixels: float
+    sharpness: float
+
+
+@dataclass(frozen=True)
+class FaceFinding:
+    """One face of one photograph, judged.
+
+    index: position among the faces found, largest first, from 0.
+    box: (x0, y0, x1, y1) of the face in pixels of the upright photograph.
+    verdict: one of VERDICTS.
+    score: calibrated P(fake) in [0, 1], or None where the face must not be scored.
+    reasons: machine-readable words for an inconclusive verdict ("face_too_small",
+        "score_between_thresholds", ...); empty for `fake` and `real`.
+    regions: names out of data_sim.regions.REGIONS that the heatmap points at, strongest first;
+        empty unless the verdict is `fake` or the score lies between the thresholds.
+    region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored.
+    quality: see Quality.
+    crop: the square the detector saw.
+    detection: the detector's full answer, B = 1, or None when not scored.
+    """
+
+    index: int
+    box: tuple[int, int, int, int]
+    verdict: str
+    score: float | None
+    reasons: tuple[str, ...]
+    regions: tuple[str, ...]
+    region_scores: dict[str, float]
+    quality: Quality
+    crop: FaceCrop
+    detection: Detection | None
