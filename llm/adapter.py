@@ -1,0 +1,75 @@
+"""LoRA through PEFT: added, saved and loaded strictly."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file
+
+from kfd.storage import check_state
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def add_adapter(
+    llm: PreTrainedModel, rank: int, alpha: int, dropout: float, targets: tuple[str, ...] = ATTENTION
+) -> PeftModel:
+    """Freeze `llm` and put trainable LoRA matrices beside its `targets`.
+
+    A model in 4 bits is made ready for training first.
+    Raises ValueError when the model has no such layers.
+    """
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if getattr(llm, "is_loaded_in_4bit", False):
+        llm = prepare_model_for_kbit_training(llm, use_gradient_checkpointing=False)
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM"
+    )
+    return get_peft_model(llm, config)
+
+
+def save_adapter(llm: PeftModel, folder: Path) -> None:
+    """Write PEFT's own two files."""
+    llm.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; ours is MODEL_CARD.md
+
+
+def load_adapter(llm: PreTrainedModel, folder: Path, trainable: bool = False) -> PeftModel:
+    """Put the saved adapter of `folder` onto its base model.
+
+    PEFT itself only warns of keys that do not fit; here they are an error.
+    Raises FileNotFoundError, or ValueError naming the keys or shapes that differ.
+    """
+    from peft import (
+        LoraConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        prepare_model_for_kbit_training,
+        set_peft_model_state_dict,
+    )
+
+    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"expected a PEFT adapter in {folder}, but it has no {' and no '.join(missing)}"
+        )
+    if getattr(llm, "is_loaded_in_4bit", False):
+        llm = prepare_model_for_kbit_training(llm, use_gradient_checkpointing=False)
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = not trainable
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*base_model_name_or_path.*")
+        model = get_peft_model(llm, config)
+    state = load_file(str(folder / ADAPTER_FILES[1]))
+    expected = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(model).items()}
+    check_state(expected, state, str(folder / ADAPTER_FILES[1]))
+    set_peft_model_state_dict(model, state)
+    return model if trainable else model.eval()

@@ -1,0 +1,89 @@
+"""Loading a causal language model of transformers, and telling one from another."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class BaseShape:
+    """What an adapter needs its base model to agree on."""
+
+    model_type: str
+    hidden_size: int
+    num_layers: int
+    vocab_size: int
+
+
+def load_base(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, quantize: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM and its tokenizer, from a local folder or a hub id.
+
+    dtype: of the computation; by default bfloat16 on a GPU and float32 on a CPU, which has no fast bfloat16.
+    quantize: weights in 4 bits (NF4, double quantisation); needs bitsandbytes.
+    Raises FileNotFoundError when `name` looks like a path and there is no model.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = str(name)
+    is_path = name.startswith((".", "/", "~")) or Path(name).exists()
+    if is_path and not (Path(name) / "config.json").is_file():
+        raise FileNotFoundError(f"expected a language model (config.json and weights) in {name}, found none")
+    dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+    options = {"dtype": dtype, "device_map": {"": device}} if quantize else {"dtype": dtype}
+    if quantize:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    llm = AutoModelForCausalLM.from_pretrained(name, **options)
+    llm = llm if quantize else llm.to(device)
+    return llm.eval(), AutoTokenizer.from_pretrained(name)
+
+
+def base_shape(llm: PreTrainedModel) -> BaseShape:
+    """The sizes of a loaded base model."""
+    config = llm.config.get_text_config()
+    table = llm.get_input_embeddings()
+    return BaseShape(config.model_type, table.embedding_dim, config.num_hidden_layers, table.num_embeddings)
+
+
+def base_digest(llm: PreTrainedModel) -> str:
+    """SHA-256 of the model's normalisation weights.
+
+    They differ between any two trained models, stay unquantised under QLoRA and are read in no time,
+    while hashing the 13 GB of a 7B model would hold up every start. bfloat16, so that a model loaded in
+    another precision is still the same model.
+    """
+    digest = hashlib.sha256(repr(sorted(asdict(base_shape(llm)).items())).encode())
+    for name, parameter in sorted(llm.named_parameters()):
+        if parameter.ndim == 1 and "norm" in name and "lora_" not in name:
+            values = parameter.detach().to("cpu", torch.bfloat16).view(torch.int16)
+            digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def token_rms(llm: PreTrainedModel) -> float:
+    """Root mean square of the token embeddings: the size at which soft prompts should start."""
+    return float(llm.get_input_embeddings().weight.detach().float().pow(2).mean().sqrt())
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """(trainable, frozen) parameters; 4-bit weights count as they are stored."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    trainable = sum(size for size, trains in sizes if trains)
+    return trainable, sum(size for size, _ in sizes) - trainable

@@ -1,0 +1,259 @@
+"""A conversation about one face: streamed, with the KV cache kept between turns.
+
+    conversation = Conversation(model, case, detection)
+    for piece in conversation.ask("Is this a deepfake image?"):
+        print(piece, end="")
+
+The model is shared, the conversation is not: every case and every user has an own one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from data_sim.dialogue import Case
+from kfd.detection import Detection
+from llm.model import ForgeryLLM
+from llm.prompt import Segment, clean_question, opening, question
+from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
+
+VERDICT_QUESTION = "Is this a deepfake image?"
+MIN_ANSWER = 32  # tokens that must be left for an answer, else the conversation is full
+UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte is still to come
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question as the model read it, and the answer as far as it was written."""
+
+    question: str
+    answer: str
+
+
+class Conversation:
+    """Questions and answers about one face.
+
+    history: the exchanges so far. input_ids: every token in the KV cache.
+    """
+
+    def __init__(self, model: ForgeryLLM, case: Case, detection: Detection | None = None) -> None:
+        """detection: of this one face (B = 1); needed by a model that reads soft prompts, refused by others.
+
+        Raises ValueError when the detection is missing, superfluous or of several faces.
+        """
+        from transformers import DynamicCache
+
+        soft_mode = model.prompter.style.mode == "soft_prompts"
+        if soft_mode and (detection is None or detection.score.shape[0] != 1):
+            got = "none" if detection is None else f"one of {detection.score.shape[0]} faces"
+            raise ValueError(f"this model reads soft prompts: expected the detection of one face, got {got}")
+        if not soft_mode and detection is not None:
+            raise ValueError("this model reads evidence as text: expected no detection, got one")
+        self.model = model
+        self.case = case
+        self.detection = detection
+        self.history: list[Exchange] = []
+        self.input_ids: list[int] = []
+        self._pending: list[int] = []  # belong behind input_ids; read together with the next question
+        self._cache = DynamicCache()
+        self._logits: Tensor | None = None  # (V,) after the last cached token
+        self._open: _Answer | None = None  # the answer that is being written
+
+    def ask(
+        self, text: str, max_new_tokens: int = 256, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[str]:
+        """Pieces of the answer as they are written.
+
+        temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
+        An answer that is not read to its end counts as far as it was written (a question without a single
+        written token is forgotten); asking again ends it.
+        Raises ValueError, before anything is written, for an empty or too long question, for bad settings
+        and when the conversation has no room left.
+        """
+        if max_new_tokens < 1 or temperature < 0:
+            raise ValueError(
+                f"expected max_new_tokens >= 1 and temperature >= 0, got {max_new_tokens} and {temperature}"
+            )
+        text = clean_question(text, self.model.prompter.marks)
+        self._close()
+        self._check_room(self._question(text))
+        return self._write(_Answer(text, max_new_tokens, temperature, seed))
+
+    def yes_probability(self, text: str = VERDICT_QUESTION) -> float:
+        """P(Yes | Yes or No) as the first word of the answer to `text`.
+
+        The conversation is left as it was, except that an answer still being written is ended.
+        Raises ValueError like `ask`.
+        """
+        text = clean_question(text, self.model.prompter.marks)
+        self._close()
+        segments = self._question(text)
+        self._check_room(segments)
+        self._read_opening()
+        length, pending, logits = len(self.input_ids), self._pending, self._logits
+        try:
+            self._read(self.model.prompter.tokenise(segments))
+            prompter = self.model.prompter
+            margin = self._logits[prompter.yes_id].float() - self._logits[prompter.no_id].float()
+            return float(torch.sigmoid(margin))
+        finally:
+            self._forget(length)
+            self._pending, self._logits = pending, logits
+
+    def _write(self, writing: _Answer) -> Iterator[str]:
+        """Read the question, then write until the end mark, the limit, or the next question."""
+        self._close()
+        segments = self._question(writing.question)
+        room = self._check_room(segments)
+        self._read_opening()
+        writing.length, writing.pending = len(self.input_ids), self._pending
+        self._open = writing
+        try:
+            self._read(self.model.prompter.tokenise(segments))
+            writing.start = len(self.input_ids)
+            while self._open is writing:
+                writing.add(self._logits, self.model.prompter)
+                if writing.ended or len(writing.ids) >= min(writing.limit, room):
+                    break
+                yield from writing.news()
+                if self._open is writing:
+                    self._read_ids(writing.ids[-1:])
+        finally:
+            if self._open is writing:
+                self._close()
+        yield from writing.news(final=True)
+
+    def _close(self) -> None:
+        """End the answer being written; the end mark will stand where training puts it."""
+        writing, self._open = self._open, None
+        if writing is None:
+            return
+        if not writing.ids:
+            self._forget(writing.length)
+            self._pending = writing.pending
+            return
+        unread = writing.ids[len(self.input_ids) - writing.start :]
+        self._forget(min(len(self.input_ids), writing.start + len(writing.ids)))
+        self._pending = unread + self.model.prompter.end_ids
+        self.history.append(Exchange(writing.question, writing.text))
+
+    def _question(self, text: str) -> list[Segment]:
+        return question(self.model.prompter.frames, text, first=not self.history)
+
+    def _opening(self) -> list[Segment]:
+        return opening(self.model.prompter.style, self.model.prompter.frames, self.case)
+
+    def _check_room(self, segments: Sequence[Segment]) -> int:
+        """Tokens left for the answer to a question; ValueError when they are too few."""
+        prompter = self.model.prompter
+        head = [] if self.input_ids else self._opening()
+        used = len(self.input_ids) + len(self._pending) + len(prompter.tokenise([*head, *segments]))
+        room = self.model.max_tokens - used - len(prompter.end_ids)
+        if room < MIN_ANSWER:
+            raise ValueError(
+                f"the conversation is full: with this question it has {used} of {self.model.max_tokens} tokens, "
+                f"and an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
+            )
+        return room
+
+    def _read_opening(self) -> None:
+        """Read the evidence once; every question of the conversation shares it."""
+        if not self.input_ids:
+            self._read(self.model.prompter.tokenise(self._opening()))
+
+    def _read(self, tokens: Tokens) -> None:
+        """Put what is pending and then `tokens` into the cache."""
+        self._read_ids(self._pending + tokens.input_ids, [NO_SOFT] * len(self._pending) + tokens.soft_index)
+        self._pending = []
+
+    @torch.inference_mode()
+    def _read_ids(self, ids: list[int], soft_index: list[int] | None = None) -> None:
+        """Put tokens into the cache. On any error the cache is as it was before."""
+        soft_index = [NO_SOFT] * len(ids) if soft_index is None else soft_index
+        device = self.model.device
+        soft = None
+        if any(row != NO_SOFT for row in soft_index):
+            soft = torch.cat(self.model.soft_prompts(self.detection), dim=1)
+        embeds = self.model.embed(
+            torch.tensor([ids], device=device), torch.tensor([soft_index], device=device), soft
+        )
+        try:
+            output = self.model.llm(
+                inputs_embeds=embeds, past_key_values=self._cache, use_cache=True, logits_to_keep=1
+            )
+        except BaseException:  # also KeyboardInterrupt: half the layers may have read the tokens
+            self._forget(len(self.input_ids))
+            raise
+        self._logits = output.logits[0, -1]
+        self.input_ids += ids
+
+    def _forget(self, length: int) -> None:
+        """Cut the conversation back to its first `length` tokens."""
+        for layer in self._cache.layers:  # one by one: after an error they may differ in length
+            if layer.is_initialized and layer.get_seq_length() > length:
+                layer.crop(length)
+        del self.input_ids[length:]
+
+
+@dataclass
+class _Answer:
+    """An answer while it is being written.
+
+    limit: tokens it may have. length, pending: the conversation before its question. start: number of
+    cached tokens before its first token. ids: its tokens. text: its words. ended: the model closed it.
+    """
+
+    question: str
+    limit: int
+    temperature: float
+    seed: int
+    length: int = 0
+    pending: list[int] = field(default_factory=list)
+    start: int = 0
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    ended: bool = False
+    given: int = 0  # characters of `text` handed out
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def add(self, logits: Tensor, prompter: PromptTokenizer) -> None:
+        """Choose the next token; on an end mark, drop what belongs to the mark."""
+        token = self._choose(logits)
+        if token in prompter.stop_ids:
+            self.ended = True
+            return
+        ids = [*self.ids, token]
+        words, mark, _ = prompter.decode(ids).partition(prompter.frames.end.strip())
+        self.text = words.strip()
+        if not mark:
+            self.ids = ids
+            return
+        self.ended = True
+        end = prompter.end_ids
+        if ids[-len(end) :] == end:
+            self.ids = ids[: -len(end)]
+        else:  # spelt in other tokens than training spells it
+            while ids and len(prompter.decode(ids).strip()) > len(self.text):
+                ids = ids[:-1]
+            self.ids = ids
+
+    def _choose(self, logits: Tensor) -> int:
+        if self.temperature == 0:
+            return int(logits.argmax())
+        probs = torch.softmax(logits.float().cpu() / self.temperature, dim=-1)
+        return int(torch.multinomial(probs, 1, generator=self.generator))
+
+    def news(self, final: bool = False) -> Iterator[str]:
+        """The words not handed out yet, without half characters and without what may become an end mark."""
+        ready = self.text
+        if not final:
+            ready = ready.rstrip(UNFINISHED + "#").rstrip()
+        if len(ready) > self.given:
+            piece, self.given = ready[self.given :], len(ready)
+            yield piece

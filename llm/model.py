@@ -1,0 +1,257 @@
+"""A causal language model that reads forgery soft prompts (paper §3.2)."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from kfd.detection import Detection
+from llm.adapter import load_adapter, save_adapter
+from llm.base import BaseShape, base_digest, base_shape, load_base
+from llm.losses import Losses, conversation_losses
+from llm.prompt import PromptStyle
+from llm.tokens import NO_SOFT, Batch, PromptTokenizer
+from prompt_learner import ForgeryPromptLearner, VisualProjector
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FORMAT_VERSION = 1
+INFO_FILE = "assistant.json"
+
+
+@dataclass(frozen=True)
+class AssistantInfo:
+    """assistant.json: what belongs to the trained parts of an assistant.
+
+    base: folder (relative to the assistant's) or hub id of the base model.
+    base_shape, base_digest: of the base model the parts were trained for.
+    style: the prompt's wording. adapter: whether there is a LoRA adapter.
+    kfd_digest: of the detector whose findings the prompt learner has learnt to read; "" when unknown.
+    facts: what the training run wants remembered (commit, data, seed, time).
+    """
+
+    base: str
+    base_shape: BaseShape
+    base_digest: str
+    style: PromptStyle
+    adapter: bool
+    kfd_digest: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+class ForgeryLLM(nn.Module):
+    """Language model, tokenizer, Forgery Prompt Learner and visual projector."""
+
+    def __init__(
+        self,
+        llm: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        style: PromptStyle,
+        prompt_learner: ForgeryPromptLearner | None = None,
+        projector: VisualProjector | None = None,
+    ) -> None:
+        """prompt_learner, projector: both, or neither for a model that only reads evidence as text.
+
+        Raises ValueError when their width is not the language model's.
+        """
+        super().__init__()
+        self.llm = llm
+        self.prompt_learner = prompt_learner
+        self.projector = projector
+        self.info: AssistantInfo | None = None  # set by from_pretrained
+        width = llm.get_input_embeddings().embedding_dim
+        for part in (prompt_learner, projector):
+            if part is not None and part.config.llm_dim != width:
+                raise ValueError(
+                    f"{type(part).__name__} was made for a language model of width {part.config.llm_dim}, "
+                    f"got one of width {width}: use the base model it was trained with, or train it anew"
+                )
+        num_prompts = 0 if prompt_learner is None else prompt_learner.config.num_prompts
+        self.prompter = PromptTokenizer(tokenizer, style, num_prompts)
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.get_input_embeddings().weight.device
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a conversation may have."""
+        return self.llm.config.get_text_config().max_position_embeddings
+
+    def soft_prompts(self, detection: Detection) -> tuple[Tensor, Tensor]:
+        """(E_visual (B, 1, C), E_forgery (B, n_f, C)) of B faces, float32.
+
+        Raises ValueError when this model has no prompt learner.
+        """
+        if self.prompt_learner is None or self.projector is None:
+            raise ValueError("this model reads evidence as text and has no prompt learner: pass no detection")
+        return self.projector(detection.embedding), self.prompt_learner(detection)
+
+    def embed(self, input_ids: Tensor, soft_index: Tensor, soft: Tensor | None) -> Tensor:
+        """Token embeddings with the soft prompts spliced in.
+
+        input_ids, soft_index: (B, T) int64, see llm.tokens.Batch.
+        soft: (B, 1 + n_f, C) E_visual and E_forgery one behind the other, or None for blank evidence:
+            zeros, which is what the base model is pretrained on.
+        Returns (B, T, C) in the embedding table's dtype.
+        """
+        words = self.llm.get_input_embeddings()(input_ids)
+        if soft is None:
+            soft = words.new_zeros(words.shape[0], 1, words.shape[2])
+            rows = torch.zeros_like(soft_index)
+        else:
+            rows = soft_index.clamp(min=0)
+        spliced = soft.to(words.dtype).gather(1, rows[..., None].expand(-1, -1, words.shape[2]))
+        return torch.where((soft_index == NO_SOFT)[..., None], words, spliced)
+
+    def forward(
+        self, batch: Batch, detection: Detection | None = None, verdict_weight: float = 1.0
+    ) -> Losses:
+        """The losses of B conversations.
+
+        detection: of the B faces, or None for blank evidence or evidence as text.
+        verdict_weight: how much one verdict counts against one token of text.
+        """
+        soft = None if detection is None else torch.cat(self.soft_prompts(detection), dim=1)
+        return self.losses(batch, soft, verdict_weight)
+
+    def losses(self, batch: Batch, soft: Tensor | None, verdict_weight: float = 1.0) -> Losses:
+        """The losses of B conversations with given soft prompts, see `embed`."""
+        embeds = self.embed(batch.input_ids, batch.soft_index, soft)
+        logits = self.llm(inputs_embeds=embeds, use_cache=False).logits
+        return conversation_losses(logits, batch, self.prompter.yes_id, self.prompter.no_id, verdict_weight)
+
+    def merge_adapter(self) -> None:
+        """Fold the LoRA matrices into the base weights: same answers, fewer products per token."""
+        if hasattr(self.llm, "merge_and_unload"):
+            self.llm = self.llm.merge_and_unload()
+
+    def save_pretrained(
+        self, folder: str | Path, base: str | Path, kfd_digest: str = "", **facts: Any
+    ) -> None:
+        """Write what was trained, the tokenizer and the wording; the base model stays where it is.
+
+        base: folder or hub id of the base model; a folder is remembered relative to `folder`.
+        facts: plain values about the training run.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        has_adapter = hasattr(self.llm, "peft_config")
+        if has_adapter:
+            save_adapter(self.llm, folder)
+        for name, part in (("prompt_learner", self.prompt_learner), ("projector", self.projector)):
+            if part is not None:
+                part.save_pretrained(folder / name)
+        self.prompter.tokenizer.save_pretrained(str(folder))
+        base_model = self.llm.get_base_model() if has_adapter else self.llm
+        info = AssistantInfo(
+            base=os.path.relpath(base, folder) if Path(base).is_dir() else str(base),
+            base_shape=base_shape(base_model),
+            base_digest=base_digest(base_model),
+            style=self.prompter.style,
+            adapter=has_adapter,
+            kfd_digest=kfd_digest,
+            facts=facts,
+        )
+        (folder / INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        base: str | Path | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        quantize: bool = False,
+        trainable: bool = False,
+    ) -> ForgeryLLM:
+        """Load an assistant saved by `save_pretrained` onto its base model.
+
+        base: folder or hub id, where it is not the one the assistant remembers.
+        dtype, quantize: see llm.base.load_base. trainable: leave the adapter open for more training.
+        Raises FileNotFoundError when something is missing; ValueError when the base model is another one or
+        a checkpoint does not fit.
+        """
+        from transformers import AutoTokenizer
+
+        folder = Path(folder)
+        info = read_info(folder)
+        base = find_base(folder, info) if base is None else base
+        llm, _ = load_base(base, device, dtype, quantize)
+        _check_base(info, llm, folder, base)
+        if info.adapter:
+            llm = load_adapter(llm, folder, trainable)
+        learner = projector = None
+        if (folder / "prompt_learner").is_dir():
+            learner = ForgeryPromptLearner.from_pretrained(folder / "prompt_learner").to(device)
+            projector = VisualProjector.from_pretrained(folder / "projector").to(device)
+        model = cls(llm, AutoTokenizer.from_pretrained(str(folder)), info.style, learner, projector)
+        model.info = info
+        return model if trainable else model.eval()
+
+    @classmethod
+    def untuned(
+        cls,
+        base: str | Path,
+        template: str = "chat",
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        quantize: bool = False,
+    ) -> ForgeryLLM:
+        """Any instruct model as it is, reading the evidence as text."""
+        llm, tokenizer = load_base(base, device, dtype, quantize)
+        return cls(llm, tokenizer, PromptStyle(template, "evidence_text")).eval()
+
+
+def read_info(folder: Path) -> AssistantInfo:
+    """assistant.json of a folder.
+
+    Raises FileNotFoundError when there is none, ValueError when it is of another format.
+    """
+    path = folder / INFO_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"expected an assistant in {folder}, but it has no {INFO_FILE}")
+    values = json.loads(path.read_text())
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: expected format version {FORMAT_VERSION}, got {version}: use the release that wrote it"
+        )
+    try:
+        shape, style = BaseShape(**values.pop("base_shape")), PromptStyle(**values.pop("style"))
+        return AssistantInfo(base_shape=shape, style=style, **values)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a complete {INFO_FILE}: {error}") from None
+
+
+def find_base(folder: Path, info: AssistantInfo) -> str:
+    """Where the base model of an assistant lies: a folder relative to it, or a hub id."""
+    beside = folder / info.base
+    if beside.is_dir():
+        return str(beside.resolve())
+    if info.base.startswith("."):
+        raise FileNotFoundError(
+            f"the base model of {folder} is expected in {beside}, which does not exist: "
+            "put it there or pass base="
+        )
+    return info.base
+
+
+def _check_base(info: AssistantInfo, llm: PreTrainedModel, folder: Path, base: str | Path) -> None:
+    got = base_shape(llm)
+    advice = f"pass base={info.base!r}, or fine-tune for {base}"
+    if got != info.base_shape:
+        raise ValueError(f"{folder} was trained for a base model with {info.base_shape}, got {got}: {advice}")
+    if base_digest(llm) != info.base_digest:
+        raise ValueError(
+            f"{folder} was trained for the base model {info.base!r}, but {base} has other weights of the "
+            f"same shape: {advice}"
+        )

@@ -1,0 +1,199 @@
+"""The one place where a conversation becomes a prompt.
+
+Pretraining, fine-tuning, evaluation and chat all build their prompts from `opening`, `question` and
+`answer`, so a model is never asked in other words than it was taught. A conversation is a list of
+segments; each segment is tokenised alone (llm/tokens.py), so that a chat that grows segment by segment
+holds exactly the tokens of a conversation rendered at once.
+
+    vicuna  ###Human: <Img>E_visual</Img>E_forgery [task] [KFD result] question ###Assistant: answer ###
+    chat    the same between the marks of the tokenizer's own chat template (Qwen, Llama 3.2, ...)
+
+The head, from <Img> to the KFD result, stands in the first turn only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, kfd_result
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEMPLATES = ("vicuna", "chat")
+MODES = ("soft_prompts", "evidence_text")
+IMAGE_OPEN, IMAGE_CLOSE = "<Img>", "</Img>"
+TURN_MARK = "###"
+MAX_QUESTION = 1000  # characters
+
+# Stand in for the words while a chat template is taken apart. Plain letters: templates may trim spaces.
+_PLACEHOLDERS = ("FIRSTQUESTIONHERE", "FIRSTANSWERHERE", "SECONDQUESTIONHERE")
+
+
+class SaidTurn(Protocol):
+    """One question and its answer; data_sim.dialogue.Turn is one."""
+
+    question: str
+    answer: str
+    intent: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a prompt that is tokenised on its own.
+
+    kind: "text", "visual" (E_visual goes here) or "forgery" (E_forgery goes here).
+    text: the words of a text segment.
+    target: True where the model is trained to write these tokens: answers and their end marks.
+    verdict: True for an answer whose first word is the verdict (Yes, No or Inconclusive).
+    """
+
+    kind: str
+    text: str = ""
+    target: bool = False
+    verdict: bool = False
+
+
+@dataclass(frozen=True)
+class PromptStyle:
+    """How prompts are worded; saved with the weights because they were trained on it.
+
+    template: one of TEMPLATES. mode: one of MODES.
+    task: the description of the task at the head of the first turn.
+    """
+
+    template: str = "vicuna"
+    mode: str = "soft_prompts"
+    task: str = TASK_DESCRIPTION
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.template not in TEMPLATES:
+            problems.append(f"template: expected one of {TEMPLATES}, got {self.template!r}")
+        if self.mode not in MODES:
+            problems.append(f"mode: expected one of {MODES}, got {self.mode!r}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The marks of a template around questions and answers.
+
+    start: before the first turn. reply: from a question to its answer. end: closes an answer, written by
+    the model. again: from an end mark to the next question. lead: stands between a mark and words.
+    """
+
+    start: str
+    reply: str
+    end: str
+    again: str
+    lead: str
+
+
+def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
+    """The marks of `template`; a chat template is read from the tokenizer.
+
+    Raises ValueError when the tokenizer has no chat template or one without an end mark.
+    """
+    if template == "vicuna":
+        start = (tokenizer.bos_token or "") + f"{TURN_MARK}Human:"
+        return Frames(start, f" {TURN_MARK}Assistant:", f" {TURN_MARK}", "Human:", " ")
+    if tokenizer.chat_template is None:
+        raise ValueError("the tokenizer has no chat template: use template='vicuna' or an instruct model")
+    first, answered, second = _PLACEHOLDERS
+    messages = [
+        {"role": "user", "content": first},
+        {"role": "assistant", "content": answered},
+        {"role": "user", "content": second},
+    ]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    start, rest = text.split(first)
+    between, reply = rest.split(answered)[1].split(second)
+    marks = sorted(special_marks(tokenizer), key=len, reverse=True)
+    end = next((mark for mark in marks if between.startswith(mark)), None)
+    if end is None:
+        raise ValueError(
+            f"expected a chat template that closes answers with a special token, got {between!r}"
+        )
+    return Frames(start, reply, end, between.removeprefix(end), "")
+
+
+def special_marks(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Every text that the tokenizer reads as a single reserved token."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    return {mark for mark in added | set(tokenizer.all_special_tokens) if mark.strip()}
+
+
+def clean_question(text: str, marks: Iterable[str] = ()) -> str:
+    """A user's words, free of anything the template could mistake for its own marks.
+
+    marks: reserved texts besides TURN_MARK and the image marks, see `special_marks`.
+    Compatibility characters are folded first and invisible ones dropped, because a tokenizer may fold them
+    too and turn full-width signs into a mark. Returns text on one line.
+    Raises ValueError when nothing is left or the question is longer than MAX_QUESTION characters.
+    """
+    if len(text) > MAX_QUESTION:
+        raise ValueError(
+            f"expected a question of at most {MAX_QUESTION} characters, got {len(text)}: shorten it"
+        )
+    text = unicodedata.normalize("NFKC", re.sub(r"\s+", " ", text))
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
+    reserved = sorted({TURN_MARK, IMAGE_OPEN, IMAGE_CLOSE, *marks}, key=len, reverse=True)
+    pattern = re.compile("|".join(re.escape(mark) for mark in reserved), re.IGNORECASE)
+    while pattern.search(text):  # removing one mark may close the gap inside another
+        text = pattern.sub("", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    if not text:
+        raise ValueError("expected a question, got an empty one: write what you want to know")
+    return text
+
+
+def opening(style: PromptStyle, frames: Frames, case: Case) -> list[Segment]:
+    """The head of the first turn: the evidence, the task description and the KFD result."""
+    words = f"{style.task} {kfd_result(case)}"
+    if style.mode == "evidence_text":
+        return [Segment("text", f"{frames.start}{frames.lead}{evidence_text(case)} {words}")]
+    return [
+        Segment("text", f"{frames.start}{frames.lead}{IMAGE_OPEN}"),
+        Segment("visual"),
+        Segment("text", IMAGE_CLOSE),
+        Segment("forgery"),
+        Segment("text", f" {words}"),
+    ]
+
+
+def question(frames: Frames, text: str, first: bool) -> list[Segment]:
+    """A question up to the mark after which the model answers.
+
+    text: the cleaned question. first: True directly behind `opening`.
+    """
+    before = " " if first else frames.again + frames.lead
+    return [Segment("text", before + text), Segment("text", frames.reply)]
+
+
+def answer(frames: Frames, text: str, verdict: bool) -> list[Segment]:
+    """An answer and its end mark, both targets."""
+    return [
+        Segment("text", frames.lead + text, target=True, verdict=verdict),
+        Segment("text", frames.end, target=True),
+    ]
+
+
+def render_conversation(
+    style: PromptStyle, frames: Frames, case: Case, turns: Sequence[SaidTurn], marks: Iterable[str] = ()
+) -> list[Segment]:
+    """A whole conversation about one face; the head stands in the first turn only.
+
+    marks: reserved texts of the tokenizer, kept out of the questions.
+    """
+    marks = tuple(marks)
+    segments = opening(style, frames, case)
+    for position, turn in enumerate(turns):
+        segments += question(frames, clean_question(turn.question, marks), first=position == 0)
+        segments += answer(frames, turn.answer, verdict=turn.intent == "verdict")
+    return segments

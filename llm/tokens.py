@@ -1,0 +1,167 @@
+"""Prompt segments become token ids, labels and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from data_sim.dialogue import Case
+from llm.prompt import Frames, PromptStyle, SaidTurn, Segment, make_frames, render_conversation, special_marks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100  # label of a token that is not trained
+NO_SOFT = -1  # soft_index of a token that is an ordinary word
+NO_VERDICT = -1.0  # yes_target of a token that is not the first word of a verdict
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One conversation of T tokens; four lists of length T.
+
+    input_ids: token ids, 0 where a soft prompt stands.
+    labels: the id where the token is a target, else IGNORED.
+    soft_index: which row of (E_visual, E_forgery) stands here, else NO_SOFT.
+    yes_targets: P(Yes) to be learnt where the token is the first of a verdict, else NO_VERDICT.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    soft_index: list[int]
+    yes_targets: list[float]
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B conversations, padded on the right to T tokens.
+
+    There is no attention mask: in a causal model no token looks to its right, where the padding is, and
+    without a mask the attention takes its fastest path.
+
+    input_ids, labels, soft_index: (B, T) int64. yes_targets: (B, T) float32.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    soft_index: Tensor
+    yes_targets: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def verdict_target(case: Case) -> float:
+    """The P(Yes | Yes or No) to learn for a case: halfway between its score and its verdict.
+
+    The score alone would contradict a verdict whose threshold is not 0.5; the verdict alone would lose the
+    order of the cases, and with it the ROC curve. Halfway keeps both: never on the wrong side of 0.5, and
+    as ordered as the score. NO_VERDICT when the case has no score.
+    """
+    if case.score is None:
+        return NO_VERDICT
+    return 0.5 * case.score + 0.5 * {"fake": 1.0, "real": 0.0, "inconclusive": case.score}[case.verdict]
+
+
+class PromptTokenizer:
+    """A transformers tokenizer that knows the template.
+
+    frames: the template's marks. marks: reserved texts that a question must not contain.
+    yes_id, no_id: first token of "Yes" and "No" behind the assistant's mark.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, style: PromptStyle, num_prompts: int) -> None:
+        """num_prompts: n_f, how many tokens E_forgery takes.
+
+        Raises ValueError when "Yes" and "No" begin with the same token.
+        """
+        self.tokenizer = tokenizer
+        self.style = style
+        self.num_prompts = num_prompts
+        self._sentinel = self._plain("\n")
+        self.frames: Frames = make_frames(style.template, tokenizer)
+        self.marks = special_marks(tokenizer)
+        self.yes_id, self.no_id = (self.encode(self.frames.lead + word)[0] for word in ("Yes", "No"))
+        if self.yes_id == self.no_id:
+            raise ValueError(
+                f"'Yes' and 'No' both begin with token {self.yes_id} "
+                f"({tokenizer.convert_ids_to_tokens(self.yes_id)!r}): use a tokenizer that tells them apart"
+            )
+        self.end_ids = self.encode(self.frames.end)
+        self.stop_ids = {self.end_ids[-1]} if len(self.end_ids) == 1 else set()
+        if tokenizer.eos_token_id is not None:
+            self.stop_ids.add(tokenizer.eos_token_id)
+
+    def _plain(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` as they are in the middle of a longer text.
+
+        SentencePiece tokenizers put a space before the first word of whatever they are given; a segment
+        would then begin with a space that the whole text does not have. A line break in front takes that
+        space, and is cut off again.
+        """
+        ids = self._plain("\n" + text)
+        head = len(self._sentinel)
+        if ids[:head] == self._sentinel:
+            return ids[head:]
+        return self._plain(text)  # the break melted into the first token, as in byte-level vocabularies
+
+    def tokenise(self, segments: Sequence[Segment], yes_target: float = NO_VERDICT) -> Tokens:
+        """Each segment on its own, so that no token crosses a boundary.
+
+        yes_target: what the first token of verdict answers shall teach, see `verdict_target`.
+        """
+        ids: list[int] = []
+        labels: list[int] = []
+        soft: list[int] = []
+        yes: list[float] = []
+        for segment in segments:
+            if segment.kind == "text":
+                new = self.encode(segment.text)
+                soft += [NO_SOFT] * len(new)
+            else:
+                rows = [0] if segment.kind == "visual" else list(range(1, 1 + self.num_prompts))
+                new = [0] * len(rows)
+                soft += rows
+            ids += new
+            labels += new if segment.target else [IGNORED] * len(new)
+            yes += [yes_target if segment.verdict and i == 0 else NO_VERDICT for i in range(len(new))]
+        return Tokens(ids, labels, soft, yes)
+
+    def conversation(self, case: Case, turns: Sequence[SaidTurn]) -> Tokens:
+        """A rendered and tokenised training conversation."""
+        segments = render_conversation(self.style, self.frames, case, turns, self.marks)
+        return self.tokenise(segments, verdict_target(case))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, reserved tokens left out."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def collate(items: Sequence[Tokens], max_tokens: int | None = None) -> Batch:
+    """Pad conversations on the right into one batch.
+
+    max_tokens: longer conversations are cut there, at the end, where the last turns are.
+    """
+    length = max(len(item) for item in items)
+    length = length if max_tokens is None else min(length, max_tokens)
+
+    def pad(rows: list[list], value: float, dtype: torch.dtype) -> Tensor:
+        return torch.tensor([row[:length] + [value] * (length - len(row)) for row in rows], dtype=dtype)
+
+    return Batch(
+        input_ids=pad([item.input_ids for item in items], 0, torch.long),
+        labels=pad([item.labels for item in items], IGNORED, torch.long),
+        soft_index=pad([item.soft_index for item in items], NO_SOFT, torch.long),
+        yes_targets=pad([item.yes_targets for item in items], NO_VERDICT, torch.float32),
+    )

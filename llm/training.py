@@ -1,0 +1,74 @@
+"""What pretraining and fine-tuning share: the schedule, the resumable state, the log line."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kfd.storage import load_state
+from llm.tokens import Tokens
+
+
+def cosine_rate(step: int, steps: int, warmup: int, floor: float = 0.05) -> float:
+    """Factor of the peak learning rate at `step` (0 .. steps - 1): linear warm-up, then half a cosine.
+
+    floor: the factor at the end.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Scale every parameter group's own peak rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def resume_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The saved state of a run, or None when it has not begun.
+
+    settings: of this run. Raises ValueError when the state, under "settings", tells of other ones.
+    """
+    state = load_state(path)
+    if state is None:
+        return None
+    changed = {k: (v, settings.get(k)) for k, v in state["settings"].items() if settings.get(k) != v}
+    if changed:
+        told = ", ".join(f"{name}: expected {old!r}, got {new!r}" for name, (old, new) in changed.items())
+        raise ValueError(f"{path} is of a run with other settings ({told}): delete it or use another folder")
+    return state
+
+
+def bucketed(items: Sequence[Tokens], batch_size: int) -> list[list[int]]:
+    """Group items of similar length, so that little padding is computed. Returns positions by batch."""
+    order = sorted(range(len(items)), key=lambda position: len(items[position]))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+class Log:
+    """Prints step, losses, learning rate and seconds every few steps."""
+
+    def __init__(self, steps: int, every: int) -> None:
+        self.steps = steps
+        self.every = every
+        self.start = time.monotonic()
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, step: int, rate: float, **values: float) -> None:
+        """Note the values of a step; print their means when it is time. step: from 0."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        if (step + 1) % self.every == 0 or step + 1 == self.steps:
+            means = " ".join(f"{name} {total / self._count:.4f}" for name, total in self._sums.items())
+            seconds = time.monotonic() - self.start
+            print(f"step {step + 1}/{self.steps} {means} lr {rate:.2e} seconds {seconds:.0f}", flush=True)
+            self._sums, self._count = {}, 0

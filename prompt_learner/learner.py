@@ -1,0 +1,148 @@
+"""The Forgery Prompt Learner (paper §3.2, Fig. 4) and the visual projector."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kfd.detection import Detection
+from kfd.storage import CONFIG_FILE, load_weights, read_config, save_module
+from prompt_learner.config import PromptLearnerConfig
+
+
+class MapTokens(nn.Module):
+    """A convolutional network that turns maps of one fixed side into a few tokens.
+
+    Three stride-2 convolutions; then each token is a learned weighting of all positions, so that
+    any token can look anywhere; then one projection to the language model's width. The wide layer
+    comes last and acts on `width` channels only, which keeps a 4096-wide model affordable.
+    GroupNorm, not BatchNorm: batches are small, and running statistics would have to travel with
+    the checkpoint and would differ between training and a chat about a single face.
+    """
+
+    def __init__(self, channels: int, side: int, width: int, tokens: int, llm_dim: int) -> None:
+        super().__init__()
+        widths = (channels, width // 4, width // 2, width)
+        self.side = side
+        self.convolutions = nn.Sequential(*(_down(a, b) for a, b in pairwise(widths)))
+        self.positions = nn.Linear((side // 8) ** 2, tokens)
+        self.project = nn.Linear(width, llm_dim)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """maps: (B, channels, H, W) of any side. Returns (B, tokens, llm_dim)."""
+        if maps.shape[-2:] != (self.side, self.side):
+            # antialias: a detector's heatmap is larger than `side`, and thin regions must not alias away
+            maps = F.interpolate(
+                maps, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True
+            )
+        features = self.convolutions(maps).flatten(2)  # (B, width, positions)
+        return self.project(F.gelu(self.positions(features)).transpose(1, 2))
+
+
+def _down(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1),
+        nn.GroupNorm(_groups(width), width),
+        nn.GELU(),
+    )
+
+
+def _groups(width: int) -> int:
+    """The largest usual group count that divides `width`."""
+    return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)
+
+
+class ForgeryPromptLearner(nn.Module):
+    """Heatmap, consistency maps and score become E_forgery."""
+
+    def __init__(self, config: PromptLearnerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.base = nn.Parameter(torch.randn(config.num_base, config.llm_dim))  # E_base
+        self.map_tokens = MapTokens(1, config.map_side, config.width, config.num_map, config.llm_dim)
+        self.cons_tokens = MapTokens(
+            2 * config.taps, config.cons_side, config.width, config.num_cons, config.llm_dim
+        )
+        self.score_token = nn.Linear(1, config.llm_dim)
+        tokens = config.num_base + config.num_map + config.num_cons + 1
+        # Tokens are the channels; kernel 1, because neighbouring entries of an embedding are not related.
+        self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=1)
+        self.norm = nn.LayerNorm(config.llm_dim)
+        # An untrained prompt of another size than a word would drown the words or be drowned by them.
+        nn.init.constant_(self.norm.weight, config.token_rms)
+
+    def forward(self, detection: Detection) -> Tensor:
+        """Returns E_forgery, (B, num_prompts, llm_dim), in this module's dtype.
+
+        Raises ValueError when the detection has another number of consistency maps.
+        """
+        if len(detection.consistency_maps) != self.config.taps:
+            raise ValueError(
+                f"the prompt learner expects {self.config.taps} consistency maps, got "
+                f"{len(detection.consistency_maps)}: use the detector it was trained with, or train it again"
+            )
+        dtype = self.base.dtype
+        e_loc = self.map_tokens(detection.heatmap.to(dtype))
+        e_cons = self.cons_tokens(self._stack(detection.consistency_maps).to(dtype))
+        e_cls = self.score_token(detection.score.to(dtype)[:, None, None])
+        e_base = self.base.expand(e_loc.shape[0], -1, -1)
+        return self.norm(self.fuse(torch.cat([e_base, e_loc, e_cons, e_cls], dim=1)))
+
+    def _stack(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Bring the maps of all taps to one side: (B, 2 * taps, cons_side, cons_side).
+
+        tanh: scaled cosines are unbounded, and one extreme patch must not rule the whole map.
+        """
+        side = self.config.cons_side
+        same = [F.interpolate(m.float(), (side, side), mode="bilinear", align_corners=False) for m in maps]
+        return torch.tanh(torch.cat(same, dim=1) / 4)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors."""
+        save_module(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> ForgeryPromptLearner:
+        """Rebuild from a folder of `save_pretrained`; strict, in eval mode."""
+        learner = cls(read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE))
+        load_weights(learner, folder)
+        return learner.eval()
+
+
+class VisualProjector(nn.Module):
+    """One linear layer from the image embedding to one token, E_visual."""
+
+    def __init__(self, config: PromptLearnerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.image_embed_dim, config.llm_dim)
+        # The embedding has unit length, so weights of this size give a token of a word's size.
+        nn.init.normal_(self.linear.weight, std=config.token_rms)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """embedding: (B, image_embed_dim), unit length. Returns (B, 1, llm_dim).
+
+        Raises ValueError for an embedding of another width.
+        """
+        if embedding.shape[-1] != self.config.image_embed_dim:
+            raise ValueError(
+                f"the visual projector expects embeddings of width {self.config.image_embed_dim}, got "
+                f"{embedding.shape[-1]}: use the detector it was trained with, or train it again"
+            )
+        return self.linear(embedding.to(self.linear.weight.dtype))[:, None]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors."""
+        save_module(self, self.config, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> VisualProjector:
+        """Rebuild from a folder of `save_pretrained`; strict, in eval mode."""
+        projector = cls(read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE))
+        load_weights(projector, folder)
+        return projector.eval()
