@@ -81,7 +81,7 @@ class Session:
         return [exchange for exchange in self.exchanges if exchange.face == face]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analysis:
     """One photograph, examined.
 
@@ -97,7 +97,7 @@ class Analysis:
     reasons: tuple[str, ...]
     models: ModelRecord
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    session: Session = field(default_factory=Session, compare=False, repr=False)
+    session: Session = field(default_factory=Session, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:

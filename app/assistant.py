@@ -17,7 +17,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kfd.detector import Detector, NoFaceError
 
 from app.analysis import (
     Analysis,
@@ -32,6 +31,7 @@ from app.analysis import (
 from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
 from data_sim.images import ImageSource, format_of, read_bytes, read_image, sha256_of
+from kfd.detector import Detector, NoFaceError
 
 if TYPE_CHECKING:
     from llm.model import ForgeryLLM
@@ -73,8 +73,8 @@ class Assistant:
         learnt_from = llm.info.kfd_digest
         if learnt_from and learnt_from != detector.digest:
             raise ValueError(
-                f"the assistant in {folder} learnt to read detector {learnt_from[:12]}, but the detector there is "
-                f"{detector.digest[:12]}; fine-tune the assistant for it with python -m llm.finetune"
+                f"the assistant in {folder} learnt to read detector {learnt_from[:12]}, but the detector "
+                f"there is {detector.digest[:12]}; fine-tune it for that one with python -m llm.finetune"
             )
         return cls(detector, llm, model_record(folder, detector))
 

@@ -7,6 +7,7 @@ photograph stays visible where the detector points at nothing.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -107,9 +108,9 @@ def legend(width: int, height: int) -> np.ndarray:
     return blend(np.full((height, width, 3), 128, np.uint8), layer, 1.0)
 
 
-def encoded(picture: np.ndarray, file_format: str = "PNG") -> bytes:
-    """A picture, (H, W, 3 | 4) or (H, W) uint8, as the bytes of a PNG or JPEG file."""
+def data_uri(picture: np.ndarray, file_format: str) -> str:
+    """A picture, (H, W, 3 | 4) or (H, W) uint8, as a data URI; file_format: "PNG" or "JPEG"."""
     buffer = BytesIO()
     options = {"quality": 90} if file_format == "JPEG" else {"optimize": True}
     Image.fromarray(picture).save(buffer, file_format, **options)
-    return buffer.getvalue()
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

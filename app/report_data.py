@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from app import wording
 from app.analysis import Analysis, Exchange
-from app.overlay import LEGEND_TEXT, encoded, face_view, heatmap_of, legend, numbered_photo, overlay_view
+from app.overlay import LEGEND_TEXT, data_uri, face_view, heatmap_of, legend, numbered_photo, overlay_view
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
 
@@ -53,8 +52,8 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         "limits": list(wording.LIMITS),
         "checking": list(wording.CHECKING),
         "pictures": {
-            "photo": _picture(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG"),
-            "legend": _picture(legend(256, 16), "PNG"),
+            "photo": data_uri(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG"),
+            "legend": data_uri(legend(256, 16), "PNG"),
             "legend_words": LEGEND_TEXT,
         },
     }
@@ -102,21 +101,15 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
 def _face_pictures(image: np.ndarray, face: FaceFinding) -> dict[str, str | None]:
     """The face as it is, with its heat map over it, and the raw heat map as a grey picture (255 = 1)."""
     heatmap = heatmap_of(face)
-    crop = _picture(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
+    crop = data_uri(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
     if heatmap is None:
         return {"crop": crop, "overlay": None, "heatmap": None}
-    overlay = _picture(overlay_view(image, face, FACE_SIDE), "JPEG")
+    overlay = data_uri(overlay_view(image, face, FACE_SIDE), "JPEG")
     return {
         "crop": crop,
         "overlay": overlay,
-        "heatmap": _picture(np.rint(heatmap * 255).astype(np.uint8), "PNG"),
+        "heatmap": data_uri(np.rint(heatmap * 255).astype(np.uint8), "PNG"),
     }
-
-
-def _picture(pixels: np.ndarray, file_format: str) -> str:
-    """A picture as a data URI."""
-    code = base64.b64encode(encoded(pixels, file_format)).decode("ascii")
-    return f"data:image/{file_format.lower()};base64,{code}"
 
 
 def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:

@@ -1,0 +1,147 @@
+"""Fragments of the page as HTML. Functions of an analysis; every text in them is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from app import wording
+from app.analysis import Analysis, ModelRecord
+from app.overlay import LEGEND_TEXT, data_uri, face_view, heat_layer, heatmap_of, numbered_photo
+from data_sim.regions import REGION_NAMES
+from kfd.detection import FaceFinding
+
+PHOTO_SIDE = 1100  # pixels
+FACE_SIDE = 440
+
+HEADER = (
+    '<div class="masthead"><h1>Unmask</h1><p>Was this face manipulated? A score, a map, a conversation, '
+    "and a report that can be checked.</p></div>"
+)
+INTRODUCTION = (
+    '<ol class="steps"><li><b>Drop a photograph.</b> Every face in it is found and examined. The original '
+    "file is best: a screenshot or a copy from a messenger has lost traces.</li><li><b>Read the finding.</b> "
+    "Each face gets a score with its meaning in words, and a heat map of what the detector responded to. "
+    "Where the evidence is too weak there is no verdict.</li><li><b>Ask, and keep.</b> Ask what the finding "
+    "rests on and what speaks against it, then save everything as a sealed report.</li></ol>"
+)
+WAITING = '<p class="notice">Examining the photograph.</p>'
+
+
+def notice(message: str) -> str:
+    """A calm sentence where a result would stand."""
+    return f'<p class="notice" role="status">{escape(message)}</p>'
+
+
+def photo_panel(analysis: Analysis) -> str:
+    """The whole photograph with its numbered faces."""
+    width, height = analysis.size
+    picture = data_uri(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG")
+    count = {0: "no face found", 1: "1 face"}.get(len(analysis.faces), f"{len(analysis.faces)} faces")
+    return (
+        f'<figure class="photo"><img src="{picture}" alt="The photograph with numbered faces">'
+        f"<figcaption>{escape(analysis.source.name)} · {width} × {height} · {count}</figcaption></figure>"
+    )
+
+
+def face_panel(analysis: Analysis, face: int) -> str:
+    """The square the detector read, and the same with the heat map as a layer that CSS fades."""
+    finding = analysis.faces[face]
+    view = data_uri(face_view(analysis.image, finding.crop.box, FACE_SIDE), "JPEG")
+    heatmap = heatmap_of(finding)
+    crop = f'<img src="{view}" alt="Face {face + 1}">'
+    if heatmap is None:
+        return f'<div class="pair"><figure>{crop}<figcaption>Face {face + 1}</figcaption></figure></div>'
+    layer = data_uri(heat_layer(heatmap, FACE_SIDE), "PNG")
+    return (
+        f'<div class="pair"><figure>{crop}<figcaption>Face {face + 1}, as the detector read it</figcaption>'
+        f'</figure><figure><span class="stack">{crop}<img class="heat" src="{layer}" alt="Heat map"></span>'
+        "<figcaption>with the heat map</figcaption></figure></div>"
+        f'<p class="legend">0 <span class="ramp"></span> 1 <span>{escape(LEGEND_TEXT)}</span></p>'
+    )
+
+
+def verdict_panel(analysis: Analysis, face: int) -> str:
+    """Verdict, score on its scale, what the score means, and the regions of one face."""
+    finding = analysis.faces[face]
+    whole = (
+        "" if len(analysis.faces) == 1 else f'<p class="whole">{escape(wording.photo_sentence(analysis))}</p>'
+    )
+    score = "" if finding.score is None else f'<p class="score"><b>{finding.score:.2f}</b> of 1</p>'
+    return (
+        f'<div class="card {finding.verdict}">{whole}<div class="headline">'
+        f'<p class="verdict">{escape(wording.VERDICT_WORDS[finding.verdict])}</p>{score}</div>'
+        f"{_scale(finding.score, analysis.models)}"
+        f'<p class="sentence">{escape(wording.face_sentence(finding))}</p>'
+        "<details open><summary>What this score means</summary>"
+        f"<p>{escape(wording.score_meaning(finding.score, analysis.models.thresholds))}</p></details>"
+        f"{_regions(finding)}"
+        f'<p class="hint">Models “{escape(analysis.models.name)}”: {escape(analysis.models.good_for)}</p></div>'
+    )
+
+
+def no_face_panel(analysis: Analysis) -> str:
+    """The card of a photograph in which no face was found: no score, and what to do."""
+    return (
+        f'<div class="card inconclusive"><p class="verdict">{wording.VERDICT_WORDS["inconclusive"]}</p>'
+        f'<p class="sentence">{escape(wording.photo_sentence(analysis))} Small, covered and strongly turned '
+        "faces are missed: try a closer cut of the original, without rescaling it.</p></div>"
+    )
+
+
+def footer(models: ModelRecord, version: str) -> str:
+    """Which models are loaded, and what they are good for."""
+    digests = "".join(
+        f"<li><code>{escape(file.name)}</code> <code>{file.sha256[:16]}</code></li>" for file in models.files
+    )
+    return (
+        f'<div class="foot"><p><b>Models “{escape(models.name)}”.</b> {escape(models.good_for)}</p>'
+        f"<details><summary>Weights, SHA-256</summary><ul>{digests}</ul></details>"
+        f"<p>Unmask {escape(version)}. Photographs are examined where this page is served and sent nowhere "
+        "else. A finding is a statement about pixels; an examiner should confirm it.</p></div>"
+    )
+
+
+def face_label(finding: FaceFinding) -> str:
+    """The label of a face in the selector."""
+    short = {"fake": "signs found", "real": "no signs", "inconclusive": "no verdict"}
+    return f"Face {finding.index + 1} · {short[finding.verdict]}"
+
+
+def _scale(score: float | None, models: ModelRecord) -> str:
+    """A ruler from 0 to 1 with the three zones and a mark at the score."""
+    if score is None:
+        return ""
+    real, fake = models.thresholds
+    mark = f'<span class="mark" style="left:{100 * score:.1f}%"></span>'
+    ticks = "".join(
+        f'<span style="left:{100 * at:.1f}%">{label}</span>'
+        for at, label in ((0, "0"), (real, f"{real:.2f}"), (fake, f"{fake:.2f}"), (1, "1"))
+    )
+    names = (
+        f'<span>no signs</span><span style="left:{50 * (real + fake):.1f}%">no verdict</span>'
+        "<span>signs of manipulation</span>"
+    )
+    return (
+        f'<div class="scale" role="img" aria-label="score {score:.2f}, thresholds {real:.2f} and {fake:.2f}">'
+        f'<div class="zones"><span class="real" style="width:{100 * real:.1f}%"></span>'
+        f'<span class="inconclusive" style="width:{100 * (fake - real):.1f}%"></span>'
+        f'<span class="fake" style="width:{100 * (1 - fake):.1f}%"></span>{mark}</div>'
+        f'<div class="ticks">{ticks}</div><div class="names">{names}</div></div>'
+    )
+
+
+def _regions(finding: FaceFinding) -> str:
+    """One bar for each region: the mean of the heat map in it."""
+    if not finding.region_scores:
+        return ""
+    rows = "".join(
+        f'<li class="{"named" if name in finding.regions else ""}"><span>{wording.REGION_WORDS[name]}</span>'
+        f'<i><b style="width:{100 * finding.region_scores[name]:.1f}%"></b></i>'
+        f"<em>{finding.region_scores[name]:.2f}</em></li>"
+        for name in REGION_NAMES
+    )
+    return (
+        "<details open><summary>Mean of the heat map in each region</summary>"
+        f'<ul class="regions">{rows}</ul><p class="hint">Left is the person’s own left. '
+        f"{escape(wording.quality_sentence(finding))}</p></details>"
+    )
