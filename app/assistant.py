@@ -9,7 +9,6 @@ assistant.report(analysis).save("report.pdf")
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
 from data_sim.images import ImageSource, format_of, read_bytes, read_image, sha256_of
 from kfd.detector import Detector, NoFaceError
+from kfd.storage import digest_of
 
 if TYPE_CHECKING:
     from llm.model import ForgeryLLM
@@ -156,15 +156,9 @@ def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
 def model_record(folder: Path, detector: Detector) -> ModelRecord:
     """Name, purpose, thresholds and digests of the models in a checkpoint folder."""
     weights = sorted(path for part in PARTS for path in (folder / part).rglob("*.safetensors"))
-    files = tuple(WeightsFile(path.relative_to(folder).as_posix(), file_sha256(path)) for path in weights)
+    files = tuple(WeightsFile(path.relative_to(folder).as_posix(), digest_of(path)) for path in weights)
     decision = detector.decision
     return ModelRecord(folder.name, purpose(folder), (decision.real_below, decision.fake_above), files)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 digest of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def purpose(folder: Path) -> str:

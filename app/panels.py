@@ -75,7 +75,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         "<details open><summary>What this score means</summary>"
         f"<p>{escape(wording.score_meaning(finding.score, analysis.models.thresholds))}</p></details>"
         f"{_regions(finding)}"
-        f'<p class="hint">Models “{escape(analysis.models.name)}”: {escape(analysis.models.good_for)}</p></div>'
+        f'<p class="hint">{escape(analysis.models.good_for)}</p></div>'
     )
 
 

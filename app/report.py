@@ -12,7 +12,6 @@ of everything else in it, so that a later change shows.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import tyro
 
 from app.report_data import SCHEMA, report_data
 from data_sim.images import ImageError, sha256_of
+from kfd.storage import write_atomically
 
 if TYPE_CHECKING:
     from app.analysis import Analysis
@@ -83,7 +83,8 @@ class Report:
         render: dict[str, Callable[[], str | bytes]]
         render = {".pdf": self.to_pdf, ".html": self.to_html, ".json": self.to_json}
         content = render[checked_suffix(path)]()
-        write_whole(path, content.encode("utf-8") if isinstance(content, str) else content)
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        write_atomically(path, lambda part: part.write_bytes(data))
         return path
 
 
@@ -100,17 +101,6 @@ def checked_suffix(path: Path) -> str:
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: a report ends in .pdf, .html or .json, not in {suffix or 'nothing'!r}")
     return suffix
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path` first and then rename, so that a half-written report never carries its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ CROP_MARGIN = 0.15  # context on each side, as a fraction of the landmark box's 
 PADDING = 0.3  # replicated border before detection: many archives cut faces tightly
 MIN_FACE = 80  # dlib's frontal detector does not see faces smaller than this many pixels
 WORK_SIDE = 1200  # longer side, padding included, of the image the detector searches first
-MIN_CONFIDENCE = 0.2  # of the detector; round badges reach 0.16, 199 of 200 validation faces exceed 0.2
-RETRY_SIDE = 2600  # and of the second search, when the first finds nothing
+SURE = 0.3  # confidence; badges and patterns stay below it, 198 of 200 validation faces do not
+RETRY_SIDE = 2600  # and of the second search, when the first finds no sure face
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,11 @@ def find_faces(image: np.ndarray) -> list[Face]:
     pad = round(PADDING * max(height, width))
     padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     longest = max(padded.shape[:2])
-    faces = _search(padded, min(2.0, WORK_SIDE / longest))
-    if not faces and longest > WORK_SIDE:
-        faces = _search(padded, min(1.0, RETRY_SIDE / longest))
+    coarse, fine = min(2.0, WORK_SIDE / longest), min(1.0, RETRY_SIDE / longest)
+    faces = _search(padded, coarse, SURE)
+    if not faces and fine > coarse:
+        faces = _search(padded, fine, SURE)
+    faces = faces or _search(padded, coarse, 0.0)
     inside = [_face(landmarks - pad) for landmarks in faces]
     inside = [face for face in inside if _centre_inside(face, width, height)]
     return sorted(inside, key=lambda face: -face.side)
@@ -101,8 +103,8 @@ def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> Fa
     return FaceCrop(pixels, landmarks, box)
 
 
-def _search(padded: np.ndarray, scale: float) -> list[np.ndarray]:
-    """Landmarks (68, 2) of each face, in pixels of `padded`."""
+def _search(padded: np.ndarray, scale: float, confidence: float) -> list[np.ndarray]:
+    """Landmarks (68, 2) of each face found with at least that confidence, in pixels of `padded`."""
     import dlib
 
     detector, predictor = _models()
@@ -110,7 +112,7 @@ def _search(padded: np.ndarray, scale: float) -> list[np.ndarray]:
     work = cv2.resize(padded, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     exact = np.array([size[0] / padded.shape[1], size[1] / padded.shape[0]])
     found = []
-    for rectangle in detector.run(work, 0, MIN_CONFIDENCE)[0]:
+    for rectangle in detector.run(work, 0, confidence)[0]:
         box = dlib.rectangle(rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
         shape = predictor(work, box)
         points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float32)
