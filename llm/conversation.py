@@ -41,14 +41,16 @@ class Conversation:
     """
 
     def __init__(self, model: ForgeryLLM, case: Case, detection: Detection | None = None) -> None:
-        """detection: of this one face (B = 1); needed by a model that reads soft prompts, refused by others.
+        """detection: of this one face (B = 1); needed by a model that reads soft prompts, unless the case
+        has no score; refused by others.
 
         Raises ValueError when the detection is missing, superfluous or of several faces.
         """
         from transformers import DynamicCache
 
         soft_mode = model.prompter.style.mode == "soft_prompts"
-        if soft_mode and (detection is None or detection.score.shape[0] != 1):
+        scored = case.score is not None  # without a score there is no map: the prompts stay blank
+        if soft_mode and scored and (detection is None or detection.score.shape[0] != 1):
             got = "none" if detection is None else f"one of {detection.score.shape[0]} faces"
             raise ValueError(f"this model reads soft prompts: expected the detection of one face, got {got}")
         if not soft_mode and detection is not None:
@@ -155,8 +157,8 @@ class Conversation:
         room = self.model.max_tokens - used - len(prompter.end_ids)
         if room < MIN_ANSWER:
             raise ValueError(
-                f"the conversation is full: with this question it has {used} of {self.model.max_tokens} tokens, "
-                f"and an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
+                f"the conversation is full: with this question it has {used} of {self.model.max_tokens} "
+                f"tokens, and an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
             )
         return room
 
@@ -176,7 +178,7 @@ class Conversation:
         soft_index = [NO_SOFT] * len(ids) if soft_index is None else soft_index
         device = self.model.device
         soft = None
-        if any(row != NO_SOFT for row in soft_index):
+        if self.detection is not None and any(row != NO_SOFT for row in soft_index):
             soft = torch.cat(self.model.soft_prompts(self.detection), dim=1)
         embeds = self.model.embed(
             torch.tensor([ids], device=device), torch.tensor([soft_index], device=device), soft
@@ -194,8 +196,9 @@ class Conversation:
     def _forget(self, length: int) -> None:
         """Cut the conversation back to its first `length` tokens."""
         for layer in self._cache.layers:  # one by one: after an error they may differ in length
-            if layer.is_initialized and layer.get_seq_length() > length:
-                layer.crop(length)
+            surplus = layer.get_seq_length() - length if layer.is_initialized else 0
+            if surplus > 0:
+                layer.crop(-surplus)
         del self.input_ids[length:]
 
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
 from llm.training import Log, bucketed, cosine_rate, resume_state, set_rate
 from llm.vocabulary import dialogue_texts, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 POOL = 8  # batches drawn at a time and sorted by length
 
@@ -123,11 +127,22 @@ def word_prompts(model: ForgeryLLM, examples: list[Example], config: PretrainCon
     return soft
 
 
-def build(config: PretrainConfig) -> tuple[ForgeryLLM, dict[str, PromptTokenizer]]:
+def run_tokenizer(config: PretrainConfig, folder: Path) -> PreTrainedTokenizerBase:
+    """The vocabulary of a run: trained once, then read, so that no resumed run can come to another one."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer = train_tokenizer(dialogue_texts(config.texts, config.seed), config.vocab_size)
+        tokenizer.save_pretrained(str(folder))
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+def build(
+    config: PretrainConfig, tokenizer: PreTrainedTokenizerBase
+) -> tuple[ForgeryLLM, dict[str, PromptTokenizer]]:
     """The untrained model, and a prompt tokenizer for each way of giving the evidence."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = train_tokenizer(dialogue_texts(config.texts, config.seed), config.vocab_size)
     torch.manual_seed(config.seed)
     llm = LlamaForCausalLM(
         LlamaConfig(
@@ -199,7 +214,7 @@ def main(args: list[str] | None = None) -> None:
     """Pretrain, and save the model in half precision beside its tokenizer."""
     config = parse(PretrainConfig, __doc__, args)
     run = Path(config.run or Path("runs") / f"pretrain-{Path(config.out).name}")
-    model, prompters = build(config)
+    model, prompters = build(config, run_tokenizer(config, run / "tokenizer"))
     print(f"{count_parameters(model)[0]:,} parameters, {len(model.prompter.tokenizer)} tokens")
     fit(model, prompters, config, run / "state.pt")
     Path(config.out).mkdir(parents=True, exist_ok=True)

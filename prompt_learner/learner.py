@@ -20,17 +20,26 @@ class MapTokens(nn.Module):
     Three stride-2 convolutions; then each token is a learned weighting of all positions, so that
     any token can look anywhere; then one projection to the language model's width. The wide layer
     comes last and acts on `width` channels only, which keeps a 4096-wide model affordable.
-    GroupNorm, not BatchNorm: batches are small, and running statistics would have to travel with
-    the checkpoint and would differ between training and a chat about a single face.
+    No normalisation in between: BatchNorm would differ between training and a chat about a single face,
+    and any norm over one image erases how strongly its map speaks, which is evidence.
     """
 
     def __init__(self, channels: int, side: int, width: int, tokens: int, llm_dim: int) -> None:
         super().__init__()
         widths = (channels, width // 4, width // 2, width)
         self.side = side
-        self.convolutions = nn.Sequential(*(_down(a, b) for a, b in pairwise(widths)))
+        self.convolutions = nn.Sequential(
+            *(
+                layer
+                for a, b in pairwise(widths)
+                for layer in (nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1), nn.GELU())
+            )
+        )
         self.positions = nn.Linear((side // 8) ** 2, tokens)
         self.project = nn.Linear(width, llm_dim)
+        for layer in (*self.convolutions.children(), self.positions, self.project):
+            if not isinstance(layer, nn.GELU):
+                nn.init.kaiming_normal_(layer.weight)  # without norms, the usual start would fade the signal
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps: (B, channels, H, W) of any side. Returns (B, tokens, llm_dim)."""
@@ -43,26 +52,13 @@ class MapTokens(nn.Module):
         return self.project(F.gelu(self.positions(features)).transpose(1, 2))
 
 
-def _down(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1),
-        nn.GroupNorm(_groups(width), width),
-        nn.GELU(),
-    )
-
-
-def _groups(width: int) -> int:
-    """The largest usual group count that divides `width`."""
-    return next(groups for groups in (8, 4, 2, 1) if width % groups == 0)
-
-
 class ForgeryPromptLearner(nn.Module):
     """Heatmap, consistency maps and score become E_forgery."""
 
     def __init__(self, config: PromptLearnerConfig) -> None:
         super().__init__()
         self.config = config
-        self.base = nn.Parameter(torch.randn(config.num_base, config.llm_dim))  # E_base
+        self.base = nn.Parameter(0.1 * torch.randn(config.num_base, config.llm_dim))  # E_base
         self.map_tokens = MapTokens(1, config.map_side, config.width, config.num_map, config.llm_dim)
         self.cons_tokens = MapTokens(
             2 * config.taps, config.cons_side, config.width, config.num_cons, config.llm_dim
@@ -70,7 +66,7 @@ class ForgeryPromptLearner(nn.Module):
         self.score_token = nn.Linear(1, config.llm_dim)
         tokens = config.num_base + config.num_map + config.num_cons + 1
         # Tokens are the channels; kernel 1, because neighbouring entries of an embedding are not related.
-        self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=1)
+        self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=1, bias=False)  # the norm drops a bias
         self.norm = nn.LayerNorm(config.llm_dim)
         # An untrained prompt of another size than a word would drown the words or be drowned by them.
         nn.init.constant_(self.norm.weight, config.token_rms)
