@@ -48,9 +48,10 @@ BODY = ParagraphStyle(
 SMALL = ParagraphStyle(
     "small", BODY, fontName="Helvetica", fontSize=8, leading=11, textColor=SOFT, spaceAfter=3
 )
+NOTE = ParagraphStyle("note", SMALL, keepWithNext=1)
 CELL = ParagraphStyle("cell", BODY, fontSize=9.5, leading=12.5, spaceAfter=0, splitLongWords=True)
 LABEL = ParagraphStyle("label", CELL, textColor=SOFT)
-CODE = ParagraphStyle("code", CELL, fontName="Courier", fontSize=8, leading=12)
+CODE = ParagraphStyle("code", CELL, fontName="Courier", fontSize=7.5, leading=12)
 TITLE = ParagraphStyle("title", BODY, fontSize=26, leading=31, spaceAfter=8)
 SECTION = ParagraphStyle(
     "section",
@@ -89,7 +90,10 @@ def render_pdf(data: dict[str, Any]) -> bytes:
     story += _transcript(data["transcript"])
     story += [*_section("Method"), *(_text(text) for text in data["method"])]
     story += [*_section("Limits"), *_bullets(data["limits"])]
-    story += [*_section("Identification of the file and of the models"), _facts(identification_rows(data))]
+    story += [
+        *_section("Identification of the file and of the models"),
+        _facts(identification_rows(data), 66 * mm),
+    ]
     story += [*_section("How to check this report"), *_bullets(data["checking"])]
     story += [_facts([("Seal", data["seal"])])]
     footer = f"{data['file']['name']}   ·   seal {data['seal'][:16]}…"
@@ -216,7 +220,7 @@ class _Bar(Flowable):
 def _transcript(exchanges: list[dict[str, Any]]) -> list[Flowable]:
     if not exchanges:
         return []
-    story = [*_section("Questions and answers"), _text(TRANSCRIPT_NOTE, SMALL)]
+    story = [*_section("Questions and answers"), _text(TRANSCRIPT_NOTE, NOTE)]
     for row in exchanges:
         story += [_text(question_line(row), QUESTION), _text(answer_line(row), ANSWER)]
     return story
@@ -239,11 +243,11 @@ def _boxed(content: Flowable) -> Flowable:
     return Table([[content]], colWidths=[WIDTH], hAlign="LEFT", style=style + padding)
 
 
-def _facts(rows: Rows) -> Flowable:
+def _facts(rows: Rows, label_width: float = 42 * mm) -> Flowable:
     cells = [[_text(name, LABEL), _text(value, CODE if _is_digest(value) else CELL)] for name, value in rows]
     style = [("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1.5)]
     style += [("BOTTOMPADDING", (0, 0), (-1, -1), 1.5), ("VALIGN", (0, 0), (-1, -1), "TOP")]
-    return Table(cells, colWidths=[42 * mm, WIDTH - 42 * mm], hAlign="LEFT", style=style)
+    return Table(cells, colWidths=[label_width, WIDTH - label_width], hAlign="LEFT", style=style)
 
 
 def _bullets(texts: list[str]) -> list[Flowable]:

@@ -35,15 +35,17 @@ MAX_QUESTION = 500  # characters
 MAX_WINDOWS = 32  # whose cases are kept in memory at once
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
+UNCHANGED = (gr.skip(),) * 4  # of Desk.ask; a generator that yields nothing would empty the outputs
+
 Messages = list[dict[str, str]]
 
 
 @dataclass(eq=False)
 class Visit:
-    """One browser window's case: the analysis and the face that is shown."""
+    """One browser window's case: the analysis, and the face that is shown (None: no longer shown)."""
 
     analysis: Analysis
-    face: int = 0
+    face: int | None = 0
     talking: Lock = field(default_factory=Lock)  # one answer at a time; a second question waits
 
 
@@ -55,13 +57,17 @@ class Desk:
         self.assistant = assistant
         self.folder = folder
 
-    def examine(self, path: str | None) -> Iterator[tuple[Any, ...]]:
+    def examine(self, path: str | None, former: Visit | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine an uploaded file, then forget the file.
 
+        former: the case that was on the page until now.
         Yields (visit, notice, result group, photo, faces, face, verdict, chat, chat column, downloads).
         """
         if path is None:
+            yield (gr.skip(),) * 10
             return
+        if former is not None:
+            former.face = None
         yield (None, panels.WAITING, gr.update(visible=False), *[gr.skip()] * 7)
         try:
             analysis = self.assistant.analyse(path)
@@ -73,36 +79,39 @@ class Desk:
                 Path(path).unlink(missing_ok=True)
         yield _result(analysis)
 
-    def example(self) -> Iterator[tuple[Any, ...]]:
+    def example(self, former: Visit | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine the photograph that comes with Unmask."""
-        yield from self.examine(str(EXAMPLE))  # a generator itself, or Gradio would not stream it
+        yield from self.examine(str(EXAMPLE), former)  # a generator itself, or Gradio would not stream it
 
     def show_face(self, visit: Visit, face: int) -> tuple[Any, ...]:
-        """Returns (face, verdict, chat, downloads) of another face."""
+        """Turn to another face. Returns (face, verdict, chat)."""
         visit.face = face
         analysis = visit.analysis
         shown = panels.face_panel(analysis, face), panels.verdict_panel(analysis, face)
-        return (*shown, _messages(visit), gr.skip())
+        return (*shown, _messages(visit, face))
 
     def open(self, visit: Visit | None) -> Iterator[tuple[Any, ...]]:
         """Ask the opening question about the shown face, unless it was talked about already."""
-        if visit is not None and visit.analysis.faces and not visit.analysis.session.about(visit.face):
+        if visit is None or not visit.analysis.faces or visit.analysis.session.about(visit.face):
+            yield UNCHANGED
+        else:
             yield from self.ask(visit, OPENING_QUESTION)
 
     def ask(self, visit: Visit | None, question: str) -> Iterator[tuple[Any, ...]]:
         """Stream the answer about the shown face. Yields (chat, question box, note, downloads)."""
         if visit is None or not question.strip():
+            yield UNCHANGED
             return
         face, said = visit.face, ""
         with visit.talking:
-            yield _messages(visit, question), "", "", gr.update(visible=False)
+            yield _messages(visit, face, question), "", "", gr.update(visible=False)
             try:
                 for piece in self.assistant.ask(visit.analysis, question, face):
                     said += piece
                     if visit.face == face:  # the visitor may have turned to another face meanwhile
-                        yield _messages(visit, question, said), gr.skip(), gr.skip(), gr.skip()
+                        yield _messages(visit, face, question, said), gr.skip(), gr.skip(), gr.skip()
             except ValueError as error:
-                yield _messages(visit), question, panels.notice(str(error)), gr.skip()
+                yield _messages(visit, face), question, panels.notice(str(error)), gr.skip()
 
     def write_report(self, visit: Visit | None, request: gr.Request) -> tuple[Any, ...]:
         """Write the report in its three forms. Returns (downloads row, one button for each form)."""
@@ -134,7 +143,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
         gr.HTML(panels.HEADER)
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
-            example = gr.Button("Try the example photograph", elem_id="example", scale=0, min_width=250)
+            example = gr.Button("Try the example", elem_id="example", scale=0, min_width=200)
         notice = gr.HTML(panels.INTRODUCTION, elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(scale=6, min_width=380):
@@ -175,7 +184,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
             seen = event(handler, inputs, case, **hidden)
             seen.then(lambda: None, None, upload, **hidden)
             seen.then(desk.open, visit, said, **hidden)
-        turned = faces.input(desk.show_face, [visit, faces], [face, verdict, chat, downloads], **hidden)
+        turned = faces.input(desk.show_face, [visit, faces], [face, verdict, chat], **hidden)
         turned.then(desk.open, visit, said, **hidden)
         question.submit(desk.ask, [visit, question], said, **hidden)
         for button in suggested:
@@ -252,9 +261,9 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
     )
 
 
-def _messages(visit: Visit, question: str | None = None, said: str = "") -> Messages:
-    """The exchanges about the shown face, and the one that is being written."""
-    turns = [(exchange.question, exchange.answer) for exchange in visit.analysis.session.about(visit.face)]
+def _messages(visit: Visit, face: int, question: str | None = None, said: str = "") -> Messages:
+    """The exchanges about a face, and the one that is being written."""
+    turns = [(exchange.question, exchange.answer) for exchange in visit.analysis.session.about(face)]
     turns += [] if question is None else [(question, said)]
     messages = []
     for asked, answer in turns:
