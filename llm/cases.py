@@ -1,0 +1,192 @@
+"""Image-grounded cases: what the detector finds in real and simulated faces, and what may be said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data_sim.dataset import FaceSet
+from data_sim.degrade import Degradation, degrade
+from data_sim.dialogue import REASON_WORDS, Case
+from data_sim.regions import REGION_NAMES, named_regions, region_scores
+from data_sim.simulate import simulate
+from kfd.detection import Detection
+from kfd.detector import BETWEEN, Detector
+from kfd.storage import write_atomically
+
+BATCH = 16  # real faces forged and judged together
+STRENGTH = 0.5  # how often photographs are degraded, as in the detector's validation
+CASES_FILE, TENSORS_FILE = "cases.json", "detections.safetensors"
+
+
+@dataclass(frozen=True)
+class GroundedCases:
+    """N faces, judged.
+
+    detections: the detector's answers (B = N), stored in half precision.
+    cases: what is to be said of each face, see `say_honestly`. labels: 0 real, 1 fake.
+    forged: the regions truly replaced. shown: the regions that the heatmap itself points at.
+    """
+
+    detections: Detection
+    cases: tuple[Case, ...]
+    labels: tuple[int, ...]
+    forged: tuple[tuple[str, ...], ...]
+    shown: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def detection(self, rows: list[int], device: str | torch.device = "cpu") -> Detection:
+        """The detections of some faces, float32, on `device`."""
+        index = torch.tensor(rows)
+        found = self.detections
+
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor[index].float().to(device)
+
+        return Detection(
+            pick(found.logit),
+            pick(found.score),
+            pick(found.heatmap),
+            tuple(pick(maps) for maps in found.consistency_maps),
+            pick(found.embedding),
+        )
+
+
+def say_honestly(
+    verdict: str,
+    reasons: tuple[str, ...],
+    score: float,
+    label: int,
+    forged: tuple[str, ...],
+    strength: Tensor,
+) -> Case:
+    """The case that a language model is taught to speak of.
+
+    The verdict is the detector's, also where it errs. Regions are named only where the heatmap points
+    somewhere: of a forgery those truly replaced, ordered by the heatmap, which is what the paper trains
+    on; of a false alarm those the heatmap points at, because answers speak of "the heat map" and this is
+    what it shows. A silent heatmap or the verdict `real` names none.
+
+    forged: the regions truly replaced. strength: (R,) mean P(fake) of each region.
+    """
+    shown = () if verdict == "real" else named_regions(strength)
+    if shown and label == 1:
+        shown = tuple(sorted(forged, key=lambda name: -float(strength[REGION_NAMES.index(name)])))
+    return Case(verdict, score, shown, reasons)
+
+
+def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
+    """Judge real faces of a set and forgeries simulated from them, one of each.
+
+    num_faces: most real faces that are used, evenly spread over the set.
+    Raises ValueError when the set's crops have another size than the detector's.
+    """
+    if faces.size != detector.image_size:
+        raise ValueError(
+            f"the detector sees crops of side {detector.image_size}, the set has {faces.size}: "
+            f"build the set with --size {detector.image_size}"
+        )
+    reals = faces.where(label="real")
+    reals = reals[:: max(1, len(reals) // num_faces)][:num_faces]
+    parts: list[Detection] = []
+    cases: list[Case] = []
+    labels: list[int] = []
+    forged: list[tuple[str, ...]] = []
+    shown: list[tuple[str, ...]] = []
+    for start in tqdm(range(0, len(reals), BATCH), desc="judging faces", mininterval=5):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        images, landmarks = faces.read(reals[start : start + BATCH])
+        forgeries = simulate(images, landmarks, generator)
+        pixels = torch.cat([forgeries.pristine, forgeries.images])
+        pixels = degrade(pixels, Degradation.draw(len(pixels), generator, STRENGTH), generator)
+        found = detector(pixels)
+        strengths = region_scores(found.heatmap, landmarks.repeat(2, 1, 1))
+        for row, score in enumerate(found.score.tolist()):
+            label = int(row >= len(images))
+            truth = forgeries.names(row - len(images)) if label else ()
+            cases.append(say_honestly(*detector.verdict(score), score, label, truth, strengths[row]))
+            labels.append(label)
+            forged.append(truth)
+            shown.append(named_regions(strengths[row]))
+        parts.append(_half(found))
+    return GroundedCases(_joined(parts), tuple(cases), tuple(labels), tuple(forged), tuple(shown))
+
+
+def ground_once(
+    folder: Path, detector: Detector, data: str | Path, split: str, num_faces: int, seed: int
+) -> GroundedCases:
+    """`ground`, remembered in `folder`: the detector is not paid again by a resumed or repeated run."""
+    from safetensors.torch import load_file, save_file
+
+    settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
+                "data": str(data), "faces": num_faces, "seed": seed}  # fmt: skip
+    path = folder / CASES_FILE
+    if path.is_file():
+        values = json.loads(path.read_text())
+        if values["settings"] == settings:
+            return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
+    found = ground(detector, FaceSet.open(data, split), num_faces, seed)
+    write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
+    plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
+             "labels": found.labels, "forged": found.forged, "shown": found.shown}  # fmt: skip
+    write_atomically(path, lambda part: part.write_text(json.dumps(plain)))
+    return found
+
+
+def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.05) -> Case:
+    """Sometimes the same face in a photograph too poor for a verdict, or for a score.
+
+    withheld, unscored: how often. The rest of the time the case as it is.
+    """
+    draw = rng.random()
+    if draw >= withheld + unscored:
+        return case
+    flaws = rng.sample([code for code in REASON_WORDS if code != BETWEEN], k=rng.choice((1, 1, 2)))
+    if draw < unscored:
+        return Case("inconclusive", None, (), tuple(flaws))
+    return Case("inconclusive", case.score, case.regions, tuple(flaws))
+
+
+def _half(found: Detection) -> Detection:
+    return Detection(
+        found.logit, found.score, found.heatmap.half(), tuple(m.half() for m in found.consistency_maps),
+        found.embedding.half(),
+    )  # fmt: skip
+
+
+def _joined(parts: list[Detection]) -> Detection:
+    return Detection(
+        torch.cat([p.logit for p in parts]),
+        torch.cat([p.score for p in parts]),
+        torch.cat([p.heatmap for p in parts]),
+        tuple(
+            torch.cat(maps).contiguous() for maps in zip(*(p.consistency_maps for p in parts), strict=True)
+        ),
+        torch.cat([p.embedding for p in parts]),
+    )
+
+
+def _tensors(found: Detection) -> dict[str, Tensor]:
+    named = {"logit": found.logit, "score": found.score, "heatmap": found.heatmap,
+             "embedding": found.embedding}  # fmt: skip
+    return named | {f"consistency_{tap}": maps for tap, maps in enumerate(found.consistency_maps)}
+
+
+def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
+    taps = sum(name.startswith("consistency_") for name in tensors)
+    maps = tuple(tensors[f"consistency_{tap}"] for tap in range(taps))
+    cases = tuple(
+        Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"])) for c in values["cases"]
+    )
+    found = Detection(tensors["logit"], tensors["score"], tensors["heatmap"], maps, tensors["embedding"])
+    forged, shown = (tuple(map(tuple, values[name])) for name in ("forged", "shown"))
+    return GroundedCases(found, cases, tuple(values["labels"]), forged, shown)

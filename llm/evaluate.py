@@ -1,0 +1,208 @@
+"""Measure an assistant's words against the detector and against the truth.
+
+    python -m llm.evaluate --assistant checkpoints/embedded/assistant --kfd checkpoints/embedded/kfd \\
+        --data runs/set --out runs/llm-evaluation.json
+    python -m llm.evaluate ... --faces 8 --conversations 4                  # seconds, CPU
+
+Faces are of a split that no training saw, questions in wordings that no training used.
+
+* verdict: does the first word of the answer agree with the detector, and does P(Yes) separate real from fake
+  as well as the detector's score?
+* regions: F1 of the regions named against those truly forged, next to a blind reader, which is the same model
+  with the soft prompts of another face, and next to the best constant answer.
+* conversations: contradictions between the answers and the evidence, in random conversations.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_sim.cli import parse
+from data_sim.dialogue import Case, make_dialogue, questions
+from data_sim.regions import REGION_NAMES, REGIONS
+from kfd.detector import Detector
+from kfd.metrics import image_metrics
+from kfd.storage import write_atomically
+from llm.cases import GroundedCases, ground_once, vary
+from llm.consistency import contradictions
+from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.model import ForgeryLLM
+
+FIRST_WORDS = {"fake": "Yes", "real": "No", "inconclusive": "Inconclusive"}
+_WORDS = {region.words: region.name for region in REGIONS}
+_NAMED = re.compile("|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)), re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of one evaluation."""
+
+    assistant: str  # folder of the assistant
+    kfd: str  # folder of the detector
+    data: str  # a face set made by data_sim.build
+    out: str = "runs/llm-evaluation.json"  # file for the figures
+    split: str = "test"  # of the face set
+    faces: int = 150  # real faces; each is judged as it is and forged
+    conversations: int = 500
+    turns: int = 5  # of each conversation
+    max_new_tokens: int = 120
+    seed: int = 1
+    device: str = "cpu"
+
+
+def regions_in(text: str) -> tuple[str, ...]:
+    """The regions a text mentions, by name, in order of appearance."""
+    return tuple(dict.fromkeys(_WORDS[found.lower()] for found in _NAMED.findall(text)))
+
+
+def region_f1(named: Sequence[Sequence[str]], forged: Sequence[Sequence[str]]) -> float:
+    """Micro-averaged F1 of named against forged regions over all faces; 0 when nothing is right."""
+    hits = sum(len(set(n) & set(f)) for n, f in zip(named, forged, strict=True))
+    mentioned = sum(len(set(n)) for n in named) + sum(len(set(f)) for f in forged)
+    return 2 * hits / mentioned if mentioned else 0.0
+
+
+def best_constant(forged: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], float]:
+    """The one answer, of one to three regions, that scores best when given to every face, and its F1."""
+    choices = [c for size in (1, 2, 3) for c in combinations(REGION_NAMES, size)]
+    scored = [(region_f1([choice] * len(forged), forged), choice) for choice in choices]
+    value, choice = max(scored)
+    return choice, value
+
+
+def shown_case(faces: GroundedCases, row: int) -> Case:
+    """A case as the app makes it: what the detector says, without knowledge of the truth."""
+    case = faces.cases[row]
+    return case if case.verdict == "real" else replace(case, regions=faces.shown[row])
+
+
+def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: Case) -> Conversation:
+    """A new conversation about a judged face."""
+    found = None if case.score is None else faces.detection([row], model.device)
+    return Conversation(model, case, found)
+
+
+def measure_verdicts(
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+) -> dict[str, float]:
+    """Agreement of the first word with the detector's verdict, and AUC of P(Yes) next to the score's."""
+    wordings = questions("verdict", heldout=True)
+    agreed: dict[str, list[bool]] = {verdict: [] for verdict in FIRST_WORDS}
+    usual, unseen = [], []
+    for row, case in enumerate(tqdm(faces.cases, desc="verdicts", mininterval=5)):
+        asked = rng.choice(wordings)
+        conversation = conversation_about(model, faces, row, case)
+        usual.append(conversation.yes_probability(VERDICT_QUESTION))
+        unseen.append(conversation.yes_probability(asked))
+        reply = "".join(conversation.ask(asked, max_new_tokens=4))
+        agreed[case.verdict].append(re.split(r"\W", reply, maxsplit=1)[0] == FIRST_WORDS[case.verdict])
+    decided = agreed["fake"] + agreed["real"]
+    everything = decided + agreed["inconclusive"]
+    scores = [case.score for case in faces.cases]
+    return {
+        "faces": len(faces),
+        "decided_faces": len(decided),
+        "yes_no_agreement": sum(decided) / max(1, len(decided)),
+        "agreement_with_inconclusive": sum(everything) / len(everything),
+        "kfd_auc": image_metrics(faces.labels, scores)["auc"],
+        "yes_auc_usual_question": image_metrics(faces.labels, usual)["auc"],
+        "yes_auc_unseen_wordings": image_metrics(faces.labels, unseen)["auc"],
+    }
+
+
+def measure_regions(
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+) -> dict[str, object]:
+    """F1 of the regions named for forgeries that the detector found, sighted and blind."""
+    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict == "fake"]
+    if len(rows) < 2:
+        raise ValueError(
+            f"expected at least 2 forgeries that the detector calls fake, got {len(rows)}: more faces"
+        )
+    wordings = questions("where", heldout=True)
+    named: dict[str, list[tuple[str, ...]]] = {"sighted": [], "blind": []}
+    for place, row in enumerate(tqdm(rows, desc="regions", mininterval=5)):
+        asked = rng.choice(wordings)
+        other = rows[(place + rng.randrange(1, len(rows))) % len(rows)]  # any forgery but this one
+        for eyes, seen in (("sighted", row), ("blind", other)):
+            conversation = Conversation(model, faces.cases[row], faces.detection([seen], model.device))
+            named[eyes].append(regions_in("".join(conversation.ask(asked, config.max_new_tokens))))
+    forged = [faces.forged[row] for row in rows]
+    constant, constant_f1 = best_constant(forged)
+    return {
+        "forgeries": len(rows),
+        "f1": region_f1(named["sighted"], forged),
+        "f1_blind": region_f1(named["blind"], forged),
+        "f1_best_constant": constant_f1,
+        "best_constant": list(constant),
+        "f1_heatmap": region_f1([faces.shown[row] for row in rows], forged),
+        "silent": sum(not regions for regions in named["sighted"]) / len(rows),
+    }
+
+
+def measure_conversations(
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+) -> dict[str, object]:
+    """Contradictions in random conversations, in unseen wordings, about faces as the app shows them."""
+    found: Counter[str] = Counter()
+    examples: list[dict[str, str]] = []
+    hurt = 0
+    for _ in tqdm(range(config.conversations), desc="conversations", mininterval=5):
+        row = rng.randrange(len(faces))
+        case = vary(shown_case(faces, row), rng)
+        conversation = conversation_about(model, faces, row, case)
+        before = found.total()
+        for turn in make_dialogue(case, rng, config.turns, heldout=True):
+            reply = "".join(conversation.ask(turn.question, config.max_new_tokens))
+            for problem in contradictions(reply, case):
+                found[problem] += 1
+                examples.append(
+                    {"case": repr(case), "question": turn.question, "answer": reply, "problem": problem}
+                )
+        hurt += found.total() > before
+    return {
+        "conversations": config.conversations,
+        "answers": config.conversations * config.turns,
+        "contradictions": found.total(),
+        "conversations_with_contradiction": hurt,
+        "kinds": dict(found.most_common(20)),
+        "examples": examples[:20],
+    }
+
+
+def main(args: list[str] | None = None) -> None:
+    """Judge the faces, ask the questions, write the figures."""
+    config = parse(EvaluateConfig, __doc__, args)
+    detector = Detector.from_pretrained(config.kfd, config.device)
+    model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
+    if model.info.kfd_digest not in ("", detector.digest):
+        raise SystemExit(
+            f"error: {config.assistant} was trained with the detector {model.info.kfd_digest[:12]}, got "
+            f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
+        )
+    model.merge_adapter()
+    out = Path(config.out)
+    faces = ground_once(
+        out.parent / f"{out.stem}-faces", detector, config.data, config.split, config.faces, config.seed
+    )
+    figures: dict[str, object] = {"config": asdict(config), "kfd": detector.digest}
+    for name, measure in (
+        ("verdict", measure_verdicts), ("regions", measure_regions), ("conversations", measure_conversations),
+    ):  # fmt: skip
+        figures[name] = measure(model, faces, config, random.Random(config.seed))
+        shown = {k: v for k, v in figures[name].items() if k != "examples"}
+        print(name, json.dumps(shown), flush=True)
+        write_atomically(out, lambda part: part.write_text(json.dumps(figures, indent=2) + "\n"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Pretraining, fine-tuning and evaluation of the language model, each through its command."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_checkpoint import save_tiny_checkpoint
+from tiny_faces import save_tiny_faces
+from tiny_llm import save_base
+
+from data_sim.dataset import FaceSet
+from data_sim.dialogue import Case, region_words
+from data_sim.regions import REGION_NAMES
+from kfd.config import Decision
+from kfd.detector import Detector
+from llm import evaluate, finetune, pretrain
+from llm.base import load_base
+from llm.cases import ground, ground_once, say_honestly, vary
+from llm.conversation import Conversation
+from llm.model import ForgeryLLM
+from llm.training import bucketed, cosine_rate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector, a base model and a face set."""
+    folder = tmp_path_factory.mktemp("finetune")
+    save_tiny_checkpoint(folder)
+    save_tiny_faces(folder / "set")
+    return folder
+
+
+def flags(folder: Path, out: Path, **changes: object) -> list[str]:
+    values = {
+        "llm": folder / "llm", "kfd": folder / "kfd", "data": folder / "set", "out": out, "run": f"{out}-run",
+        "faces": 4, "val-faces": 2, "steps": 6, "batch-size": 2, "max-turns": 2, "rank": 2, "val-every": 3,
+        "save-every": 2, "log-every": 1, "num-prompts": 3,
+    }  # fmt: skip
+    return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    files = sorted(out.rglob("*.safetensors"))
+    return {f"{path.relative_to(out)}/{k}": v for path in files for k, v in load_file(path).items()}
+
+
+def kill_after(module: str, words: list[str], line: str) -> None:
+    """Start a command and kill it, without warning, as soon as it prints `line`."""
+    command, root = [sys.executable, "-m", module, *words], Path(__file__).parents[1]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+    for printed in process.stdout:
+        if line in printed:
+            process.kill()
+            break
+    process.wait()
+    assert process.returncode == -9, "the run must not have finished"
+
+
+# ---------------------------------------------------------------- fine-tuning
+
+
+def test_finetune_writes_an_assistant_that_chats(folder: Path, tmp_path: Path, capsys) -> None:
+    finetune.main(flags(folder, tmp_path / "assistant"))
+    printed = capsys.readouterr().out
+    assert re.search(r"[\d,]+ trainable and [\d,]+ frozen parameters; 8 judged faces", printed)
+    rates = [float(rate) for rate in re.findall(r"lr (\S+) seconds", printed)]
+    assert len(rates) == 6 and rates == sorted(rates), "six steps lie within the warm-up"
+    assert sorted(path.name for path in (tmp_path / "assistant").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "assistant.json", "finetune.json", "projector",
+        "prompt_learner", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    model = ForgeryLLM.from_pretrained(tmp_path / "assistant")
+    detector = Detector.from_pretrained(folder / "kfd")
+    assert model.info.kfd_digest == detector.digest
+    found = detector(torch.rand(1, 3, 64, 64))
+    conversation = Conversation(model, Case("fake", 0.9), found)
+    assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
+
+
+def test_a_killed_run_resumes_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finetune.main(flags(folder, whole))
+    kill_after("llm.finetune", flags(folder, broken), "step 5/6")
+    finetune.main(flags(folder, broken))
+    expected = weights(whole)
+    assert expected
+    for name, value in weights(broken).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_run_with_other_settings_is_not_continued(folder: Path, tmp_path: Path) -> None:
+    finetune.main(flags(folder, tmp_path / "assistant", steps=2))
+    with pytest.raises(ValueError, match=r"other settings \(lr: expected 0.001, got 0.5\)"):
+        finetune.main(flags(folder, tmp_path / "assistant", steps=2, lr=0.5))
+
+
+def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = save_base(tmp_path / "base", width=64)  # 4-bit blocks are 64 weights long
+    words = flags(
+        folder, tmp_path / "assistant", llm=base, steps=30, **{"val-every": 10, "lr": 0.01, "warmup": 2}
+    )
+    finetune.main([*words, "--quantize"])
+    losses = [float(loss) for loss in re.findall(r"step \d+/\d+ loss (\S+)", capsys.readouterr().out)]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.3
+    model = ForgeryLLM.from_pretrained(tmp_path / "assistant", quantize=True)
+    assert model.llm.get_base_model().is_loaded_in_4bit
+    assert model.prompt_learner.base.dtype == torch.float32
+
+
+def test_the_base_model_and_the_detector_stay_as_they_were(folder: Path, tmp_path: Path) -> None:
+    before = weights(folder)
+    finetune.main(flags(folder, tmp_path / "assistant", steps=3))
+    for name, value in weights(folder).items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+# ---------------------------------------------------------------- cases
+
+
+def test_ground_judges_each_face_real_and_forged(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=3, seed=0)
+    assert faces.labels == (0, 0, 0, 1, 1, 1)
+    assert all(bool(names) == bool(label) for names, label in zip(faces.forged, faces.labels, strict=True))
+    assert faces.detection([0, 5]).heatmap.shape == (2, 1, 64, 64)
+    for case, score in zip(faces.cases, faces.detections.score.tolist(), strict=True):
+        assert case.verdict == detector.verdict(score)[0]
+
+
+def test_judged_faces_are_remembered_until_something_changes(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    first = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("llm.cases.ground", lambda *args: pytest.fail("judged again"))
+        again = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    assert again.cases == first.cases and again.forged == first.forged and again.shown == first.shown
+    torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
+    assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).cases != first.cases
+
+
+def test_text_never_says_more_than_map_and_verdict() -> None:
+    strength = torch.zeros(len(REGION_NAMES))
+    forged = ("nose", "mouth")
+    silent = say_honestly("fake", (), 0.9, 1, forged, strength)
+    assert silent.regions == (), "a silent map names nothing, whatever the truth"
+    strength[REGION_NAMES.index("mouth")], strength[REGION_NAMES.index("nose")] = 0.9, 0.6
+    assert say_honestly("fake", (), 0.9, 1, forged, strength).regions == ("mouth", "nose")
+    assert say_honestly("fake", (), 0.9, 0, (), strength).regions == ("mouth", "nose")
+    assert say_honestly("real", (), 0.1, 1, forged, strength).regions == ()
+
+
+def test_some_cases_become_too_poor_for_a_verdict() -> None:
+    rng = random.Random(0)
+    case = Case("fake", 0.9, ("nose",))
+    varied = [vary(case, rng) for _ in range(500)]
+    assert sum(v == case for v in varied) > 400
+    assert any(v.score is None for v in varied)
+    assert any(v.verdict == "inconclusive" and v.score == 0.9 for v in varied)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    # Thresholds that let an untrained detector say "fake" of everything.
+    save_tiny_checkpoint(tmp_path / "models", Decision(fake_above=0.02, real_below=0.01))
+    models = tmp_path / "models"
+    evaluate.main([
+        "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(folder / "set"),
+        "--split", "val", "--faces", "2", "--conversations", "2", "--turns", "2", "--max-new-tokens", "6",
+        "--out", str(out),
+    ])  # fmt: skip
+    figures = json.loads(out.read_text())
+    assert set(figures) == {"config", "kfd", "verdict", "regions", "conversations"}
+    assert 0 <= figures["verdict"]["yes_no_agreement"] <= 1
+    assert {"f1", "f1_blind", "f1_best_constant"} <= set(figures["regions"])
+    assert figures["conversations"]["answers"] == 4
+
+
+def test_regions_are_read_out_of_a_sentence() -> None:
+    assert evaluate.regions_in("It marks the left eyebrow, the Nose and the left eye; the nose most.") == (
+        "left_eyebrow", "nose", "left_eye",
+    )  # fmt: skip
+    for name in REGION_NAMES:
+        assert evaluate.regions_in(f"It points at {region_words([name])}.") == (name,)
+
+
+def test_region_f1_is_the_closed_form() -> None:
+    named = [("nose", "mouth"), (), ("chin",)]
+    forged = [("nose",), ("chin",), ("mouth", "nose")]
+    precision, recall = 1 / 3, 1 / 4
+    assert evaluate.region_f1(named, forged) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert evaluate.region_f1([()], [()]) == 0
+
+
+def test_best_constant_answer_is_found() -> None:
+    forged = [("nose",), ("nose",), ("nose",), ("mouth",)]
+    assert evaluate.best_constant(forged) == (("nose",), 0.75)
+
+
+# ---------------------------------------------------------------- pretraining
+
+
+PRETRAIN = (
+    "--steps", "8", "--batch-size", "2", "--hidden", "16", "--layers", "1", "--heads", "2", "--intermediate",
+    "16", "--vocab-size", "600", "--texts", "300", "--max-turns", "2", "--warmup", "2", "--save-every", "3",
+    "--log-every", "1",
+)  # fmt: skip
+
+
+def test_pretraining_writes_a_small_model_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pretrain.main(["--out", str(whole), "--run", str(tmp_path / "w"), *PRETRAIN])
+    words = ["--out", str(broken), "--run", str(tmp_path / "b"), *PRETRAIN]
+    kill_after("llm.pretrain", words, "step 5/8")
+    assert not broken.exists()
+    pretrain.main(words)
+    expected = weights(whole)
+    for name, value in weights(broken).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    assert {value.dtype for value in expected.values()} == {torch.bfloat16}
+    llm, tokenizer = load_base(whole)
+    assert llm.get_input_embeddings().num_embeddings == len(tokenizer) == 600
+
+
+def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
+    sizes = {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 600, "texts": 300}
+    config = pretrain.PretrainConfig(out="", **sizes)
+    model, prompters = pretrain.build(config, pretrain.run_tokenizer(config, tmp_path))
+    tokens = prompters["soft_prompts"].conversation(Case("fake", 0.9), [])
+    examples = [pretrain.Example(tokens, regions) for regions in (None, (), ("nose",))]
+    soft = pretrain.word_prompts(model, examples, config, step=0)
+    assert soft[0].abs().max() == 0
+    word = model.llm.get_input_embeddings().weight[model.prompter.encode(" nose")].mean(dim=0)
+    likeness = torch.cosine_similarity(soft, word[None, None], dim=-1)[:, 1:]
+    assert likeness[2].max() > 0.8 > likeness[1].max()
+
+
+# ---------------------------------------------------------------- schedule
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    rates = [cosine_rate(step, 100, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_buckets_hold_everything_once_and_like_with_like() -> None:
+    items = [range(length) for length in (9, 1, 8, 2, 7, 3)]
+    groups = bucketed(items, 2)
+    assert sorted(i for group in groups for i in group) == list(range(6))
+    assert [sorted(len(items[i]) for i in group) for group in groups] == [[1, 2], [3, 7], [8, 9]]
