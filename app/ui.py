@@ -29,7 +29,10 @@ from data_sim.images import MAX_FILE_BYTES, ImageError
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
+# A NASA portrait of Eileen Collins, in the public domain, as it is and with the mouth forged by
+# data_sim.simulate (parts only, no other person; seed 13, the first to draw the mouth alone).
 EXAMPLE = Path(__file__).with_name("example.jpg")
+FORGED_EXAMPLE = Path(__file__).with_name("example_forged.jpg")
 IDLE_SECONDS = 3600  # a window that was closed loses its case after this
 MAX_QUESTION = 500  # characters
 MAX_WINDOWS = 32  # whose cases are kept in memory at once
@@ -75,13 +78,18 @@ class Desk:
             yield (None, panels.notice(str(error)), gr.update(visible=False), *[gr.skip()] * 7)
             return
         finally:
-            if Path(path) != EXAMPLE:
+            if Path(path) not in (EXAMPLE, FORGED_EXAMPLE):
                 Path(path).unlink(missing_ok=True)
         yield _result(analysis)
 
+    # These two are generators themselves, or Gradio would not stream them.
     def example(self, former: Visit | None = None) -> Iterator[tuple[Any, ...]]:
-        """Examine the photograph that comes with Unmask."""
-        yield from self.examine(str(EXAMPLE), former)  # a generator itself, or Gradio would not stream it
+        """Examine the untouched photograph that comes with Unmask."""
+        yield from self.examine(str(EXAMPLE), former)
+
+    def forged_example(self, former: Visit | None = None) -> Iterator[tuple[Any, ...]]:
+        """Examine the same photograph with a forged mouth."""
+        yield from self.examine(str(FORGED_EXAMPLE), former)
 
     def show_face(self, visit: Visit, face: int) -> tuple[Any, ...]:
         """Turn to another face. Returns (face, verdict, chat)."""
@@ -143,7 +151,9 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
         gr.HTML(panels.HEADER)
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
-            example = gr.Button("Try the example", elem_id="example", scale=0, min_width=200)
+            with gr.Column(scale=0, min_width=210, elem_id="examples"):
+                example = gr.Button("Try an untouched photo", elem_id="example")
+                forged = gr.Button("Try a forged one", elem_id="forged")
         notice = gr.HTML(panels.INTRODUCTION, elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(scale=6, min_width=380):
@@ -177,10 +187,12 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         case = [visit, notice, result, photo, faces, face, verdict, chat, talk, downloads]
         said = [chat, question, note, downloads]
-        for event, handler, inputs in (
-            (upload.upload, desk.examine, [upload]),
-            (example.click, desk.example, []),
-        ):
+        arrivals = (
+            (upload.upload, desk.examine, [upload, visit]),
+            (example.click, desk.example, [visit]),
+            (forged.click, desk.forged_example, [visit]),
+        )
+        for event, handler, inputs in arrivals:
             seen = event(handler, inputs, case, **hidden)
             seen.then(lambda: None, None, upload, **hidden)
             seen.then(desk.open, visit, said, **hidden)

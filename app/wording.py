@@ -92,7 +92,10 @@ def face_sentence(finding: FaceFinding) -> str:
         return f"{name}: no verdict, because {reason_words(*finding.reasons)}."
     if finding.verdict == "real":
         return f"{name}: the detector found no signs of manipulation (score {finding.score:.2f} of 1)."
-    place = f", most of them around {region_words(finding.regions)}" if finding.regions else ""
+    place = ""
+    if finding.regions:
+        spread = "spread over" if WHOLE_FACE in finding.regions else "most of them around"
+        place = f", {spread} {region_words(finding.regions)}"
     return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
 
 

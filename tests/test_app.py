@@ -16,7 +16,7 @@ from tiny_checkpoint import save_tiny_checkpoint
 
 from app.analysis import case_of, overall_verdict
 from app.assistant import OPENING_QUESTION, Assistant
-from app.ui import EXAMPLE, MAX_QUESTION, Desk, build_page
+from app.ui import EXAMPLE, FORGED_EXAMPLE, MAX_QUESTION, Desk, build_page
 from data_sim.images import ImageError, read_image
 from kfd.config import Decision
 
@@ -181,7 +181,8 @@ class TestDesk:
         assert len(self.visit(desk, photo).analysis.faces) == 1
         assert not photo.exists()
         list(desk.example())
-        assert EXAMPLE.exists()
+        list(desk.forged_example())
+        assert EXAMPLE.exists() and FORGED_EXAMPLE.exists()
 
     @pytest.mark.parametrize(
         ("name", "content"), [("empty.jpg", b""), ("list.jpg", b"bread, milk"), ("film.mp4", b"\0" * 9)]
