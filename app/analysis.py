@@ -87,7 +87,7 @@ class Analysis:
 
     image: (H, W, 3) uint8 RGB, upright. faces: largest first, empty when none was found.
     verdict: of the whole photograph, see `overall_verdict`. reasons: machine-readable, for an
-    inconclusive verdict. created: UTC.
+    inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     """
 
     image: np.ndarray
@@ -96,6 +96,7 @@ class Analysis:
     verdict: str
     reasons: tuple[str, ...]
     models: ModelRecord
+    warnings: tuple[str, ...] = ()
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     session: Session = field(default_factory=Session, repr=False)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app import wording
 from app.analysis import (
     Analysis,
     Exchange,
@@ -29,7 +30,8 @@ from app.analysis import (
 )
 from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
-from data_sim.images import ImageSource, format_of, read_bytes, read_image, sha256_of
+from data_sim.images import ImageSource, format_of, frame_count, read_bytes, read_image, sha256_of
+from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.storage import digest_of
 
@@ -95,7 +97,8 @@ class Assistant:
             except NoFaceError:
                 faces = ()
         verdict, reasons = overall_verdict(faces)
-        return Analysis(image, origin, faces, verdict, reasons, self.models)
+        warnings = tuple(_warnings(data, image, faces, self.detector.image_size))
+        return Analysis(image, origin, faces, verdict, reasons, self.models, warnings)
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
         """Answer a question about one face, piece by piece, and note both in the analysis.
@@ -140,6 +143,25 @@ def _noted(session: Session, face: int, question: str, pieces: Iterator[str]) ->
     finally:
         session.answering = False
         session.exchanges.append(Exchange(face, question, answer.strip(), complete, asked))
+
+
+def _warnings(
+    data: ImageSource, image: np.ndarray, faces: tuple[FaceFinding, ...], side: int
+) -> Iterator[str]:
+    """What weakens the findings. side: of the crop that the detector reads, in pixels."""
+    frames = frame_count(data) if isinstance(data, bytes) else 1
+    if frames > 1:
+        yield wording.frames_warning(frames)
+    if (image == image[:, :, :1]).all():
+        yield wording.grey_warning()
+    small = [face for face in faces if face.detection is not None and _side(face) < side]
+    if small:
+        yield wording.enlarged_warning(small, side)
+
+
+def _side(face: FaceFinding) -> float:
+    """Side of the square around a face, in pixels of the photograph."""
+    return face.crop.box[2] - face.crop.box[0]
 
 
 def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:

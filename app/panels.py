@@ -75,7 +75,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         "<details open><summary>What this score means</summary>"
         f"<p>{escape(wording.score_meaning(finding.score, analysis.models.thresholds))}</p></details>"
         f"{_regions(finding)}"
-        f'<p class="hint">{escape(analysis.models.good_for)}</p></div>'
+        f'<p class="hint">{escape(analysis.models.good_for)}</p>{_warnings(analysis)}</div>'
     )
 
 
@@ -84,7 +84,8 @@ def no_face_panel(analysis: Analysis) -> str:
     return (
         f'<div class="card inconclusive"><p class="verdict">{wording.VERDICT_WORDS["inconclusive"]}</p>'
         f'<p class="sentence">{escape(wording.photo_sentence(analysis))} Small, covered and strongly turned '
-        "faces are missed: try a closer cut of the original, without rescaling it.</p></div>"
+        "faces are missed: try a closer cut of the original, without rescaling it.</p>"
+        f"{_warnings(analysis)}</div>"
     )
 
 
@@ -105,6 +106,10 @@ def face_label(finding: FaceFinding) -> str:
     """The label of a face in the selector."""
     short = {"fake": "signs found", "real": "no signs", "inconclusive": "no verdict"}
     return f"Face {finding.index + 1} · {short[finding.verdict]}"
+
+
+def _warnings(analysis: Analysis) -> str:
+    return "".join(f'<p class="hint">{escape(warning)}</p>' for warning in analysis.warnings)
 
 
 def _scale(score: float | None, models: ModelRecord) -> str:

@@ -40,6 +40,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         "verdict_words": wording.VERDICT_WORDS[analysis.verdict],
         "reasons": _reasons(analysis.reasons),
         "finding": wording.photo_sentence(analysis),
+        "warnings": list(analysis.warnings),
         "faces": [_face(analysis, face) for face in analysis.faces],
         "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
         "thresholds": {"real_at_most": round(real, 4), "fake_at_least": round(fake, 4)},

@@ -57,6 +57,7 @@ def _finding(data: dict[str, Any]) -> str:
         "Finding",
         f'<p class="verdict {escape(data["verdict"])}">{escape(data["finding"])}</p>',
         f"<ul>{faces}</ul>" if len(data["faces"]) > 1 else "",
+        _bullets(data["warnings"]) if data["warnings"] else "",
         f'<p class="caution"><strong>Models used.</strong> {escape(data["models"]["good_for"])}</p>',
         _figure(data["pictures"]["photo"], PHOTO_CAPTION, "photo"),
     )

@@ -137,6 +137,7 @@ def _finding(data: dict[str, Any]) -> list[Flowable]:
         *_section("Finding"),
         _verdict(data["finding"], data["verdict"]),
         *_bullets([face["finding"] for face in several]),
+        *_bullets(data["warnings"]),
         Spacer(0, 6),
         _boxed(caution),
         Spacer(0, 8),

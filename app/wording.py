@@ -6,6 +6,8 @@ means; they never say more than the score supports.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.analysis import NO_FACE, Analysis
 from data_sim.dialogue import join_words, reasons_in_words, region_words
 from data_sim.regions import REGIONS, WHOLE_FACE
@@ -113,6 +115,23 @@ def photo_sentence(analysis: Analysis) -> str:
         which = "the face" if count == 1 else f"any of the {count} faces"
         return f"No signs of manipulation were found in {which}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
+
+
+def frames_warning(count: int) -> str:
+    """Said of an animation."""
+    return f"The file is an animation of {count} pictures; only the first was examined."
+
+
+def grey_warning() -> str:
+    """Said of a photograph without colour."""
+    return "The photograph has no colour; the detector was made for colour, and traces in colour are lost."
+
+
+def enlarged_warning(faces: Sequence[FaceFinding], side: int) -> str:
+    """Said of faces that were enlarged to the `side` pixels that the detector reads."""
+    numbers = join_words(str(face.index + 1) for face in faces)
+    which = f"Face {numbers} was" if len(faces) == 1 else f"Faces {numbers} were"
+    return f"{which} enlarged to the {side} pixels that the detector reads; expect more errors than usual."
 
 
 def explanation(finding: FaceFinding) -> str:

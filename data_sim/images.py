@@ -98,6 +98,11 @@ def format_of(data: bytes) -> str:
     return _open(data).format or "unknown"
 
 
+def frame_count(data: bytes) -> int:
+    """How many pictures an image file holds; of more than one, `read_image` reads the first."""
+    return getattr(_open(data), "n_frames", 1)
+
+
 def sha256_of(data: bytes) -> str:
     """The SHA-256 digest of `data` as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -86,6 +86,17 @@ def test_thirty_faces(assistant):
     assert len(report.data["faces"]) == 30 and len(report.to_json()) < 6_000_000
 
 
+def test_what_weakens_a_finding_is_said(assistant, tmp_path):
+    photo = Image.open(EXAMPLE).convert("L")
+    path = tmp_path / "film.gif"
+    photo.save(path, save_all=True, append_images=[photo.rotate(5)])
+    animation, grey = assistant.analyse(path).warnings
+    assert "animation of 2 pictures" in animation and "no colour" in grey
+    small = assistant.analyse(np.asarray(Image.open(EXAMPLE).resize((256, 256))))
+    assert small.faces[0].score is None or "was enlarged to the 64" in small.warnings[0]
+    assert assistant.analyse(EXAMPLE).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [

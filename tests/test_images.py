@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_sim.images import ImageError, find_images, format_of, read_image, sha256_of
+from data_sim.images import ImageError, find_images, format_of, frame_count, read_image, sha256_of
 
 
 @pytest.fixture
@@ -147,6 +147,8 @@ def test_animation_gives_its_first_frame(pixels, file_format):
     options = {"lossless": True} if file_format == "WEBP" else {}
     data = encode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
     np.testing.assert_array_equal(read_image(data), pixels)
+    assert frame_count(data) == 2
+    assert frame_count(encode(frames[0], file_format)) == 1
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
