@@ -10,6 +10,7 @@ it asks for no password, so name another host only inside a network you trust.
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ def main() -> None:
 
     config = parse(ServeConfig, __doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes as well
-    print("loading the models", flush=True)
     try:
+        with socket.create_server((config.host, config.port)):
+            pass  # the port is free; asked before the models load, and Gradio would name none of our flags
+        print("loading the models", flush=True)
         from app.ui import EXAMPLE, Assistant, serve
 
         assistant = Assistant.from_pretrained(config.checkpoint, config.device)
