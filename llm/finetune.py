@@ -57,6 +57,7 @@ class FinetuneConfig:
     batch_size: int = 8  # conversations computed together
     accumulate: int = 1  # batches per optimizer step
     max_turns: int = 5  # a conversation has 1 to this many turns
+    other_opening: float = 0.2  # share of conversations that do not open with the question for the verdict
     max_tokens: int = 1024  # longer conversations are cut at the end
     lr: float = 1e-3  # peak learning rate of the LoRA matrices
     soft_lr: float = 1e-3  # peak learning rate of prompt learner and projector
@@ -107,7 +108,8 @@ def draw_example(
     """A random face, a random conversation about it."""
     row = rng.randrange(len(faces))
     case = vary(faces.cases[row], rng)
-    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns))
+    opening = None if rng.random() < config.other_opening else "verdict"
+    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
     return Example(model.prompter.conversation(case, turns), row if case.score is not None else None)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from data_sim.cli import parse
-from data_sim.dialogue import Case, make_dialogue, random_case, region_words
-from kfd.storage import save_state
-from llm.base import count_parameters, token_rms
+from data_sim.dialogue import Case, Turn, make_dialogue, random_case, region_words
+from kfd.storage import load_strictly, save_state
+from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
@@ -39,6 +39,7 @@ class PretrainConfig:
 
     out: str  # folder of the finished model
     run: str = ""  # folder of the resumable state; by default runs/ and the name of `out`
+    start: str = ""  # folder of a model of the same sizes to go on from; its vocabulary is kept
     steps: int = 2600
     batch_size: int = 8  # conversations per step
     learning_rate: float = 2e-3
@@ -48,6 +49,8 @@ class PretrainConfig:
     text_share: float = 0.5  # of conversations with the evidence as text
     blank_share: float = 0.1  # of those without evidence; the rest has it as soft prompts made of words
     max_turns: int = 6  # a conversation has 1 to this many turns
+    other_opening: float = 0.3  # share of conversations that do not open with the question for the verdict
+    dropped_words: float = 0.3  # share of questions that lose a word, as a stand-in for wordings never seen
     vocab_size: int = 2048
     hidden: int = 256  # width of the model
     layers: int = 4
@@ -76,12 +79,22 @@ class Example:
     regions: tuple[str, ...] | None
 
 
+def drop_word(turn: Turn, rng: random.Random) -> Turn:
+    """The turn with one word of its question left out; short questions stay as they are."""
+    words = turn.question.split()
+    if len(words) > 4:
+        words.pop(rng.randrange(len(words)))
+    return replace(turn, question=" ".join(words))
+
+
 def draw_example(
     config: PretrainConfig, prompters: dict[str, PromptTokenizer], rng: random.Random
 ) -> Example:
     """A random case, a random conversation about it, and a random way of giving the evidence."""
     case: Case = random_case(rng)
-    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns))
+    opening = None if rng.random() < config.other_opening else "verdict"
+    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
+    turns = [drop_word(turn, rng) if rng.random() < config.dropped_words else turn for turn in turns]
     way = rng.random()
     if way < config.text_share:
         return Example(prompters["evidence_text"].conversation(case, turns), None)
@@ -131,6 +144,8 @@ def run_tokenizer(config: PretrainConfig, folder: Path) -> PreTrainedTokenizerBa
     """The vocabulary of a run: trained once, then read, so that no resumed run can come to another one."""
     from transformers import AutoTokenizer
 
+    if config.start:
+        return AutoTokenizer.from_pretrained(config.start)
     if not (folder / "tokenizer.json").is_file():
         tokenizer = train_tokenizer(dialogue_texts(config.texts, config.seed), config.vocab_size)
         tokenizer.save_pretrained(str(folder))
@@ -140,23 +155,24 @@ def run_tokenizer(config: PretrainConfig, folder: Path) -> PreTrainedTokenizerBa
 def build(
     config: PretrainConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[ForgeryLLM, dict[str, PromptTokenizer]]:
-    """The untrained model, and a prompt tokenizer for each way of giving the evidence."""
+    """The model before its first step, and a prompt tokenizer for each way of giving the evidence."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(config.seed)
-    llm = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.hidden,
-            intermediate_size=config.intermediate,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            max_position_embeddings=config.max_tokens,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    sizes = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.hidden,
+        intermediate_size=config.intermediate,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        max_position_embeddings=config.max_tokens,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
+    torch.manual_seed(config.seed)
+    llm = LlamaForCausalLM(sizes)
+    if config.start:
+        load_strictly(llm, load_base(config.start)[0].state_dict(), config.start)
     styles = {mode: PromptStyle("vicuna", mode) for mode in ("evidence_text", "soft_prompts")}
     prompters = {
         mode: PromptTokenizer(tokenizer, style, config.num_prompts) for mode, style in styles.items()

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, kfd_result
+from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, evidential_strength, kfd_result
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -156,6 +156,9 @@ def clean_question(text: str, marks: Iterable[str] = ()) -> str:
 def opening(style: PromptStyle, frames: Frames, case: Case) -> list[Segment]:
     """The head of the first turn: the evidence, the task description and the KFD result."""
     words = f"{style.task} {kfd_result(case)}"
+    if case.verdict != "inconclusive":
+        # In words, so that a small model need not work out from the digits how strong a score is.
+        words += f" This is {evidential_strength(case)} evidence."
     if style.mode == "evidence_text":
         return [Segment("text", f"{frames.start}{frames.lead}{evidence_text(case)} {words}")]
     return [
