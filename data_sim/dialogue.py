@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from data_sim.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
-from data_sim.wordings import REGION_INTENT, load_wordings
+from data_sim.wordings import REGION_INTENTS, load_wordings
 
 _WORDINGS = load_wordings()
 VERDICTS = ("fake", "real", "inconclusive")
@@ -107,8 +107,10 @@ def reasons_in_words(reasons: Iterable[str]) -> str:
     reasons = tuple(reasons)
     unknown = [code for code in reasons if code not in REASON_WORDS]
     if unknown:
-        raise ValueError(f"reasons: no words for {unknown}; known: {sorted(REASON_WORDS)}. "
-                         "Add the code under `reasons` in data_sim/wordings.yaml")
+        raise ValueError(
+            f"reasons: no words for {unknown}; known: {sorted(REASON_WORDS)}. "
+            "Add the code under `reasons` in data_sim/wordings.yaml"
+        )
     return join_words(REASON_WORDS[code] for code in reasons)
 
 
@@ -132,7 +134,7 @@ def evidence_text(case: Case) -> str:
 
 def questions(intent: str, heldout: bool) -> tuple[str, ...]:
     """Every wording of the questions of an intent: the held-out ones, or those for training."""
-    asked = ASKABLE if intent == REGION_INTENT else ("",)
+    asked = ASKABLE if intent in REGION_INTENTS else ("",)
     wordings = (wording for pattern in _patterns(intent, heldout) for wording in pattern)
     filled = (text.format_map(_question_slots(words)) for text in wordings for words in asked)
     return tuple(dict.fromkeys(filled))
@@ -141,37 +143,42 @@ def questions(intent: str, heldout: bool) -> tuple[str, ...]:
 def answers(intent: str, case: Case, asked: str = "") -> tuple[str, ...]:
     """Every answer to an intent that suits the case.
 
-    asked: for `region_check` the words asked about, a key of ASKABLE ("nose", "eyes", "lips"); else unused.
+    asked: the words that a question about a region asks about, a key of ASKABLE ("nose", "eyes", "lips");
+        unused by other intents.
     """
     state, slots = _state(case), _answer_slots(case)
-    if intent == REGION_INTENT:
+    if intent in REGION_INTENTS:
         hit = _hit(case, asked)
         if case.regions:
             state = f"{'fake' if case.verdict == 'fake' else 'weak'}_{'hit' if hit else 'miss'}"
-        slots |= {"asked": f"the {_canonical(asked)}", "hit": region_words(hit),
-                  "does": "do" if len(ASKABLE[asked]) > 1 else "does"}
+        slots |= {
+            "asked": f"the {_canonical(asked)}",
+            "hit": region_words(hit),
+            "does": "do" if len(ASKABLE[asked]) > 1 else "does",
+        }
     return tuple(text.format_map(slots) for text in _WORDINGS.intents[intent].answers[state])
 
 
 def make_turn(intent: str, case: Case, rng: random.Random, heldout: bool = False) -> Turn:
     """Draw a question of the intent, in a random manner of speaking, and an answer that suits the case."""
-    asked = _draw_region(case, rng) if intent == REGION_INTENT else ""
+    asked = _draw_region(case, rng) if intent in REGION_INTENTS else ""
     question = rng.choice(rng.choice(_patterns(intent, heldout))).format_map(_question_slots(asked))
     return Turn(_casual(question, intent, rng), rng.choice(answers(intent, case, asked)), intent)
 
 
-def make_dialogue(case: Case, rng: random.Random, turns: int = 5, heldout: bool = False,
-                  opening: str | None = "verdict") -> list[Turn]:
+def make_dialogue(
+    case: Case, rng: random.Random, turns: int = 5, heldout: bool = False, opening: str | None = "verdict"
+) -> list[Turn]:
     """Draw a conversation about a case; the same `rng` state gives the same conversation.
 
     turns: number of question-answer pairs, at least 1.
     heldout: ask only in wordings that training never uses.
     opening: intent of the first turn; None draws it like the others.
-    No intent comes twice before all have come, except `region_check`, which may concern two regions.
+    No intent comes twice before all have come, except the questions about a region, which may concern two.
     """
     if turns < 1:
         raise ValueError(f"turns: expected at least 1, got {turns}")
-    pool = [*INTENTS, REGION_INTENT]
+    pool = [*INTENTS, *REGION_INTENTS]
     intents = [] if opening is None else [opening]
     while len(intents) < turns:
         intents += rng.sample(pool, len(pool))
@@ -253,8 +260,14 @@ def _question_slots(asked: str) -> dict[str, str]:
         return {}
     plural = len(ASKABLE[asked]) > 1 or asked == "lips"
     verbs = ("are", "have", "Do") if plural else ("is", "has", "Does")
-    return {"region": f"the {asked}", "is": verbs[0], "Is": verbs[0].title(), "has": verbs[1],
-            "Has": verbs[1].title(), "Does": verbs[2]}
+    return {
+        "region": f"the {asked}",
+        "is": verbs[0],
+        "Is": verbs[0].title(),
+        "has": verbs[1],
+        "Has": verbs[1].title(),
+        "Does": verbs[2],
+    }
 
 
 def _answer_slots(case: Case) -> dict[str, str]:

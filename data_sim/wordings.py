@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-REGION_INTENT = "region_check"  # the one intent that asks about a region
+REGION_INTENTS = ("region_check", "region_detail")  # they ask about a region
 QUESTION_SLOTS = frozenset({"region", "is", "Is", "has", "Has", "Does"})
 
 # The states that a case can be in, each with the groups of answers it shares with others.
@@ -103,9 +103,11 @@ def _read_intent(name: str, parts: dict[str, Any], macros: dict[str, str]) -> In
             raise ValueError(f"wordings.yaml, {name}: no macro {sorted(unknown)} for {pattern!r}")
         return expand(_MACRO.sub(lambda match: f"[{macros[match[1]]}]", pattern))
 
-    by_state = {state: tuple(w for pattern in patterns for w in wordings(pattern))
-                for state, patterns in parts["answers"].items()}
-    groups = REGION_GROUPS if name == REGION_INTENT else GROUPS
+    by_state = {
+        state: tuple(w for pattern in patterns for w in wordings(pattern))
+        for state, patterns in parts["answers"].items()
+    }
+    groups = REGION_GROUPS if name in REGION_INTENTS else GROUPS
     stray = set(by_state) - {key for state in groups for key in (state, *groups[state])}
     if stray:
         raise ValueError(f"wordings.yaml, {name}: no case is in {sorted(stray)}; states: {sorted(groups)}")
@@ -117,7 +119,7 @@ def _read_intent(name: str, parts: dict[str, Any], macros: dict[str, str]) -> In
         _check_slots(name, texts, _answer_slots(state))
     for patterns in questions.values():
         for texts in patterns:
-            _check_slots(name, texts, QUESTION_SLOTS if name == REGION_INTENT else frozenset())
+            _check_slots(name, texts, QUESTION_SLOTS if name in REGION_INTENTS else frozenset())
     return Intent(questions["train"], questions["heldout"], answers)
 
 
@@ -135,5 +137,7 @@ def _check_slots(intent: str, texts: tuple[str, ...], allowed: frozenset[str]) -
     for text in texts:
         stray = {field for _, field, _, _ in Formatter().parse(text) if field is not None} - allowed
         if stray:
-            raise ValueError(f"wordings.yaml, {intent}: nothing fills {sorted(stray)} in {text!r}; "
-                             f"allowed there: {sorted(allowed)}")
+            raise ValueError(
+                f"wordings.yaml, {intent}: nothing fills {sorted(stray)} in {text!r}; "
+                f"allowed there: {sorted(allowed)}"
+            )
