@@ -142,6 +142,27 @@ def ground_once(
     return found
 
 
+def mirror(found: Detection, which: Tensor) -> Detection:
+    """The detections with the maps of some faces mirrored left to right.
+
+    which: (B,) bool. The embedding has no sides and stays.
+    """
+
+    def turn(maps: Tensor) -> Tensor:
+        return torch.where(which[:, None, None, None], maps.flip(-1), maps)
+
+    maps = tuple(turn(tap) for tap in found.consistency_maps)
+    return dataclasses.replace(found, heatmap=turn(found.heatmap), consistency_maps=maps)
+
+
+def mirror_case(case: Case) -> Case:
+    """The case of the mirrored face: left and right change places."""
+    sides = {"left": "right", "right": "left"}
+    names = (name.split("_", 1) for name in case.regions)
+    regions = tuple("_".join((sides.get(first, first), *rest)) for first, *rest in names)
+    return dataclasses.replace(case, regions=regions)
+
+
 def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.05) -> Case:
     """Sometimes the same face in a photograph too poor for a verdict, or for a score.
 

@@ -8,8 +8,9 @@ Faces are of a split that no training saw, questions in wordings that no trainin
 
 * verdict: does the first word of the answer agree with the detector, and does P(Yes) separate real from fake
   as well as the detector's score?
-* regions: F1 of the regions named against those truly forged, next to a blind reader, which is the same model
-  with the soft prompts of another face, and next to the best constant answer.
+* regions: F1 of the regions named against those truly forged, next to a blind reader (the same model with
+  the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
+  for all forgeries and for those of single regions.
 * conversations: contradictions between the answers and the evidence, in random conversations.
 """
 
@@ -28,16 +29,15 @@ from tqdm import tqdm
 
 from data_sim.cli import parse
 from data_sim.dialogue import Case, make_dialogue, questions
-from data_sim.regions import REGION_NAMES, REGIONS
+from data_sim.regions import REGION_NAMES, REGIONS, WHOLE_FACE
 from kfd.detector import Detector
 from kfd.metrics import image_metrics
 from kfd.storage import write_atomically
 from llm.cases import GroundedCases, ground_once, vary
-from llm.consistency import contradictions
+from llm.consistency import FIRST_WORDS, contradictions
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
 
-FIRST_WORDS = {"fake": "Yes", "real": "No", "inconclusive": "Inconclusive"}
 _WORDS = {region.words: region.name for region in REGIONS}
 _NAMED = re.compile("|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)), re.IGNORECASE)
 
@@ -96,7 +96,7 @@ def measure_verdicts(
 ) -> dict[str, float]:
     """Agreement of the first word with the detector's verdict, and AUC of P(Yes) next to the score's."""
     wordings = questions("verdict", heldout=True)
-    agreed: dict[str, list[bool]] = {verdict: [] for verdict in FIRST_WORDS}
+    agreed: dict[str, list[bool]] = {verdict: [] for verdict in FIRST_WORDS.values()}
     usual, unseen = [], []
     for row, case in enumerate(tqdm(faces.cases, desc="verdicts", mininterval=5)):
         asked = rng.choice(wordings)
@@ -104,7 +104,8 @@ def measure_verdicts(
         usual.append(conversation.yes_probability(VERDICT_QUESTION))
         unseen.append(conversation.yes_probability(asked))
         reply = "".join(conversation.ask(asked, max_new_tokens=4))
-        agreed[case.verdict].append(re.split(r"\W", reply, maxsplit=1)[0] == FIRST_WORDS[case.verdict])
+        first = re.split(r"\W", reply, maxsplit=1)[0].lower()
+        agreed[case.verdict].append(FIRST_WORDS.get(first) == case.verdict)
     decided = agreed["fake"] + agreed["real"]
     everything = decided + agreed["inconclusive"]
     scores = [case.score for case in faces.cases]
@@ -122,12 +123,10 @@ def measure_verdicts(
 def measure_regions(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
 ) -> dict[str, object]:
-    """F1 of the regions named for forgeries that the detector found, sighted and blind."""
-    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict == "fake"]
+    """F1 of the regions named for forgeries that the detector does not call real, sighted and blind."""
+    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict != "real"]
     if len(rows) < 2:
-        raise ValueError(
-            f"expected at least 2 forgeries that the detector calls fake, got {len(rows)}: more faces"
-        )
+        raise ValueError(f"expected at least 2 forgeries not called real, got {len(rows)}: take more --faces")
     wordings = questions("where", heldout=True)
     named: dict[str, list[tuple[str, ...]]] = {"sighted": [], "blind": []}
     for place, row in enumerate(tqdm(rows, desc="regions", mininterval=5)):
@@ -136,26 +135,37 @@ def measure_regions(
         for eyes, seen in (("sighted", row), ("blind", other)):
             conversation = Conversation(model, faces.cases[row], faces.detection([seen], model.device))
             named[eyes].append(regions_in("".join(conversation.ask(asked, config.max_new_tokens))))
+    named["heatmap"] = [faces.shown[row] for row in rows]
     forged = [faces.forged[row] for row in rows]
-    constant, constant_f1 = best_constant(forged)
+    local = [place for place, names in enumerate(forged) if WHOLE_FACE not in names]
     return {
-        "forgeries": len(rows),
-        "f1": region_f1(named["sighted"], forged),
-        "f1_blind": region_f1(named["blind"], forged),
-        "f1_best_constant": constant_f1,
-        "best_constant": list(constant),
-        "f1_heatmap": region_f1([faces.shown[row] for row in rows], forged),
+        "all": _compare(named, forged, range(len(rows))),
+        "local": _compare(named, forged, local),
         "silent": sum(not regions for regions in named["sighted"]) / len(rows),
     }
+
+
+def _compare(
+    named: dict[str, list[tuple[str, ...]]], forged: list[tuple[str, ...]], places: Sequence[int]
+) -> dict[str, object]:
+    """F1 of every reader, and of the best constant answer, on some of the forgeries."""
+    truth = [forged[place] for place in places]
+    constant, constant_f1 = best_constant(truth)
+    readers = {reader: region_f1([names[p] for p in places], truth) for reader, names in named.items()}
+    return {"forgeries": len(truth), **readers, "best_constant": constant_f1, "constant": list(constant)}
 
 
 def measure_conversations(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
 ) -> dict[str, object]:
-    """Contradictions in random conversations, in unseen wordings, about faces as the app shows them."""
+    """Contradictions in random conversations, in unseen wordings, about faces as the app shows them.
+
+    Regions are held against the heatmap in a figure of its own: the model is taught the truth, at which the
+    heatmap only points, and `measure_regions` says how well it does.
+    """
     found: Counter[str] = Counter()
     examples: list[dict[str, str]] = []
-    hurt = 0
+    hurt = apart = 0
     for _ in tqdm(range(config.conversations), desc="conversations", mininterval=5):
         row = rng.randrange(len(faces))
         case = vary(shown_case(faces, row), rng)
@@ -163,7 +173,9 @@ def measure_conversations(
         before = found.total()
         for turn in make_dialogue(case, rng, config.turns, heldout=True):
             reply = "".join(conversation.ask(turn.question, config.max_new_tokens))
-            for problem in contradictions(reply, case):
+            problems = contradictions(reply, case, turn.question, check_regions=False)
+            apart += len(contradictions(reply, case, turn.question)) > len(problems)
+            for problem in problems:
                 found[problem] += 1
                 examples.append(
                     {"case": repr(case), "question": turn.question, "answer": reply, "problem": problem}
@@ -174,6 +186,7 @@ def measure_conversations(
         "answers": config.conversations * config.turns,
         "contradictions": found.total(),
         "conversations_with_contradiction": hurt,
+        "answers_apart_from_heatmap": apart,
         "kinds": dict(found.most_common(20)),
         "examples": examples[:20],
     }

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -23,11 +24,13 @@ from torch import Tensor, nn
 
 from data_sim.cli import parse
 from data_sim.dialogue import make_dialogue
+from data_sim.regions import WHOLE_FACE
 from kfd.detector import Detector
 from kfd.storage import save_config, save_state
 from llm.adapter import ATTENTION, add_adapter
+from llm.align import align
 from llm.base import count_parameters, load_base, token_rms
-from llm.cases import GroundedCases, ground_once, vary
+from llm.cases import GroundedCases, ground_once, mirror, mirror_case, vary
 from llm.losses import Losses
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
@@ -51,16 +54,19 @@ class FinetuneConfig:
         ""  # folder of the resumable state and of the judged faces; by default runs/ and the name of `out`
     )
     template: str = "vicuna"  # vicuna, or chat for the tokenizer's own template
-    faces: int = 2000  # real training faces; each is judged as it is and forged
+    faces: int = 1500  # real training faces; each is judged as it is and forged
     val_faces: int = 100  # real validation faces, likewise
     steps: int = 1200  # optimizer steps
     batch_size: int = 8  # conversations computed together
     accumulate: int = 1  # batches per optimizer step
     max_turns: int = 5  # a conversation has 1 to this many turns
-    other_opening: float = 0.2  # share of conversations that do not open with the question for the verdict
+    where_share: float = 0.3  # of conversations that open with the question for the regions
+    open_share: float = 0.2  # of those that open with any question; the rest opens with that for the verdict
+    local_weight: float = 2.0  # how often a face with single regions is drawn, against once for any other
     max_tokens: int = 1024  # longer conversations are cut at the end
     lr: float = 1e-3  # peak learning rate of the LoRA matrices
-    soft_lr: float = 1e-3  # peak learning rate of prompt learner and projector
+    align_steps: int = 600  # of the prompt learner alone, before the language model joins; see llm.align
+    soft_lr: float = 2e-3  # peak learning rate of prompt learner and projector
     weight_decay: float = 0.01
     warmup: int = 50  # steps
     clip: float = 1.0  # largest gradient norm
@@ -96,31 +102,45 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class Example:
-    """A tokenised conversation about face `row` of the judged ones; None: the face was not scored."""
+    """A tokenised conversation about face `row` of the judged ones; None: the face was not scored.
+
+    mirrored: the conversation is about the mirror image of the face.
+    """
 
     tokens: Tokens
     row: int | None
+    mirrored: bool = False
 
 
 def draw_example(
-    config: FinetuneConfig, model: ForgeryLLM, faces: GroundedCases, rng: random.Random
+    config: FinetuneConfig,
+    model: ForgeryLLM,
+    faces: GroundedCases,
+    weights: list[float],
+    rng: random.Random,
 ) -> Example:
-    """A random face, a random conversation about it."""
-    row = rng.randrange(len(faces))
-    case = vary(faces.cases[row], rng)
-    opening = None if rng.random() < config.other_opening else "verdict"
+    """A random face, a random conversation about it. weights: cumulative, of the faces."""
+    row = rng.choices(range(len(faces)), cum_weights=weights)[0]
+    mirrored = rng.random() < 0.5
+    case = vary(mirror_case(faces.cases[row]) if mirrored else faces.cases[row], rng)
+    draw = rng.random()
+    opening = "where" if draw < config.where_share else "verdict"
+    opening = None if draw > 1 - config.open_share else opening
     turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
-    return Example(model.prompter.conversation(case, turns), row if case.score is not None else None)
+    row = row if case.score is not None else None
+    return Example(model.prompter.conversation(case, turns), row, mirrored)
 
 
 def batches(
     config: FinetuneConfig, model: ForgeryLLM, faces: GroundedCases, first: int
 ) -> Iterator[tuple[int, list[list[Example]]]]:
     """(step, its batches) from step `first` on; what a step sees depends on seed and step alone."""
+    local = [bool(case.regions) and WHOLE_FACE not in case.regions for case in faces.cases]
+    weights = list(accumulate(config.local_weight if named else 1.0 for named in local))
     for pool in range(first // POOL, -(-config.steps // POOL)):
         rng = random.Random(f"{config.seed}/{pool}")
         count = POOL * config.accumulate * config.batch_size
-        examples = [draw_example(config, model, faces, rng) for _ in range(count)]
+        examples = [draw_example(config, model, faces, weights, rng) for _ in range(count)]
         groups = bucketed([example.tokens for example in examples], config.batch_size)
         rng.shuffle(groups)
         for offset in range(POOL):
@@ -136,6 +156,7 @@ def batch_losses(
     """The losses of one batch of conversations about judged faces."""
     batch = collate([example.tokens for example in examples], config.max_tokens).to(model.device)
     found = faces.detection([example.row or 0 for example in examples], model.device)
+    found = mirror(found, torch.tensor([example.mirrored for example in examples], device=model.device))
     scored = torch.tensor([example.row is not None for example in examples], device=model.device)
     soft: Tensor = torch.cat(model.soft_prompts(found), dim=1) * scored[:, None, None]
     return model.losses(batch, soft, config.verdict_weight)
@@ -211,6 +232,9 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         first, best = state["step"], state["best"]
         print(f"continuing at step {first} of {config.steps}", flush=True)
+    elif config.align_steps:
+        loss = align(model, train, config.align_steps, config.soft_lr, config.seed)
+        print(f"aligned the prompt learner, loss {loss:.4f}", flush=True)
     model.train()
     log = Log(config.steps, config.log_every)
     for step, parts in batches(config, model, train, first):

@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_checkpoint import save_tiny_checkpoint
 from tiny_faces import save_tiny_faces
-from tiny_llm import save_base
+from tiny_llm import detection, save_base
 
 from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case, region_words
@@ -22,8 +23,9 @@ from data_sim.regions import REGION_NAMES
 from kfd.config import Decision
 from kfd.detector import Detector
 from llm import evaluate, finetune, pretrain
+from llm.align import align
 from llm.base import load_base
-from llm.cases import ground, ground_once, say_honestly, vary
+from llm.cases import ground, ground_once, mirror, mirror_case, say_honestly, vary
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
 from llm.training import bucketed, cosine_rate
@@ -42,7 +44,7 @@ def flags(folder: Path, out: Path, **changes: object) -> list[str]:
     values = {
         "llm": folder / "llm", "kfd": folder / "kfd", "data": folder / "set", "out": out, "run": f"{out}-run",
         "faces": 4, "val-faces": 2, "steps": 6, "batch-size": 2, "max-turns": 2, "rank": 2, "val-every": 3,
-        "save-every": 2, "log-every": 1, "num-prompts": 3,
+        "save-every": 2, "log-every": 1, "num-prompts": 3, "align-steps": 3,
     }  # fmt: skip
     return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
 
@@ -160,6 +162,32 @@ def test_text_never_says_more_than_map_and_verdict() -> None:
     assert say_honestly("real", (), 0.1, 1, forged, strength).regions == ()
 
 
+def test_the_mirror_image_has_left_and_right_exchanged() -> None:
+    case = Case("fake", 0.9, ("left_eye", "nose", "right_cheek", "whole_face"))
+    assert mirror_case(case).regions == ("right_eye", "nose", "left_cheek", "whole_face")
+    assert mirror_case(mirror_case(case)) == case
+    assert set(mirror_case(replace(case, regions=REGION_NAMES)).regions) == set(REGION_NAMES)
+    found = detection(faces=2)
+    turned = mirror(found, torch.tensor([True, False]))
+    torch.testing.assert_close(turned.heatmap[0], found.heatmap[0].flip(-1))
+    torch.testing.assert_close(turned.heatmap[1], found.heatmap[1])
+
+
+def test_alignment_teaches_the_prompts_to_say_the_regions(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    cases = (
+        Case("fake", 0.9, ("nose",)),
+        Case("fake", 0.8, ("mouth",)),
+        Case("real", 0.1),
+        Case("real", 0.2),
+    )
+    faces = replace(faces, cases=cases)
+    model = ForgeryLLM.from_pretrained(folder / "assistant")
+    first = align(model, faces, steps=1, lr=0.0, seed=0)
+    assert align(model, faces, steps=60, lr=0.01, seed=0) < 0.7 * first
+
+
 def test_some_cases_become_too_poor_for_a_verdict() -> None:
     rng = random.Random(0)
     case = Case("fake", 0.9, ("nose",))
@@ -185,7 +213,7 @@ def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())
     assert set(figures) == {"config", "kfd", "verdict", "regions", "conversations"}
     assert 0 <= figures["verdict"]["yes_no_agreement"] <= 1
-    assert {"f1", "f1_blind", "f1_best_constant"} <= set(figures["regions"])
+    assert {"sighted", "blind", "heatmap", "best_constant"} <= set(figures["regions"]["all"])
     assert figures["conversations"]["answers"] == 4
 
 
