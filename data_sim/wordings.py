@@ -88,7 +88,7 @@ def load_wordings() -> Wordings:
         synonyms=_tuples(raw["synonyms"]),
         openers=_tuples(raw["openers"]),
         closers=tuple(raw["closers"]),
-        intents={name: _read_intent(name, parts, raw["macros"]) for name, parts in raw["intents"].items()},
+        intents={name: read_intent(name, parts, raw["macros"]) for name, parts in raw["intents"].items()},
     )
 
 
@@ -96,7 +96,9 @@ def _tuples(lists: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(items) for name, items in lists.items()}
 
 
-def _read_intent(name: str, parts: dict[str, Any], macros: dict[str, str]) -> Intent:
+def read_intent(name: str, parts: dict[str, Any], macros: dict[str, str]) -> Intent:
+    """One entry of `intents`, expanded and checked; ValueError names the pattern that cannot be used."""
+
     def wordings(pattern: str) -> tuple[str, ...]:
         unknown = set(_MACRO.findall(pattern)) - set(macros)
         if unknown:

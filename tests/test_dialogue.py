@@ -30,7 +30,7 @@ from data_sim.dialogue import (
     region_words,
 )
 from data_sim.regions import REGION_NAMES
-from data_sim.wordings import REGION_INTENTS, _read_intent, expand, load_wordings
+from data_sim.wordings import REGION_INTENTS, expand, load_wordings, read_intent
 
 FAKE = Case("fake", 0.93, ("left_eye", "nose", "mouth"))
 FAKE_NOWHERE = Case("fake", 0.71)
@@ -140,17 +140,15 @@ def test_patterns_expand_also_when_nested() -> None:
 def test_a_wording_that_cannot_be_filled_is_refused_at_loading(pattern: str, message: str) -> None:
     parts = {"questions": {"train": ["Where?"], "heldout": ["And where?"]}, "answers": {"any": [pattern]}}
     with pytest.raises(ValueError, match=message):
-        _read_intent("where", parts, macros={"thing": "face"})
+        read_intent("where", parts, macros={"thing": "face"})
 
 
 def test_a_missing_or_unknown_state_is_refused_at_loading() -> None:
     asked = {"train": ["Where?"], "heldout": ["And where?"]}
     with pytest.raises(ValueError, match="no answer for the state 'weak'"):
-        _read_intent(
-            "where", {"questions": asked, "answers": {"fake": ["Here."], "real": ["No."]}}, macros={}
-        )
+        read_intent("where", {"questions": asked, "answers": {"fake": ["Here."], "real": ["No."]}}, macros={})
     with pytest.raises(ValueError, match="no case is in"):
-        _read_intent(
+        read_intent(
             "where", {"questions": asked, "answers": {"any": ["Here."], "fke": ["There."]}}, macros={}
         )
 
