@@ -20,8 +20,27 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+# The whole recipe of checkpoints/embedded. With a manifest that names known fakes, RECIPE=all learns from
+# them too; START is a folder with the ImageNet weights of google/mobilenet_v1_1.0_224. Each line resumes.
+MANIFEST ?=
+RECIPE ?= real
+START ?=
+RUN ?= runs/embedded
+OUT ?= $(RUN)/checkpoint
+
 train-embedded: $(VENV)/.installed-train
 	@test -d "$(PHOTOS)" || { echo "make train-embedded PHOTOS=DIR needs a folder of photos"; exit 2; }
+	test -f $(RUN)/set/set.json || $(BIN)/python -m data_sim.build "$(PHOTOS)" --out $(RUN)/set \
+	  $(if $(MANIFEST),--manifest "$(MANIFEST)")
+	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd --recipe $(RECIPE) --steps 2400 \
+	  $(if $(START),--start "$(START)")
+	mkdir -p $(OUT)/kfd && cp $(addprefix $(RUN)/kfd/,config.json decision.json tokenizer.json model.safetensors) $(OUT)/kfd
+	$(BIN)/python -m llm.pretrain --out $(RUN)/llm-1 --run $(RUN)/pretrain-1
+	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
+	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1
+	$(BIN)/python -m llm.finetune --llm $(OUT)/llm --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
+	  --run $(RUN)/finetune
+	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

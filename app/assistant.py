@@ -112,7 +112,7 @@ class Assistant:
         session = analysis.session
         if session.answering:
             raise RuntimeError("an answer about this photograph is still being written; wait for its end")
-        pieces = self._conversation(analysis, face).ask(question)
+        pieces = self._conversation(analysis, face).ask(question, checked=True)
         return _noted(session, face, question.strip(), pieces)
 
     def report(self, analysis: Analysis) -> Report:

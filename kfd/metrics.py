@@ -18,7 +18,8 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         raise ValueError(
             f"metrics need real (0) and fake (1) images, got labels {sorted(set(labels.tolist()))}"
         )
-    fpr, tpr, thresholds = roc_curve(labels, scores)
+    # Every threshold: scikit-learn otherwise drops points on a straight line, the crossing among them.
+    fpr, tpr, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     crossing = int(np.argmin(np.abs(fpr - (1 - tpr))))
     return {
         "auc": float(roc_auc_score(labels, scores)),

@@ -1,7 +1,7 @@
 """Train the Knowledge-guided Forgery Detector.
 
     python -m kfd.train --data runs/set --out runs/kfd --recipe real --start weights/mobilenet_v1
-    python -m kfd.train --data runs/set --out runs/kfd --recipe all  --start weights/mobilenet_v1
+    python -m kfd.train --data runs/set --out runs/all --recipe all --go-on-from runs/kfd --steps 900
     python -m kfd.train --data runs/set --out runs/try --steps 6 --batch 2 --val-every 3   # seconds, CPU
 
 `--recipe real` learns from real photographs and forgeries simulated from them (the paper's
@@ -41,6 +41,7 @@ class TrainConfig:
     out: Path  # folder for the checkpoint, the log and the state to resume from
     recipe: Literal["real", "all"] = "real"  # real photographs only, or known fakes too
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
+    go_on_from: Path | None = None  # folder of a trained detector to start from instead
     steps: int = 3000  # batches
     batch: int = 20  # pairs of a real face and a forgery of it, in one batch
     known_share: float = 0.5  # recipe all: share of pairs whose fake is a known one
@@ -75,7 +76,10 @@ def main() -> None:
         num_context=config.num_context,
         text_guidance=config.text_guidance,
     )
-    model = new_kfd(model_config, config.start).to(config.device)
+    model = new_kfd(model_config, config.start)
+    if config.go_on_from is not None:
+        storage.load_weights(model, config.go_on_from)
+    model = model.to(config.device)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trainable
     print(

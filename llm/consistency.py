@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from data_sim.dialogue import ASKABLE, Case, evidential_strength, format_score
 from data_sim.regions import WHOLE_FACE
 
+NO_FAULT, BEARABLE, UNBEARABLE = 0, 1, 2  # of an answer; see `fault`
+
 FIRST_WORDS = {"yes": "fake", "no": "real", "inconclusive": "inconclusive"}  # of an answer about the verdict
 
 _BREAK = re.compile(
@@ -127,6 +129,17 @@ def contradictions(
         *_identity(clauses),
     ]
     return list(dict.fromkeys(found))
+
+
+def fault(answer: str, case: Case, question: str | None = None) -> int:
+    """How badly an answer contradicts its case.
+
+    Returns NO_FAULT, BEARABLE when it only names other regions than the heat map does, UNBEARABLE when it
+    contradicts verdict or score, claims certainty, or names persons.
+    """
+    if contradictions(answer, case, question, check_regions=False):
+        return UNBEARABLE
+    return BEARABLE if contradictions(answer, case, question) else NO_FAULT
 
 
 def _clauses(answer: str) -> list[_Clause]:

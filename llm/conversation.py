@@ -9,6 +9,7 @@ The model is shared, the conversation is not: every case and every user has an o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,13 +18,19 @@ from torch import Tensor
 
 from data_sim.dialogue import Case
 from kfd.detection import Detection
+from llm.consistency import NO_FAULT, UNBEARABLE, fault
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
 
 VERDICT_QUESTION = "Is this a deepfake image?"
 MIN_ANSWER = 32  # tokens that must be left for an answer, else the conversation is full
+DRAWS = 6  # wordings of a sentence that are tried before it is given up, when answers are checked
+REDRAW_TEMPERATURE = 0.7  # of every wording after the first
+NO_WORDING = "I found no wording for an answer that agrees with the evidence. Please ask in another way."
 UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte is still to come
+
+_SENTENCE_END = re.compile(r"(?:[^\d\s]|\d\d)[.!?]$")
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,19 @@ class Conversation:
         self._open: _Answer | None = None  # the answer that is being written
 
     def ask(
-        self, text: str, max_new_tokens: int = 256, temperature: float = 0.0, seed: int = 0
+        self,
+        text: str,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        seed: int = 0,
+        checked: bool = False,
     ) -> Iterator[str]:
         """Pieces of the answer as they are written.
 
         temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
+        checked: hold every sentence against the case before it is handed out, and word it anew where it
+            contradicts (llm.consistency). A sentence that fails every time ends the answer; where it is
+            the first, the answer is NO_WORDING and the question is forgotten.
         An answer that is not read to its end counts as far as it was written (a question without a single
         written token is forgotten); asking again ends it.
         Raises ValueError, before anything is written, for an empty or too long question, for bad settings
@@ -83,7 +98,7 @@ class Conversation:
         text = clean_question(text, self.model.prompter.marks)
         self._close()
         self._check_room(self._question(text))
-        return self._write(_Answer(text, max_new_tokens, temperature, seed))
+        return self._write(_Answer(text, max_new_tokens, temperature, seed, checked))
 
     def yes_probability(self, text: str = VERDICT_QUESTION) -> float:
         """P(Yes | Yes or No) as the first word of the answer to `text`.
@@ -117,17 +132,57 @@ class Conversation:
         try:
             self._read(self.model.prompter.tokenise(segments))
             writing.start = len(self.input_ids)
-            while self._open is writing:
-                writing.add(self._logits, self.model.prompter)
-                if writing.ended or len(writing.ids) >= min(writing.limit, room):
-                    break
+            writing.limit = min(writing.limit, room)
+            while self._open is writing and writing.goes_on:
+                if writing.checked:
+                    self._write_sentence(writing)
+                else:
+                    self._write_token(writing)
                 yield from writing.news()
-                if self._open is writing:
-                    self._read_ids(writing.ids[-1:])
         finally:
             if self._open is writing:
                 self._close()
         yield from writing.news(final=True)
+        if writing.checked and not writing.text:
+            yield NO_WORDING
+
+    def _write_token(self, writing: _Answer) -> None:
+        unread = writing.ids[len(self.input_ids) - writing.start :]
+        if unread:
+            self._read_ids(unread)
+        writing.add(self._logits, self.model.prompter)
+
+    def _write_sentence(self, writing: _Answer) -> None:
+        """Write to the end of a sentence that agrees with the case; of several tries keep the best."""
+        before = (writing.ids, writing.text)
+        tries: list[tuple[int, tuple[list[int], str], bool]] = []
+        for draw in range(DRAWS):
+            writing.temperature = REDRAW_TEMPERATURE if draw else writing.first_temperature
+            self._write_token(writing)
+            while writing.goes_on and not writing.at_sentence_end:
+                self._write_token(writing)
+            found = fault(writing.text, self.case, writing.question)
+            tries.append((found, (writing.ids, writing.text), writing.ended))
+            if found == NO_FAULT:
+                break
+            self._rewind(writing, before)
+        found, best, ended = min(tries, key=lambda one: one[0])
+        if found == UNBEARABLE:
+            best, ended = before, True
+        writing.ids, writing.text = best
+        writing.ended = ended
+        writing.temperature = writing.first_temperature
+
+    def _rewind(self, writing: _Answer, before: tuple[list[int], str]) -> None:
+        """Take an answer back to an earlier state of it; the cache and its logits go with it."""
+        writing.ids, writing.text = before
+        writing.ended = False
+        kept = min(len(self.input_ids), writing.start + len(writing.ids))
+        last = self.input_ids[
+            kept - 1
+        ]  # read again for its logits: never a soft prompt, an answer follows it
+        self._forget(kept - 1)
+        self._read_ids([last])
 
     def _close(self) -> None:
         """End the answer being written; the end mark will stand where training puts it."""
@@ -206,14 +261,16 @@ class Conversation:
 class _Answer:
     """An answer while it is being written.
 
-    limit: tokens it may have. length, pending: the conversation before its question. start: number of
-    cached tokens before its first token. ids: its tokens. text: its words. ended: the model closed it.
+    limit: tokens it may have. checked: see Conversation.ask. length, pending: the conversation before
+    its question. start: number of cached tokens before its first token. ids: its tokens. text: its
+    words. ended: the model closed it.
     """
 
     question: str
     limit: int
     temperature: float
     seed: int
+    checked: bool = False
     length: int = 0
     pending: list[int] = field(default_factory=list)
     start: int = 0
@@ -224,6 +281,17 @@ class _Answer:
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
+        self.first_temperature = self.temperature
+
+    @property
+    def goes_on(self) -> bool:
+        """Is there more to write, and room for it?"""
+        return not self.ended and len(self.ids) < self.limit
+
+    @property
+    def at_sentence_end(self) -> bool:
+        """Does the text end a sentence? Not after a single digit: that may be the 0 of a score."""
+        return _SENTENCE_END.search(self.text) is not None
 
     def add(self, logits: Tensor, prompter: PromptTokenizer) -> None:
         """Choose the next token; on an end mark, drop what belongs to the mark."""

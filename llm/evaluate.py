@@ -35,7 +35,7 @@ from kfd.metrics import image_metrics
 from kfd.storage import write_atomically
 from llm.cases import GroundedCases, ground_once, vary
 from llm.consistency import FIRST_WORDS, contradictions
-from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.conversation import NO_WORDING, VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
 
 _WORDS = {region.words: region.name for region in REGIONS}
@@ -52,7 +52,8 @@ class EvaluateConfig:
     out: str = "runs/llm-evaluation.json"  # file for the figures
     split: str = "test"  # of the face set
     faces: int = 150  # real faces; each is judged as it is and forged
-    conversations: int = 500
+    conversations: int = 500  # with every sentence checked before it is said, as in the app
+    raw_conversations: int = 100  # unchecked, to show what the check takes out
     turns: int = 5  # of each conversation
     max_new_tokens: int = 120
     seed: int = 1
@@ -158,21 +159,37 @@ def _compare(
 def measure_conversations(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
 ) -> dict[str, object]:
-    """Contradictions in random conversations, in unseen wordings, about faces as the app shows them.
+    """Contradictions in conversations as the app leads them, and as the model alone would."""
+    return {
+        "checked": _converse(model, faces, config, rng, config.conversations, checked=True),
+        "raw": _converse(model, faces, config, rng, config.raw_conversations, checked=False),
+    }
+
+
+def _converse(
+    model: ForgeryLLM,
+    faces: GroundedCases,
+    config: EvaluateConfig,
+    rng: random.Random,
+    count: int,
+    checked: bool,
+) -> dict[str, object]:
+    """Contradictions in `count` random conversations, in unseen wordings, about faces as the app shows them.
 
     Regions are held against the heatmap in a figure of its own: the model is taught the truth, at which the
     heatmap only points, and `measure_regions` says how well it does.
     """
     found: Counter[str] = Counter()
     examples: list[dict[str, str]] = []
-    hurt = apart = 0
-    for _ in tqdm(range(config.conversations), desc="conversations", mininterval=5):
+    hurt = apart = speechless = 0
+    for _ in tqdm(range(count), desc="conversations", mininterval=5):
         row = rng.randrange(len(faces))
         case = vary(shown_case(faces, row), rng)
         conversation = conversation_about(model, faces, row, case)
         before = found.total()
         for turn in make_dialogue(case, rng, config.turns, heldout=True):
-            reply = "".join(conversation.ask(turn.question, config.max_new_tokens))
+            reply = "".join(conversation.ask(turn.question, config.max_new_tokens, checked=checked))
+            speechless += reply == NO_WORDING
             problems = contradictions(reply, case, turn.question, check_regions=False)
             apart += len(contradictions(reply, case, turn.question)) > len(problems)
             for problem in problems:
@@ -182,8 +199,9 @@ def measure_conversations(
                 )
         hurt += found.total() > before
     return {
-        "conversations": config.conversations,
-        "answers": config.conversations * config.turns,
+        "conversations": count,
+        "answers": count * config.turns,
+        "answers_without_wording": speechless,
         "contradictions": found.total(),
         "conversations_with_contradiction": hurt,
         "answers_apart_from_heatmap": apart,
@@ -212,8 +230,7 @@ def main(args: list[str] | None = None) -> None:
         ("verdict", measure_verdicts), ("regions", measure_regions), ("conversations", measure_conversations),
     ):  # fmt: skip
         figures[name] = measure(model, faces, config, random.Random(config.seed))
-        shown = {k: v for k, v in figures[name].items() if k != "examples"}
-        print(name, json.dumps(shown), flush=True)
+        print(name, json.dumps(figures[name])[:2000], flush=True)
         write_atomically(out, lambda part: part.write_text(json.dumps(figures, indent=2) + "\n"))
 
 
