@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 Config = TypeVar("Config")
 
@@ -53,14 +53,31 @@ def _read_yaml(path: Path, config_class: type) -> dict[str, Any]:
     """Read a flat YAML mapping whose keys are fields of `config_class`."""
     import yaml
 
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
     known = {field.name for field in dataclasses.fields(config_class)}
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected `name: value` lines, got {type(values).__name__}")
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{path}: unknown settings {unknown}; known are {sorted(known)}")
-    return values
+    hints = get_type_hints(config_class)
+    try:
+        return {name: _typed(hints[name], value) for name, value in values.items()}
+    except TypeError as error:  # an unknown key of a nested dataclass
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """A YAML value as a field's type: YAML knows neither paths nor tuples nor dataclasses."""
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return hint(**value)
+    choices = get_args(hint)
+    if isinstance(value, list):
+        return tuple(_typed(choices[0] if choices else Any, item) for item in value)
+    return Path(value) if isinstance(value, str) and Path in (hint, *choices) else value
 
 
 def _unchecked(config_class: type[Config], values: dict[str, Any]) -> Config:
@@ -69,7 +86,6 @@ def _unchecked(config_class: type[Config], values: dict[str, Any]) -> Config:
     for field in dataclasses.fields(config_class):
         if field.name in values:
             value = values[field.name]
-            value = tuple(value) if isinstance(value, list) else value
         elif field.default is not dataclasses.MISSING:
             value = field.default
         else:
