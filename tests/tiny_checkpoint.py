@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+from tiny_kfd import save_tiny_kfd
 from tiny_llm import llama_tokenizer, tiny_llama
 
-from kfd.checkpoint import new_kfd, save_kfd
-from kfd.config import Decision, KFDConfig
+from kfd.config import Decision
 from kfd.detector import Detector
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
@@ -19,10 +18,7 @@ CARD = "# Tiny\n\nTiny models with random weights;\nthey find nothing.\n\n## Dat
 
 def save_tiny_checkpoint(folder: Path, decision: Decision | None = None) -> Path:
     """Write kfd, llm, assistant and MODEL_CARD.md into `folder` and return it."""
-    torch.manual_seed(0)
-    settings = {"image_size": 64, "depth_multiplier": 0.25, "embed_dim": 16, "text_dim": 16, "text_blocks": 1}
-    config = KFDConfig(encoder_settings=settings, align_dim=16, num_context=2, branch_width=8, hidden=8)
-    save_kfd(new_kfd(config), folder / "kfd", decision or Decision())
+    save_tiny_kfd(folder / "kfd", decision)
     detector = Detector.from_pretrained(folder / "kfd")
 
     tokenizer = llama_tokenizer()
