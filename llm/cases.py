@@ -163,7 +163,7 @@ def mirror_case(case: Case) -> Case:
     return dataclasses.replace(case, regions=regions)
 
 
-def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.05) -> Case:
+def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.08) -> Case:
     """Sometimes the same face in a photograph too poor for a verdict, or for a score.
 
     withheld, unscored: how often. The rest of the time the case as it is.

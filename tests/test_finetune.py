@@ -192,7 +192,7 @@ def test_some_cases_become_too_poor_for_a_verdict() -> None:
     rng = random.Random(0)
     case = Case("fake", 0.9, ("nose",))
     varied = [vary(case, rng) for _ in range(500)]
-    assert sum(v == case for v in varied) > 400
+    assert sum(v == case for v in varied) > 375
     assert any(v.score is None for v in varied)
     assert any(v.verdict == "inconclusive" and v.score == 0.9 for v in varied)
 

@@ -393,6 +393,13 @@ def test_soft_prompts_need_the_detection_of_one_face() -> None:
         Conversation(tiny_model(), FAKE, detection(faces=2))
 
 
+def test_a_face_without_a_score_has_blank_prompts() -> None:
+    model = tiny_model()
+    conversation = Conversation(model, Case("inconclusive", None, reasons=("face_too_small",)))
+    assert say(conversation, QUESTIONS[0]) == conversation.history[0].answer
+    assert 0 < conversation.yes_probability() < 1
+
+
 def test_width_mismatch_is_refused_at_construction() -> None:
     tokenizer = llama_tokenizer()
     config = learner_config(48)
