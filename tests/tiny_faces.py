@@ -52,3 +52,21 @@ def save_tiny_faces(
             row = {"path": f"{i}.png", "split": splits[i // faces], "label": "real", "group": str(i)}
             writer.writerow(dict.fromkeys(COLUMNS, "") | row | {"source": "drawn"})
     return folder
+
+
+def add_known_fakes(folder: Path, size: int = 64) -> Path:
+    """Give every real face of a set a fake one: the same picture with a bright square on its nose."""
+    with (folder / "manifest.csv").open(newline="") as file:
+        reals = list(csv.DictReader(file))
+    crops, landmarks = np.load(folder / "crops.npy"), np.load(folder / "landmarks.npy")
+    fakes = crops.copy()
+    middle = slice(BORDER + size // 2 - size // 8, BORDER + size // 2 + size // 8)
+    fakes[:, middle, middle] = 255
+    np.save(folder / "crops.npy", np.concatenate([crops, fakes]))
+    np.save(folder / "landmarks.npy", np.concatenate([landmarks, landmarks]))
+    with (folder / "manifest.csv").open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        for i, row in enumerate(reals):
+            changes = {"path": f"fake_{i}.png", "label": "fake", "kind": "square", "pair": str(i)}
+            writer.writerow(row | changes)
+    return folder
