@@ -41,7 +41,7 @@ def main() -> None:
         if config.out is None:
             for path in paths:
                 for line in lines_of(path, detector):
-                    print(json.dumps(line, ensure_ascii=False), flush=True)
+                    print(json.dumps(line), flush=True)
         else:
             score_into(config.out, paths, detector)
     except (OSError, ValueError) as error:
@@ -89,7 +89,7 @@ def score_into(out: Path, paths: list[Path], detector: Detector) -> None:
     left = [path for path in paths if str(path) not in done]
     with out.open("a", encoding="utf-8") as file:
         for path in tqdm(left, unit="photo", initial=len(paths) - len(left), total=len(paths)):
-            file.write("".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines_of(path, detector)))
+            file.write("".join(json.dumps(x) + "\n" for x in lines_of(path, detector)))
             file.flush()
 
 
@@ -110,7 +110,7 @@ def resume(out: Path, digest: str) -> set[str]:
     # The last photograph may have lost faces: a kill can fall between two of its lines.
     last = lines[-1]["path"] if lines else None
     kept = [line for line in lines if line["path"] != last]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+    text = "".join(json.dumps(line) + "\n" for line in kept)
     write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
     return {line["path"] for line in kept}
 
