@@ -95,15 +95,22 @@ def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: 
 def measure_verdicts(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
 ) -> dict[str, float]:
-    """Agreement of the first word with the detector's verdict, and AUC of P(Yes) next to the score's."""
+    """Agreement of Yes or No with the detector's verdict, and AUC of P(Yes) next to the score's.
+
+    Yes or No is the likelier of the two as the answer's first word; where the verdict is inconclusive neither
+    is right. How often the answer truly opens with Yes, No or Inconclusive as it should is a figure of its
+    own: to an unseen wording the model may answer truly in other words.
+    """
     wordings = questions("verdict", heldout=True)
     agreed: dict[str, list[bool]] = {verdict: [] for verdict in FIRST_WORDS.values()}
-    usual, unseen = [], []
+    usual, unseen, likelier = [], [], []
     for row, case in enumerate(tqdm(faces.cases, desc="verdicts", mininterval=5)):
         asked = rng.choice(wordings)
         conversation = conversation_about(model, faces, row, case)
         usual.append(conversation.yes_probability(VERDICT_QUESTION))
         unseen.append(conversation.yes_probability(asked))
+        if case.verdict != "inconclusive":
+            likelier.append((unseen[-1] > 0.5) == (case.verdict == "fake"))
         reply = "".join(conversation.ask(asked, max_new_tokens=4))
         first = re.split(r"\W", reply, maxsplit=1)[0].lower()
         agreed[case.verdict].append(FIRST_WORDS.get(first) == case.verdict)
@@ -113,8 +120,9 @@ def measure_verdicts(
     return {
         "faces": len(faces),
         "decided_faces": len(decided),
-        "yes_no_agreement": sum(decided) / max(1, len(decided)),
-        "agreement_with_inconclusive": sum(everything) / len(everything),
+        "yes_no_agreement": sum(likelier) / max(1, len(likelier)),
+        "first_word_agreement": sum(decided) / max(1, len(decided)),
+        "first_word_agreement_with_inconclusive": sum(everything) / len(everything),
         "kfd_auc": image_metrics(faces.labels, scores)["auc"],
         "yes_auc_usual_question": image_metrics(faces.labels, usual)["auc"],
         "yes_auc_unseen_wordings": image_metrics(faces.labels, unseen)["auc"],

@@ -35,7 +35,7 @@ from llm.losses import Losses
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Tokens, collate
-from llm.training import Log, bucketed, cosine_rate, resume_state, set_rate
+from llm.training import Log, bucketed, cosine_rate, drop_word, resume_state, set_rate
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 POOL = 8  # steps drawn at a time and sorted by length
@@ -62,6 +62,7 @@ class FinetuneConfig:
     max_turns: int = 5  # a conversation has 1 to this many turns
     where_share: float = 0.3  # of conversations that open with the question for the regions
     open_share: float = 0.2  # of those that open with any question; the rest opens with that for the verdict
+    dropped_words: float = 0.2  # share of questions that lose a word, as a stand-in for wordings never seen
     local_weight: float = 2.0  # how often a face with single regions is drawn, against once for any other
     max_tokens: int = 1024  # longer conversations are cut at the end
     lr: float = 1e-3  # peak learning rate of the LoRA matrices
@@ -127,6 +128,7 @@ def draw_example(
     opening = "where" if draw < config.where_share else "verdict"
     opening = None if draw > 1 - config.open_share else opening
     turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
+    turns = [drop_word(turn, rng) if rng.random() < config.dropped_words else turn for turn in turns]
     row = row if case.score is not None else None
     return Example(model.prompter.conversation(case, turns), row, mirrored)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from data_sim.cli import parse
-from data_sim.dialogue import Case, Turn, make_dialogue, random_case, region_words
+from data_sim.dialogue import Case, make_dialogue, random_case, region_words
 from kfd.storage import load_strictly, save_state
 from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
-from llm.training import Log, bucketed, cosine_rate, resume_state, set_rate
+from llm.training import Log, bucketed, cosine_rate, drop_word, resume_state, set_rate
 from llm.vocabulary import dialogue_texts, train_tokenizer
 
 if TYPE_CHECKING:
@@ -77,14 +77,6 @@ class Example:
 
     tokens: Tokens
     regions: tuple[str, ...] | None
-
-
-def drop_word(turn: Turn, rng: random.Random) -> Turn:
-    """The turn with one word of its question left out; short questions stay as they are."""
-    words = turn.question.split()
-    if len(words) > 4:
-        words.pop(rng.randrange(len(words)))
-    return replace(turn, question=" ".join(words))
 
 
 def draw_example(

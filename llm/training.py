@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from data_sim.dialogue import Turn
 from kfd.storage import load_state
 from llm.tokens import Tokens
 
@@ -50,6 +53,14 @@ def bucketed(items: Sequence[Tokens], batch_size: int) -> list[list[int]]:
     """Group items of similar length, so that little padding is computed. Returns positions by batch."""
     order = sorted(range(len(items)), key=lambda position: len(items[position]))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def drop_word(turn: Turn, rng: random.Random) -> Turn:
+    """The turn with one word of its question left out; short questions stay as they are."""
+    words = turn.question.split()
+    if len(words) > 4:
+        words.pop(rng.randrange(len(words)))
+    return replace(turn, question=" ".join(words))
 
 
 class Log:
