@@ -32,9 +32,13 @@ train-embedded: $(VENV)/.installed-train
 	@test -d "$(PHOTOS)" || { echo "make train-embedded PHOTOS=DIR needs a folder of photos"; exit 2; }
 	test -f $(RUN)/set/set.json || $(BIN)/python -m data_sim.build "$(PHOTOS)" --out $(RUN)/set \
 	  $(if $(MANIFEST),--manifest "$(MANIFEST)")
-	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd --recipe $(RECIPE) --steps 2400 \
+	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-real --recipe real --steps 1600 --threads 1 \
 	  $(if $(START),--start "$(START)")
-	mkdir -p $(OUT)/kfd && cp $(addprefix $(RUN)/kfd/,config.json decision.json tokenizer.json model.safetensors) $(OUT)/kfd
+	test $(RECIPE) = real || $(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-all --recipe all \
+	  --go-on-from $(RUN)/kfd-real --steps 900 --lr 3e-4 --head-lr 6e-4 --warmup 50 --known-share 0.45 \
+	  --val-every 150 --threads 2
+	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \
+	  cp config.json decision.json tokenizer.json model.safetensors $(abspath $(OUT))/kfd
 	$(BIN)/python -m llm.pretrain --out $(RUN)/llm-1 --run $(RUN)/pretrain-1
 	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
 	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -61,6 +62,17 @@ class Item:
 
 def main() -> None:
     config = parse(BuildConfig, __doc__)
+    try:
+        build(config)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def build(config: BuildConfig) -> None:
+    """Read every photograph and write the set.
+
+    Raises FileNotFoundError or ValueError that says which input is of no use.
+    """
     rows = read_rows(config)
     reals = [row for row in rows if row["label"] == "real"]
     fakes = [row for row in rows if row["label"] == "fake"]

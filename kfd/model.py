@@ -137,7 +137,7 @@ class KFD(nn.Module):
         super().__init__()
         if config.align_dim != encoder.embed_dim and config.text_guidance:
             raise ValueError(
-                f"align_dim is {config.align_dim}, but the encoder's texts have {encoder.embed_dim}: make them equal"
+                f"align_dim ({config.align_dim}) must equal the encoder's embed_dim ({encoder.embed_dim})"
             )
         self.config = config
         self.encoder = encoder

@@ -13,6 +13,7 @@ same weights (same seed, CPU). The checkpoint kept is the one that validation pr
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,17 @@ class TrainConfig:
 
 def main() -> None:
     config = parse(TrainConfig, __doc__)
+    try:
+        run(config)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def run(config: TrainConfig) -> None:
+    """Train, or go on training, and calibrate the checkpoint that validation prefers.
+
+    Raises FileNotFoundError or ValueError that says which input is of no use.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -190,9 +202,12 @@ def finish(config: TrainConfig, validation: Validation) -> None:
     """Fit calibration and thresholds of the kept checkpoint on validation and save them with it."""
     model, _ = load_kfd(config.out)
     labels, logits = validation.logits(model.to(config.device))
-    decision = fit_decision(
-        logits, labels, fitted_on=f"validation part of {config.data.name}, recipe {config.recipe}"
-    )
+    name = f"validation part of {config.data.name}, recipe {config.recipe}"
+    try:
+        decision = fit_decision(logits, labels, fitted_on=name)
+    except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted
+        print(f"kept without calibration: {error}")
+        decision = Decision()
     save_kfd(model.cpu(), config.out, decision)
     print(f"kept checkpoint in {config.out}: {decision}")
 
@@ -224,7 +239,9 @@ class PairSampler:
         draw = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         known = self._known(draw)
         reals = [self._partner(i, draw) for i in known]
-        rest = torch.multinomial(self.weights, config.batch - len(known), generator=draw)
+        count = config.batch - len(known)
+        # A set smaller than a batch shows faces twice, each under another forgery.
+        rest = torch.multinomial(self.weights, count, count > len(self.reals), generator=draw)
         reals += [self.reals[i] for i in rest.tolist()]
         border = self.faces.border
         shift = torch.randint(-border, border + 1, (config.batch, 2), generator=draw)

@@ -161,5 +161,5 @@ def test_a_useless_folder_or_manifest_is_said(tmp_path):
 
 def test_nothing_usable_is_an_error(tmp_path):
     Image.new("RGB", (120, 120), "grey").save(tmp_path / "wall.png")
-    with pytest.raises(ValueError, match=r"no photograph of .* could be used; reasons: .*no_face"):
+    with pytest.raises(SystemExit, match=r"error: no photograph of .* could be used; reasons: .*no_face"):
         run(tmp_path, tmp_path / "set")

@@ -238,5 +238,5 @@ def test_bad_settings_are_reported_together():
         KFDConfig(align_dim=0, branch_width=6)
     with pytest.raises(ValueError, match="cannot be trained by this version"):
         new_kfd(KFDConfig(encoder="clip"))
-    with pytest.raises(ValueError, match="align_dim is 12, but the encoder's texts have 16"):
+    with pytest.raises(ValueError, match=r"align_dim \(12\) must equal the encoder's embed_dim \(16\)"):
         tiny_kfd(align_dim=12)

@@ -1,0 +1,182 @@
+"""python -m kfd.train: the files it writes, its learning rates, and the same weights after a kill."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_faces import add_known_fakes, save_tiny_faces
+
+from data_sim.dataset import FaceSet
+from kfd import train
+from kfd.checkpoint import load_kfd
+from kfd.encoders import EmbeddedConfig, EmbeddedEncoder
+from kfd.storage import digest_of
+from kfd.train import PairSampler, TrainConfig, learning_rate, update_average
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Faces and easy fakes, with a test split that training must not open."""
+    folder = save_tiny_faces(tmp_path_factory.mktemp("set"), 32, splits=("train", "val", "test"))
+    return add_known_fakes(folder, 32)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """Random weights with true BatchNorm statistics, in place of ImageNet's.
+
+    Without them six steps leave the running statistics so far off that every validation image looks alike.
+    """
+    torch.manual_seed(0)
+    tower = EmbeddedEncoder(EmbeddedConfig(vocab_size=11)).image_tower.train()
+    for module in tower.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        tower(2 * torch.rand(16, 3, 32, 32) - 1)
+    folder = tmp_path_factory.mktemp("start")
+    save_file(tower.state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def words_for(data: Path, start: Path, out: Path) -> list[str]:
+    values = {
+        "data": data, "start": start, "out": out, "recipe": "all", "steps": STEPS, "batch": 2, "warmup": 2,
+        "val-every": 3, "save-every": 1, "threads": 1,
+    }  # fmt: skip
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def run(data: Path, start: Path, out: Path) -> None:
+    """The command, in this process."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["kfd.train", *words_for(data, start, out)])
+        train.main()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def finished(data, start, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of an uninterrupted run and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    command = [sys.executable, "-m", "kfd.train", *words_for(data, start, out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_the_files_and_the_log(finished):
+    out, printed = finished
+    assert {path.name for path in out.iterdir()} == {
+        "config.json", "decision.json", "model.safetensors", "tokenizer.json", "train.json", "state.pt",
+    }  # fmt: skip
+    assert re.search(r"[\d,]+ trainable and 0 frozen parameters; 8 faces to train on", printed)
+    load_kfd(out)
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == STEPS
+
+
+def test_the_checkpoint_is_chosen_on_validation(finished, data):
+    """FIELD trap 2: the best mean AUC of the val split is kept; nothing of the test split is read."""
+    out, printed = finished
+    measured = [float(value) for value in re.findall(r"validation .* mean_auc (\S+)", printed)]
+    assert len(measured) == 2
+    assert torch.load(out / "state.pt", weights_only=True)["best"] == pytest.approx(max(measured), abs=1e-4)
+
+
+def test_logged_learning_rates_follow_the_schedule(finished):
+    """FIELD trap 10: a schedule stepped after the loop would log the first rate for ever."""
+    out, printed = finished
+    last = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * 3 / 4))  # step 5 of 6 after 2 of warm-up
+    assert float(re.search(r"step 6 loss .* lr (\S+)", printed)[1]) == pytest.approx(5e-4 * last, rel=1e-2)
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["schedule"]["last_epoch"] == STEPS
+    rates = [group["lr"] for group in state["optimizer"]["param_groups"]]
+    assert rates == pytest.approx([5e-4 * 0.01, 1e-3 * 0.01])
+
+
+def test_learning_rate_is_warm_up_then_cosine():
+    config = TrainConfig(Path("d"), Path("o"), steps=20, warmup=4)
+    rates = [learning_rate(step, config) for step in range(21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[4] == 1
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[12] == pytest.approx(0.01 + 0.99 / 2) and rates[20] == pytest.approx(0.01)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(data, start, finished, tmp_path):
+    """kill -9 at a random moment, then the same command: the weights are bitwise those of one run."""
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kfd.train", *words_for(data, start, out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+    )
+    while process.poll() is None and not (out / "state.pt").exists():
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.5)
+    process.kill()
+    process.wait()
+    run(data, start, out)
+    assert digest_of(out / "model.safetensors") == digest_of(finished[0] / "model.safetensors")
+    ours, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (out, finished[0]))
+    assert ours["best"] == theirs["best"]
+    for part in ("model", "average"):
+        assert all(torch.equal(ours[part][name], theirs[part][name]) for name in theirs[part])
+
+
+def test_each_step_has_its_own_batch_and_the_seed_fixes_it(data):
+    faces = FaceSet.open(data, "train")
+    config = TrainConfig(data, Path("o"), recipe="all", batch=4)
+    batches = [PairSampler(faces, config).batch(step) for step in (0, 0, 1)]
+    assert torch.equal(batches[0].fake, batches[1].fake)
+    assert not torch.equal(batches[0].fake, batches[2].fake)
+    other = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all", batch=4, seed=1)).batch(0)
+    assert not torch.equal(batches[0].fake, other.fake)
+
+
+def test_a_set_smaller_than_a_batch_can_be_learned_from(data):
+    """Drawing without replacement once failed with fewer real faces than pairs in a batch."""
+    config = TrainConfig(data, Path("o"), batch=6)
+    assert PairSampler(FaceSet.open(data, "train"), config).batch(0).real.shape == (6, 3, 32, 32)
+
+
+def test_the_real_recipe_reads_no_known_fake(data):
+    faces = FaceSet.open(data, "train")
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="real"))
+    assert sampler.aligned == sampler.generated == []
+    assert all(faces.rows[i]["label"] == "real" for i in sampler.reals)
+
+
+def test_useless_input_is_one_sentence(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kfd.train", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"error: .* holds no face set"):
+        train.main()
+
+
+def test_a_recipe_without_its_faces_is_said(tmp_path):
+    faces = FaceSet.open(save_tiny_faces(tmp_path, 32), "train")
+    with pytest.raises(ValueError, match="recipe 'all' needs real faces and fakes in split train"):
+        PairSampler(faces, TrainConfig(tmp_path, Path("o"), recipe="all"))
+
+
+def test_the_average_is_the_closed_form():
+    """Weights move a share of the way; counters are copied, and BatchNorm statistics take part."""
+    model = torch.nn.BatchNorm1d(2)
+    average = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    model.num_batches_tracked += 7
+    update_average(average, model, 0.75)
+    torch.testing.assert_close(average["weight"], torch.full((2,), 0.25))
+    torch.testing.assert_close(average["running_var"], torch.full((2,), 0.25))
+    assert average["num_batches_tracked"] == 7
