@@ -139,7 +139,7 @@ def test_two_analyses_of_one_photo_share_nothing(assistant):
 def test_an_answer_that_is_broken_off_says_so(assistant):
     analysis = assistant.analyse(EXAMPLE)
     answer = assistant.ask(analysis, OPENING_QUESTION)
-    said = "".join(islice(answer, 2))
+    said = "".join(islice(answer, 1))  # at least one sentence
     with pytest.raises(RuntimeError, match="still being written"):
         assistant.ask(analysis, "Where?")
     answer.close()
