@@ -182,7 +182,9 @@ def test_alignment_teaches_the_prompts_to_say_the_regions(folder: Path) -> None:
         Case("real", 0.1),
         Case("real", 0.2),
     )
-    faces = replace(faces, cases=cases)
+    seen = torch.zeros_like(faces.detections.heatmap)
+    seen[0, :, 12:20, 12:20] = seen[1, :, 24:30, 8:24] = 1  # maps that differ, unlike a random detector's
+    faces = replace(faces, cases=cases, detections=replace(faces.detections, heatmap=seen))
     model = ForgeryLLM.from_pretrained(folder / "assistant")
     first = align(model, faces, steps=1, lr=0.0, seed=0)
     assert align(model, faces, steps=60, lr=0.01, seed=0) < 0.7 * first
@@ -207,14 +209,15 @@ def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
     models = tmp_path / "models"
     evaluate.main([
         "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(folder / "set"),
-        "--split", "val", "--faces", "2", "--conversations", "2", "--turns", "2", "--max-new-tokens", "6",
-        "--out", str(out),
+        "--split", "val", "--faces", "2", "--conversations", "2", "--raw-conversations", "1", "--turns", "2",
+        "--max-new-tokens", "6", "--out", str(out),
     ])  # fmt: skip
     figures = json.loads(out.read_text())
     assert set(figures) == {"config", "kfd", "verdict", "regions", "conversations"}
     assert 0 <= figures["verdict"]["yes_no_agreement"] <= 1
     assert {"sighted", "blind", "heatmap", "best_constant"} <= set(figures["regions"]["all"])
-    assert figures["conversations"]["answers"] == 4
+    assert figures["conversations"]["checked"]["answers"] == 4
+    assert figures["conversations"]["raw"]["answers"] == 2
 
 
 def test_regions_are_read_out_of_a_sentence() -> None:
