@@ -27,7 +27,7 @@ from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.simulate import SimulationConfig, simulate
 
 COLUMNS = ("path", "split", "label", "kind", "source", "group", "regions", "pair")
-BORDER = 14  # 1 in 14 on each side at size 196; room for shifting a crop while training
+BORDER = 14  # pixels stored around what a detector sees: room to shift a crop while training
 
 
 @dataclass(frozen=True)

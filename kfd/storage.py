@@ -124,3 +124,18 @@ def load_state(path: str | Path) -> dict[str, object] | None:
     """Read what `save_state` wrote, or None where there is nothing to resume."""
     path = Path(path)
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def resume_state(path: str | Path, settings: dict[str, object]) -> dict[str, object] | None:
+    """The saved state of a run, or None when it has not begun.
+
+    settings: of this run. Raises ValueError when the state, under "settings", tells of other ones.
+    """
+    state = load_state(path)
+    if state is None:
+        return None
+    changed = {k: (v, settings.get(k)) for k, v in state["settings"].items() if settings.get(k) != v}
+    if changed:
+        told = ", ".join(f"{name}: expected {old!r}, got {new!r}" for name, (old, new) in changed.items())
+        raise ValueError(f"{path} is of a run with other settings ({told}): delete it or use another folder")
+    return state

@@ -34,6 +34,7 @@ from kfd.model import KFD
 from kfd.validation import Validation
 
 STATE_FILE = "state.pt"
+NOT_SETTINGS = ("out", "save_every", "device", "threads")  # may change between two resumed runs
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,22 @@ class TrainConfig:
     text_guidance: bool = True  # False: fixed random class vectors (ablation)
     reference: bool = True  # False: without C_ref (ablation)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "val_every", "save_every")
+        problems = [
+            f"{n} must be at least 1, got {getattr(self, n)}" for n in positive if getattr(self, n) < 1
+        ]
+        if self.batch < 2:
+            problems.append(f"batch must be at least 2 pairs, got {self.batch}")
+        if not 0 <= self.known_share < 1 or round(self.known_share * self.batch) >= self.batch:
+            problems.append(
+                f"known_share must leave pairs to simulate, got {self.known_share} of {self.batch}"
+            )
+        if self.start is not None and self.go_on_from is not None:
+            problems.append("give start or go_on_from, not both")
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 def main() -> None:
@@ -119,7 +136,8 @@ def fit(model: KFD, train: FaceSet, validation: Validation, config: TrainConfig)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate(s, config))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     step, best = 0, -1.0
-    state = storage.load_state(config.out / STATE_FILE)
+    settings = {k: str(v) for k, v in vars(config).items() if k not in NOT_SETTINGS}
+    state = storage.resume_state(config.out / STATE_FILE, settings)
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -154,6 +172,7 @@ def fit(model: KFD, train: FaceSet, validation: Validation, config: TrainConfig)
                 "average": average,
                 "step": step,
                 "best": best,
+                "settings": settings,
             }
             storage.save_state(state, config.out / STATE_FILE)
 

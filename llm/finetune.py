@@ -26,7 +26,7 @@ from data_sim.cli import parse
 from data_sim.dialogue import make_dialogue
 from data_sim.regions import WHOLE_FACE
 from kfd.detector import Detector
-from kfd.storage import save_config, save_state
+from kfd.storage import resume_state, save_config, save_state
 from llm.adapter import ATTENTION, add_adapter
 from llm.align import align
 from llm.base import count_parameters, load_base, token_rms
@@ -35,7 +35,7 @@ from llm.losses import Losses
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Tokens, collate
-from llm.training import Log, bucketed, cosine_rate, drop_word, resume_state, set_rate
+from llm.training import Log, bucketed, cosine_rate, drop_word, set_rate
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 POOL = 8  # steps drawn at a time and sorted by length

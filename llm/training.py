@@ -7,13 +7,10 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from data_sim.dialogue import Turn
-from kfd.storage import load_state
 from llm.tokens import Tokens
 
 
@@ -32,21 +29,6 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Scale every parameter group's own peak rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
-
-
-def resume_state(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The saved state of a run, or None when it has not begun.
-
-    settings: of this run. Raises ValueError when the state, under "settings", tells of other ones.
-    """
-    state = load_state(path)
-    if state is None:
-        return None
-    changed = {k: (v, settings.get(k)) for k, v in state["settings"].items() if settings.get(k) != v}
-    if changed:
-        told = ", ".join(f"{name}: expected {old!r}, got {new!r}" for name, (old, new) in changed.items())
-        raise ValueError(f"{path} is of a run with other settings ({told}): delete it or use another folder")
-    return state
 
 
 def bucketed(items: Sequence[Tokens], batch_size: int) -> list[list[int]]:

@@ -60,11 +60,9 @@ def words_for(data: Path, start: Path, out: Path) -> list[str]:
 
 def run(data: Path, start: Path, out: Path) -> None:
     """The command, in this process."""
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", ["kfd.train", *words_for(data, start, out)])
         train.main()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +178,16 @@ def test_the_average_is_the_closed_form():
     torch.testing.assert_close(average["weight"], torch.full((2,), 0.25))
     torch.testing.assert_close(average["running_var"], torch.full((2,), 0.25))
     assert average["num_batches_tracked"] == 7
+
+
+def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsys, monkeypatch):
+    out, _ = finished
+    words = [*words_for(data, start, out), "--seed", "5"]
+    monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
+    with pytest.raises(SystemExit, match=r"other settings \(seed: expected '0', got '5'\)"):
+        train.main()
+
+
+def test_settings_that_cannot_be_are_named_together(tmp_path):
+    with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share must leave"):
+        TrainConfig(tmp_path, tmp_path, batch=1, known_share=1.0)
