@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def own_threads() -> Iterator[None]:
-    """Commands set the number of threads; another number sums in another order, and bitwise tests would fail."""
+    """Commands set the number of threads; with another number sums differ in their last bits."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
