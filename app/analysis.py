@@ -48,12 +48,14 @@ class ModelRecord:
 
     name: of the checkpoint folder. good_for: one paragraph out of the model card.
     thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
-    the second fake, between them inconclusive.
+    the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
+    fitted on, in words, or "not fitted".
     """
 
     name: str
     good_for: str
     thresholds: tuple[float, float]
+    fitted_on: str
     files: tuple[WeightsFile, ...]
 
 

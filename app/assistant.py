@@ -180,7 +180,8 @@ def model_record(folder: Path, detector: Detector) -> ModelRecord:
     weights = sorted(path for part in PARTS for path in (folder / part).rglob("*.safetensors"))
     files = tuple(WeightsFile(path.relative_to(folder).as_posix(), digest_of(path)) for path in weights)
     decision = detector.decision
-    return ModelRecord(folder.name, purpose(folder), (decision.real_below, decision.fake_above), files)
+    thresholds = (decision.real_below, decision.fake_above)
+    return ModelRecord(folder.name, purpose(folder), thresholds, decision.fitted_on, files)
 
 
 def purpose(folder: Path) -> str:

@@ -43,7 +43,11 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         "warnings": list(analysis.warnings),
         "faces": [_face(analysis, face) for face in analysis.faces],
         "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
-        "thresholds": {"real_at_most": round(real, 4), "fake_at_least": round(fake, 4)},
+        "thresholds": {
+            "real_at_most": round(real, 4),
+            "fake_at_least": round(fake, 4),
+            "fitted_on": analysis.models.fitted_on,
+        },
         "models": {
             "name": analysis.models.name,
             "good_for": analysis.models.good_for,

@@ -46,6 +46,7 @@ def identification_rows(data: dict[str, Any]) -> Rows:
             "Thresholds",
             "no signs up to {real_at_most:.4f}, manipulated from {fake_at_least:.4f}".format(**thresholds),
         ),
+        ("Calibrated on", thresholds["fitted_on"]),
         *((weights["name"], weights["sha256"]) for weights in data["models"]["files"]),
     ]
 

@@ -35,7 +35,7 @@ class FaceSet:
     """The faces of one split of a built set.
 
     size: side of the crop a detector sees. border: stored pixels around it.
-    rows: the manifest's rows, in order; `pair` is a position in `rows` or None.
+    rows: this split's rows of the manifest; `pair` is a line of the whole manifest, counted from 0, or empty.
     crops: (N, T, T, 3) uint8 RGB memory map of the whole set; landmarks: (N, 68, 2) float32.
     index: (len(rows),) positions of the rows in `crops` and `landmarks`.
     """
@@ -113,9 +113,6 @@ class TrainingBatch:
     fake: Tensor
     masks: Tensor
     aligned: Tensor
-
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        return TrainingBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 def difference_mask(real: Tensor, fake: Tensor) -> Tensor:

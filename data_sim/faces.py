@@ -16,7 +16,6 @@ import numpy as np
 
 CROP_MARGIN = 0.15  # context on each side, as a fraction of the landmark box's longer side
 PADDING = 0.3  # replicated border before detection: many archives cut faces tightly
-MIN_FACE = 80  # dlib's frontal detector does not see faces smaller than this many pixels
 WORK_SIDE = 1200  # longer side, padding included, of the image the detector searches first
 SURE = 0.3  # confidence; badges and patterns stay below it, 198 of 200 validation faces do not
 RETRY_SIDE = 2600  # and of the second search, when the first finds no sure face

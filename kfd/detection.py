@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from data_sim.faces import FaceCrop
 
 CLASSES = ("real", "fake")  # label 0 and label 1, everywhere
-VERDICTS = ("fake", "real", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class FaceFinding:
 
     index: position among the faces found, largest first, from 0.
     box: (x0, y0, x1, y1) of the face in pixels of the upright photograph.
-    verdict: one of VERDICTS.
+    verdict: one of data_sim.dialogue.VERDICTS.
     score: calibrated P(fake) in [0, 1], or None where the face must not be scored.
     reasons: machine-readable words for an inconclusive verdict ("face_too_small",
         "score_between_thresholds", ...); empty for `fake` and `real`.
