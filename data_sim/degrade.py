@@ -1,4 +1,4 @@
-"""What happens to a photograph after it was taken: JPEG, resizing, blur, noise.
+"""What happens to a photograph after it was taken: blur, noise, video coding, resizing, JPEG.
 
 One set of degradations, used by training on real and fake alike and by the robustness
 grid. Everything works on batches of tensors, on whatever device they are.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +31,8 @@ CHROMINANCE = (
 # JFIF's full-range BT.601: RGB to Y, Cb, Cr around zero.
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
+NO_VIDEO = 52.0  # a CRF beyond H.264's scale: not coded as video
 
 
 def uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
@@ -81,6 +85,41 @@ def _block_dct() -> Tensor:
     return torch.kron(rows, rows).float()
 
 
+def video(images: Tensor, crf: Tensor) -> Tensor:
+    """What H.264 leaves of the images, as the second frame of a clip that moved by one pixel.
+
+    The second frame, because most frames of a video are predicted from another one and keep less detail
+    than a still: a face forger's c40 is CRF 40 of this codec.
+
+    crf: (B,) constant rate factor in [0, 51], rounded; FaceForensics++ calls 23 and 40 c23 and c40.
+    Returns images of the same shape, on the images' device; the work is done on the CPU.
+    """
+    height, width = images.shape[-2:]
+    even = F.pad(images, (1, 1 + width % 2, 0, height % 2), mode="replicate")
+    pixels = (even.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
+    coded = np.stack([
+        _second_frame(np.ascontiguousarray(image[:, :-2]), np.ascontiguousarray(image[:, 1:-1]), rate)
+        for image, rate in zip(pixels, crf.round().int().tolist(), strict=True)
+    ])  # fmt: skip
+    return torch.from_numpy(coded[:, :height, :width]).permute(0, 3, 1, 2).to(images) / 255
+
+
+def _second_frame(first: np.ndarray, second: np.ndarray, crf: int) -> np.ndarray:
+    """Code two (H, W, 3) uint8 frames of even sides; decode the second."""
+    import av
+
+    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
+    encoder.height, encoder.width = first.shape[:2]
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"crf": str(crf), "preset": "medium", "tune": "zerolatency"}
+    encoder.thread_count = decoder.thread_count = 1  # the same bits on every machine
+    packets = [p for frame in (first, second) for p in encoder.encode(av.VideoFrame.from_ndarray(frame))]
+    packets += encoder.encode(None)
+    frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
+    return frames[-1].to_ndarray(format="rgb24")
+
+
 def resize(images: Tensor, factor: Tensor) -> Tensor:
     """Shrink by `factor` (B,) in (0, 1] with antialiasing and enlarge again; 1 changes nothing."""
     side = torch.tensor(images.shape[-2:])
@@ -124,15 +163,17 @@ class Degradation:
     """How strongly each of B images is degraded; the fields in the order they are applied.
 
     gain: (B, 3) factor of each colour channel. gamma: (B,) exponent.
-    blur: (B,) sigma in pixels. scale: (B,) resize factor in (0, 1].
-    noise: (B,) sigma. quality: (B,) JPEG quality; above 100 means not compressed.
+    blur: (B,) sigma in pixels. noise: (B,) sigma.
+    crf: (B,) rate factor of H.264; NO_VIDEO means never part of a video.
+    scale: (B,) resize factor in (0, 1]. quality: (B,) JPEG quality; above 100 means not compressed.
     """
 
     gain: Tensor
     gamma: Tensor
     blur: Tensor
-    scale: Tensor
     noise: Tensor
+    crf: Tensor
+    scale: Tensor
     quality: Tensor
 
     @classmethod
@@ -151,8 +192,9 @@ class Degradation:
             gain=light[:, None] * tint,
             gamma=sometimes(0.3, 0.75, 1.3, 1.0),
             blur=sometimes(0.2, 0.3, 1.5, 0.0),
-            scale=sometimes(0.35, 0.4, 0.95, 1.0),
             noise=sometimes(0.2, 0.005, 0.04, 0.0),
+            crf=sometimes(0.25, 18.0, 42.0, NO_VIDEO),
+            scale=sometimes(0.35, 0.4, 0.95, 1.0),
             quality=sometimes(0.6, 30.0, 98.0, 101.0),
         )
 
@@ -166,8 +208,9 @@ def degrade(images: Tensor, how: Degradation, generator: torch.Generator) -> Ten
     images = images.clamp(min=1e-4) ** how.gamma[:, None, None, None]
     for strength, neutral, apply in (
         (how.blur, 0.0, gaussian_blur),
-        (how.scale, 1.0, resize),
         (how.noise, 0.0, lambda part, value: add_noise(part, value, generator)),
+        (how.crf, NO_VIDEO, video),
+        (how.scale, 1.0, resize),
         (how.quality, 101.0, jpeg),
     ):
         touched = (strength != neutral).nonzero().flatten()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_sim.degrade import Degradation, add_noise, degrade, gaussian_blur, jpeg, resize
+from data_sim.degrade import NO_VIDEO, Degradation, add_noise, degrade, gaussian_blur, jpeg, resize, video
 from data_sim.images import read_image
 
 EXAMPLE = Path(__file__).parents[1] / "app" / "example.jpg"
@@ -37,6 +37,17 @@ def test_jpeg_equals_a_decoded_file(photo, quality, shape):
     apart = np.abs(ours - decoded).mean()
     undone = np.abs(part.astype(np.float32) - decoded).mean()
     assert apart < 1.0 and apart < 0.5 * undone
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (89, 101)])
+def test_video_loses_more_at_a_higher_rate_factor(photo, shape):
+    part = to_tensor(np.ascontiguousarray(photo[: shape[0], : shape[1]])).repeat(3, 1, 1, 1)
+    coded = video(part, torch.tensor([18.0, 28.0, 40.0]))
+    assert coded.shape == part.shape and coded.min() >= 0 and coded.max() <= 1
+    lost = (coded - part).square().mean(dim=(1, 2, 3)).sqrt()
+    assert 0 < 1.5 * lost[0] < lost[1] < lost[2] / 1.5 < 0.1
+    shifted = (coded[0, :, :, 1:] - part[0, :, :, :-1]).square().mean().sqrt()
+    assert lost[0] < 0.5 * shifted  # the frame that comes back is the one in its place
 
 
 def test_blur_equals_opencv(photo):
@@ -100,8 +111,9 @@ def test_a_batch_equals_its_images_one_by_one(photo):
         drawn.gain,
         drawn.gamma,
         blur=torch.tensor([0.0, 1.2, 0.5, 0.0]),
-        scale=torch.tensor([0.5, 1.0, 0.8, 1.0]),
         noise=torch.zeros(4),
+        crf=torch.tensor([NO_VIDEO, 30.0, 23.0, 40.0]),
+        scale=torch.tensor([0.5, 1.0, 0.8, 1.0]),
         quality=torch.tensor([60.0, 101.0, 35.0, 90.0]),
     )
     together = degrade(images, how, generator)
