@@ -43,6 +43,8 @@ class Case:
     verdict: one of VERDICTS. score: calibrated P(fake) in [0, 1]; None only when inconclusive.
     regions: names out of REGION_NAMES, strongest first; empty for `real` and without a score.
     reasons: keys of REASON_WORDS; at least one when inconclusive, otherwise none.
+    heat: (region, mean P(fake) by the heat map) pairs, values in [0, 1]; only language models that read
+        evidence as text are told them.
     Raises ValueError when these do not fit together.
     """
 
@@ -50,6 +52,7 @@ class Case:
     score: float | None
     regions: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    heat: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -66,6 +69,20 @@ class Case:
         if bool(self.reasons) != (self.verdict == "inconclusive"):
             raise ValueError(f"reasons: given for an inconclusive verdict and only then, got {self.reasons}")
         reasons_in_words(self.reasons)
+        if any(name not in REGION_NAMES or not 0 <= value <= 1 for name, value in self.heat):
+            raise ValueError(f"heat: expected regions with a mean in [0, 1], got {self.heat}")
+        if self.heat and self.score is None:
+            raise ValueError(f"heat: an unscored face has no heat map, got {self.heat}")
+
+    @property
+    def told_heat(self) -> tuple[tuple[str, float], ...]:
+        """The part of `heat` that evidence as text tells: of the whole face and of the named regions.
+
+        Others are left out, because an answer must not speak of regions the map does not point at.
+        """
+        named = (WHOLE_FACE, *(name for name in self.regions if name != WHOLE_FACE))
+        means = dict(self.heat)
+        return tuple((name, means[name]) for name in named if name in means)
 
 
 @dataclass(frozen=True)
@@ -126,10 +143,30 @@ def evidence_text(case: Case) -> str:
     """What the heat map says, for language models that read no soft prompts."""
     if case.score is None:
         return "There is no heat map."
-    if not case.regions:
-        return "The heat map points at no region."
     weakly = "weakly " if case.verdict == "inconclusive" else ""
-    return f"The heat map points {weakly}at {region_words(case.regions)}."
+    where = region_words(case.regions) if case.regions else "no region"
+    pointed = f"The heat map points {weakly if case.regions else ''}at {where}."
+    if not case.told_heat:
+        return pointed
+    means = join_words(f"{format_score(mean)} over {region_words([name])}" for name, mean in case.told_heat)
+    return f"{pointed} From 0 to 1, its mean is {means}."
+
+
+def untuned_task(sees_face: bool = False) -> str:
+    """The description of the task for language models that were not fine-tuned on answers like ours.
+
+    sees_face: the picture of the face is shown to the model beside the text.
+    """
+    sight = (
+        "You are shown the face, but judge nothing by it" if sees_face else "You have not seen the photograph"
+    )
+    return (
+        "You answer an examiner's questions about the finding of a deepfake detector on one face. "
+        f"{sight}: all that is known of it is what this message says. Name no number, region, person, tool "
+        "or motive that it does not name, call nothing certain, and say so when it does not answer a question. "
+        "Write at most four sentences of plain text, without lists or headings. Begin the answer to whether "
+        "the face is manipulated with Yes, No or Inconclusive, as the verdict is fake, real or inconclusive."
+    )
 
 
 def questions(intent: str, heldout: bool) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ _VERDICT_IS = re.compile(r"\bverdict (?:is|was|reads?)(?: clearly)? (fake|real|i
 
 _SCALE = re.compile(r"\b(?:0(?:\.0+)?) (?:to|and) (?:1(?:\.0+)?)\b")
 _NUMBER = re.compile(r"(?<![\w.])(\d+(?:[.,]\d+)?)(\s*(?:%|percent\b|per cent\b))?")
+_MEAN = re.compile(r"\b(?:mean|average|overall)\b")
+_SCORE_IS = re.compile(r"\bscore(?: of)?(?: (?:the|this) face)?\W*(?:(?:is|was|of|reads|equals)\W*)?$")
 _SPELLED = re.compile(r"\b(?:(?:ten|twen|thir|for|fif|six|seven|eigh|nine)ty?|hundred)(?:-\w+)? per ?cent\b")
 
 _CERTAIN = re.compile(
@@ -201,12 +203,22 @@ def _polarity(answer: str, clauses: list[_Clause], case: Case, question: str | N
 
 def _numbers(answer: str, case: Case) -> list[str]:
     text = _SCALE.sub("", answer.lower())
-    allowed = set() if case.score is None else {format_score(case.score)}
-    percent = set() if case.score is None else {format_score(100 * case.score), f"{100 * case.score:.0f}"}
-    quoted = [m[0].strip() for m in _NUMBER.finditer(text) if m[1] not in (percent if m[2] else allowed)]
+    score = _written([] if case.score is None else [case.score])
+    heat = _written([mean for _, mean in case.told_heat])
+    quoted = [
+        m[0].strip()
+        for m in _NUMBER.finditer(text)
+        if (m[1], bool(m[2])) not in (score if _SCORE_IS.search(text[: m.start()]) else score | heat)
+    ]
     quoted += _SPELLED.findall(text)
     shown = "there is no score" if case.score is None else f"the score is {format_score(case.score)}"
     return [f"number: quotes {number}, {shown}" for number in quoted]
+
+
+def _written(values: list[float]) -> set[tuple[str, bool]]:
+    """The ways of writing numbers of [0, 1]: (digits, whether a percentage)."""
+    percent = {(words, True) for v in values for words in (format_score(100 * v), f"{100 * v:.0f}")}
+    return percent | {(format_score(value), False) for value in values}
 
 
 def _regions(
@@ -217,6 +229,8 @@ def _regions(
         for place in _PLACE.finditer(clause.words):
             if _OPEN.search(clause.words[: place.start()].replace("cannot", "")):
                 continue
+            if case.told_heat and WHOLE_FACE in _PLACES[place[1]] and _MEAN.search(clause.words):
+                continue  # the mean over the whole face is a figure, not a place the map points at
             denied = clause.negated(place.start()) or _DENIED_AFTER.match(clause.words[place.end() :])
             weakly = re.search(r"\bweak", clause.words) is not None
             found += _region_fault(place[1], not denied, weakly, case, check_regions)

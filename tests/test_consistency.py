@@ -148,3 +148,26 @@ def test_regions_that_the_text_cannot_know_may_be_left_unchecked() -> None:
 def test_a_fault_is_reported_once_and_readably() -> None:
     found = contradictions("The score is 0.39. I repeat, the score is 0.39.", FAKE)
     assert found == ["number: quotes 0.39, the score is 0.93"]
+
+
+HOT = Case("fake", 0.93, ("nose",), heat=(("whole_face", 0.31), ("nose", 0.62), ("chin", 0.2)))
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "faults"),
+    [
+        (
+            HOT,
+            "The score is 0.93. The mean of the map is 0.31 over the whole face and 0.62 over the nose.",
+            0,
+        ),
+        (HOT, "The nose has a mean of 62 %.", 0),
+        (HOT, "The score is 0.31.", 1),
+        (HOT, "The mean over the face is 0.20.", 1),
+        (HOT, "The whole face is marked.", 1),
+        (FAKE, "The mean of the map is 0.31.", 1),
+        (Case("real", 0.07, heat=(("whole_face", 0.05),)), "Its mean over the whole face is 0.05.", 0),
+    ],
+)
+def test_figures_of_the_heat_map_may_be_quoted_where_they_were_told(case, text, faults) -> None:
+    assert len(contradictions(text, case)) == faults

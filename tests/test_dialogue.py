@@ -68,6 +68,12 @@ def test_evidence_in_words() -> None:
     assert evidence_text(WEAK) == "The heat map points weakly at the chin."
     assert evidence_text(REAL) == "The heat map points at no region."
     assert evidence_text(UNSCORED) == "There is no heat map."
+    heat = (("nose", 0.624), ("chin", 0.4), ("whole_face", 0.31))
+    assert evidence_text(Case("fake", 0.93, ("nose",), heat=heat)) == (
+        "The heat map points at the nose. "
+        "From 0 to 1, its mean is 0.31 over the whole face and 0.62 over the nose."
+    )
+    assert "chin" not in evidence_text(Case("real", 0.07, heat=heat))
     assert region_words(("whole_face",)) == "the whole face"
     assert (
         reasons_in_words(UNDECIDED.reasons)
