@@ -28,20 +28,43 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(tokens)))
 
 
+class Attention(nn.Module):
+    """Multi-head self-attention, with the parameters, names and start values of nn.MultiheadAttention.
+
+    That class copies queries, keys, values and result on its way through (length, batch, dim); here they
+    are views of the products, which the fused kernels of scaled_dot_product_attention read as they are.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))  # queries, keys, values
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """tokens: (B, L, dim). mask: (L, L) added to the logits, or None. Returns (B, L, dim)."""
+        projected = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        heads = projected.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, L, d)
+        attended = F.scaled_dot_product_attention(*heads.unbind(0), attn_mask=mask)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
 class Block(nn.Module):
     """One pre-norm transformer block: (B, L, dim) to (B, L, dim)."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         self.norm_1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.attn = Attention(dim, num_heads)
         self.norm_2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """mask: (L, L) added to the attention logits, or None."""
-        normed = self.norm_1(tokens)
-        tokens = tokens + self.attn(normed, normed, normed, attn_mask=mask, need_weights=False)[0]
+        tokens = tokens + self.attn(self.norm_1(tokens), mask)
         return tokens + self.mlp(self.norm_2(tokens))
 
 
@@ -79,7 +102,15 @@ class RgbtStem(nn.Module):
         self.proj = nn.Sequential(nn.Identity(), nn.Conv3d(3, dim, kernel, stride=kernel, bias=False))
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.proj(clips)
+        """(B, 3, 2, H, W) -> (B, h * w, dim), row-major.
+
+        A convolution whose stride is its kernel is one matrix product, and some cuDNN versions have only
+        very slow three-dimensional convolutions for bfloat16.
+        """
+        weight = self.proj[1].weight  # (dim, 3, 2, patch, patch)
+        patch = weight.shape[-1]
+        cut = clips.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (B, 3, 2, h, patch, w, patch)
+        return F.linear(cut.permute(0, 3, 5, 1, 2, 4, 6).flatten(3).flatten(1, 2), weight.flatten(1))
 
 
 class PositionTable(nn.Module):
@@ -122,10 +153,9 @@ class VisionStem(nn.Module):
                 f"expected images (B, 3, H, W) or clips (B, 3, {CLIP_FRAMES}, H, W) with H and W multiples "
                 f"of {self.patch_size}, got {tuple(images.shape)}; resize the images first"
             )
-        patches = self.rgbt_stem(clips)  # (B, dim, 1, h, w)
-        height, width = patches.shape[-2:]
+        height, width = (side // self.patch_size for side in sides)
         first = self.cls_token.expand(len(clips), -1, -1)
-        tokens = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = torch.cat([first, self.rgbt_stem(clips)], dim=1)
         return tokens + self.pos_embedding_helper(height, width), (height, width)
 
 
