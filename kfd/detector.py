@@ -94,6 +94,15 @@ class Detector:
             embedding=output.embedding.float().cpu(),
         )
 
+    def grad_cam(self, crops: Tensor) -> Tensor:
+        """What the score of face crops rests on, (B, 1, S, S) float32 in [0, 1]; see kfd.gradcam.
+
+        crops: as for judging. Costs one more pass of the image tower.
+        """
+        from kfd.gradcam import grad_cam
+
+        return grad_cam(self.model, crops.to(self.device), self._class_features).cpu()
+
     def examine(self, image: np.ndarray) -> list[FaceFinding]:
         """Find and judge every face of a photograph.
 

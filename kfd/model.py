@@ -154,7 +154,10 @@ class KFD(nn.Module):
         images: (B, 3, S, S) float RGB in [0, 1].
         class_features: (2, C) as `alignment.class_features` gives them, computed anew when None.
         """
-        image = self.encoder.image_features(images)
+        return self.judge(self.encoder.image_features(images), images.shape[-1], class_features)
+
+    def judge(self, image: ImageFeatures, size: int, class_features: Tensor | None = None) -> KFDOutput:
+        """The same from what the image tower said of B crops of `size` pixels; see forward."""
         if class_features is None:
             class_features = self.alignment.class_features(self.encoder)
         features = self.alignment.project(image)
@@ -162,9 +165,7 @@ class KFD(nn.Module):
             self.alignment.scaled(f @ class_features.T, grid)
             for f, grid in zip(features, image.grids, strict=True)
         )
-        return KFDOutput(
-            self.classifier(maps), self.locator(maps, images.shape[-1]), maps, features, image.embedding
-        )
+        return KFDOutput(self.classifier(maps), self.locator(maps, size), maps, features, image.embedding)
 
     def locate_by_reference(self, output: KFDOutput, rows: Tensor, references: Tensor) -> Tensor:
         """phi(C_ref): locate by comparing with the patches of a pristine reference (Eq. 2, training only).
