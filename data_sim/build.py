@@ -5,9 +5,10 @@
 
 FOLDER is searched for images, recursively. Without a manifest every photograph is taken as
 real, one face (the largest) from each, and every tenth group goes to validation. A manifest is
-a CSV with the columns path (relative to FOLDER), label, split and, where known, kind, source,
-group and regions; a fake whose group holds a real photograph of the same size is cut at the
-same place, so that the two are aligned pixel by pixel.
+a CSV with the columns path (relative to FOLDER), label, split and, where known, the others of
+data_sim.dataset.COLUMNS; a fake whose group holds a real photograph of the same frame and size is
+cut at the same place, so that the two are aligned pixel by pixel. Where `box` names a face, that
+one is cut instead of the largest. Videos: see data_sim.frames.
 
 Writes manifest.csv, crops.npy, landmarks.npy, set.json, rejected.csv and contact_sheet.jpg.
 """
@@ -19,7 +20,7 @@ import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,11 +30,15 @@ import numpy as np
 import tyro
 
 from data_sim.cli import parse
+from data_sim.confounders import file_facts
 from data_sim.dataset import BORDER, COLUMNS
 from data_sim.faces import Face, crop_face, find_faces
 from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
+from data_sim.tracks import overlap
 
 ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
+FAILURES_FILE = "failures.csv"  # beside a manifest: what gave no face while the photographs were prepared
+SAME_FACE = 0.3  # overlap (intersection over union) from which a found face is the one that was named
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ def build(config: BuildConfig) -> None:
     fakes = [row for row in rows if row["label"] == "fake"]
     config.out.mkdir(parents=True, exist_ok=True)
     items = list(_progress(_extract_all([(row, None) for row in reals], config), len(reals), "real"))
-    by_group = {item.row["group"]: item for item in items if item.face is not None}
-    jobs = [(row, by_group.get(row["group"])) for row in fakes]
+    by_frame = {(i.row["group"], i.row["frame"]): i for i in items if i.face is not None}
+    jobs = [(row, by_frame.get((row["group"], row["frame"]))) for row in fakes]
     items += _progress(_extract_all(jobs, config), len(jobs), "fake")
     kept = write_set(items, config)
     write_contact_sheet(config.out, kept)
@@ -123,10 +128,27 @@ def _bucket(group: str) -> int:
     return int(hashlib.sha256(group.encode()).hexdigest()[:8], 16)
 
 
-def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item:
-    """Read one photograph and cut its largest face, or say why it cannot be used.
+def count_failures(rows: Iterable[dict[str, str]]) -> list[dict[str, object]]:
+    """Rows that gave no face, as dicts of split, label, kind, source, reason and count."""
+    names = ("split", "label", "kind", "source", "reason")
+    counts = Counter(tuple(row[name] for name in names) for row in rows)
+    return [dict(zip(names, key, strict=True)) | {"count": n} for key, n in sorted(counts.items())]
 
-    real: the item of the pristine photograph of the same group, if there is one.
+
+def _failed_rows(items: list[Item], config: BuildConfig) -> list[dict[str, str]]:
+    """What gave no face here, and before, where data_sim.frames left a list beside the manifest."""
+    rows = [item.row | {"reason": item.rejected} for item in items if item.rejected]
+    listed = None if config.manifest is None else config.manifest.with_name(FAILURES_FILE)
+    if listed is None or not listed.is_file():
+        return rows
+    with listed.open(newline="", encoding="utf-8") as file:
+        return rows + list(csv.DictReader(file))
+
+
+def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item:
+    """Read one photograph and cut its largest face, or the one named; or say why it cannot be used.
+
+    real: the item of the pristine photograph of the same group and frame, if there is one.
     """
     try:
         data = read_bytes(config.folder / row["path"])
@@ -134,17 +156,23 @@ def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item
     except ImageError as error:
         return Item(row, rejected=error.code)
     shape, digest = image.shape[:2], sha256_of(data)
+    row = row if row["width"] else row | file_facts(data)  # a frame's facts are those of its video
     stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
     if real is not None and real.face is not None and real.shape == shape:
         crop = crop_face(image, real.face, stored, zoom)
         gap = np.median(np.abs(crop.pixels.astype(np.int16) - real.crop))
         if gap <= ALIGNED_GAP:
-            paired = {**row, "pair": real.row["path"]}
+            paired = row | {"pair": real.row["path"], "box": real.row["box"]}
             return Item(paired, digest, crop.pixels, crop.landmarks, real.face, shape)
     faces = find_faces(image)
+    if row["box"]:
+        named = tuple(map(float, row["box"].split()))
+        faces = [face for face in faces if overlap(face.box, named) >= SAME_FACE]
+        faces = sorted(faces, key=lambda face: -overlap(face.box, named))
     if not faces:
         return Item(row, digest, rejected="no_face")
     crop = crop_face(image, faces[0], stored, zoom)
+    row = row | {"box": " ".join(f"{value:.1f}" for value in faces[0].box)}
     return Item(row, digest, crop.pixels, crop.landmarks, faces[0], shape)
 
 
@@ -182,6 +210,7 @@ def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
         raise ValueError(
             f"no photograph of {config.folder} could be used; reasons: {Counter(r for _, r in rejected)}"
         )
+    failures = count_failures(_failed_rows(items, config))
     position = {item.row["path"]: str(i) for i, item in enumerate(kept)}
     np.save(config.out / "crops.npy", np.stack([item.crop for item in kept]))
     np.save(config.out / "landmarks.npy", np.stack([item.landmarks for item in kept]).astype(np.float32))
@@ -192,7 +221,7 @@ def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
             writer.writerow({**item.row, "pair": position.get(item.row["pair"], "")})
     with (config.out / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("path", "reason"), *rejected])
-    settings = {"size": config.size, "border": BORDER, "build": asdict(config)}
+    settings = {"size": config.size, "border": BORDER, "build": asdict(config), "failures": failures}
     (config.out / "set.json").write_text(json.dumps(settings, indent=2, default=str))
     counts = Counter((item.row["split"], item.row["label"], item.row["source"]) for item in kept)
     for key, count in sorted(counts.items()):

@@ -2,10 +2,10 @@
 
 A set is a folder (made by `python -m data_sim.build`):
 
-    manifest.csv    one row per face: path, split, label, kind, source, group, regions, pair
+    manifest.csv    one row per face, see COLUMNS
     crops.npy       (N, T, T, 3) uint8 RGB, T = size + 2 * border
     landmarks.npy   (N, 68, 2) float32, pixels of the stored crop
-    set.json        size, border and the command's settings
+    set.json        size, border, the command's settings, and what gave no face (see read_failures)
 
 The stored crop is a little wider than what a detector sees; its centre is, pixel for
 pixel, the crop that `data_sim.faces.crop_face` gives at inference.
@@ -26,7 +26,15 @@ from data_sim import warp
 from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.simulate import SimulationConfig, simulate
 
-COLUMNS = ("path", "split", "label", "kind", "source", "group", "regions", "pair")
+# Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
+# key of a video is (source, kind, video), since different forgeries share their videos' names. `identity`
+# names the persons seen, joined by "|", the one who was filmed first, the one whose face was put in after.
+# `track` counts the people of a video. `box`: "x0 y0 x1 y1", the face in pixels of the file. The last four
+# are facts of the file: its size in pixels, libjpeg quality (empty where it is no JPEG), size in bytes.
+COLUMNS = (
+    "path", "split", "label", "kind", "source", "group", "regions", "pair", "video", "identity", "frame",
+    "track", "box", "width", "height", "jpeg_quality", "bytes",
+)  # fmt: skip
 BORDER = 14  # pixels stored around what a detector sees: room to shift a crop while training
 
 
@@ -57,7 +65,7 @@ class FaceSet:
             )
         settings = json.loads((folder / "set.json").read_text())
         with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file))
+            table = [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]  # old sets have fewer
         index = np.array([i for i, row in enumerate(table) if row["split"] == split], dtype=np.int64)
         if not len(index):
             raise ValueError(f"{folder} has no split {split!r}; it has {sorted({r['split'] for r in table})}")
@@ -99,6 +107,31 @@ class FaceSet:
             points.append(self.landmarks[row] - np.array([x, y], dtype=np.float32))
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
         return pixels, torch.from_numpy(np.stack(points))
+
+
+def unit_of(row: dict[str, str]) -> str:
+    """What a bootstrap draws as a whole: the person who was filmed, or the group where nobody is named."""
+    return row["identity"].split("|")[0] or row["group"]
+
+
+def video_of(row: dict[str, str]) -> tuple[str, str, str]:
+    """The full key of a row's video; a photograph is its own video."""
+    return row["source"], row["kind"], row["video"] or row["path"]
+
+
+def read_failures(folder: str | Path, split: str) -> list[dict[str, object]] | None:
+    """How many files and frames of a split gave no face, by source and reason.
+
+    Returns dicts of label, kind, source, reason and count; None where a set does not tell, being old.
+    """
+    settings = json.loads((Path(folder) / "set.json").read_text(encoding="utf-8"))
+    if "failures" not in settings:
+        return None
+    return [
+        {name: value for name, value in failure.items() if name != "split"}
+        for failure in settings["failures"]
+        if failure["split"] == split
+    ]
 
 
 @dataclass(frozen=True)

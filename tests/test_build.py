@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from data_sim import build
-from data_sim.build import BuildConfig, read_rows
-from data_sim.dataset import BORDER, FaceSet, difference_mask
+from data_sim.build import FAILURES_FILE, BuildConfig, read_rows
+from data_sim.dataset import BORDER, FaceSet, difference_mask, read_failures, unit_of, video_of
 from data_sim.faces import crop_face, find_faces
 from data_sim.images import read_image
 
@@ -109,6 +109,56 @@ def test_a_fake_is_cut_where_its_original_was(photo, tmp_path):
     mask = difference_mask(images[:1], images[1:])[0, 0]
     column, row = landmarks[0, 30].round().int().tolist()
     assert mask[row, column] > 0.9 and mask[:8].max() == 0 and mask[-8:].max() == 0
+
+
+def test_facts_of_the_files_are_kept_and_failures_counted(built):
+    """FIELD trap 4: what gave no face is counted by source, so that it can be reported and never scored."""
+    row = table(built / "manifest.csv")[0]
+    assert (row["width"], row["height"], row["jpeg_quality"]) == ("256", "256", "")
+    x0, _, x1, _ = map(float, row["box"].split())
+    assert int(row["bytes"]) > 1000 and 30 < x1 - x0 < 70
+    failures = read_failures(built, "train")
+    assert {failure["reason"]: failure["count"] for failure in failures} == {"no_face": 1, "unreadable": 1}
+    assert failures[0].keys() == {"label", "kind", "source", "reason", "count"}
+    assert read_failures(built, "test") == []
+
+
+def test_an_old_set_does_not_tell_its_failures(tmp_path):
+    (tmp_path / "set.json").write_text('{"size": 48, "border": 4}')
+    assert read_failures(tmp_path, "train") is None
+
+
+def test_frames_of_a_video(photo, tmp_path):
+    """The named face is cut, not the largest; a frame finds the pristine frame of its own number."""
+    folder, out = tmp_path / "frames", tmp_path / "set"
+    folder.mkdir()
+    two = np.concatenate([cv2.resize(photo, (320, 320)), cv2.resize(photo, (290, 320))], axis=1)
+    dark = (two * 0.98).astype(np.uint8)  # near enough to be taken for the frame's original
+    for name, image in (("a0", two), ("a1", dark), ("b1", cv2.add(dark, (4, 0, 0, 0)))):
+        Image.fromarray(image).save(folder / f"{name}.png")
+    largest, other = find_faces(two)
+    box = " ".join(map(str, other.box))
+    shared = "test,studio,v,person 1|person 2,7,studio/1"
+    (folder / "manifest.csv").write_text(
+        "path,label,kind,frame,box,width,height,jpeg_quality,bytes,split,source,video,identity,track,group\n"
+        f"a1.png,real,,11,{box},1920,1080,,5000,{shared}\n"
+        f"a0.png,real,,10,{box},1920,1080,,5000,{shared}\n"
+        f"b1.png,fake,tint,11,{box},1920,1080,,5000,{shared}\n"
+    )
+    (folder / FAILURES_FILE).write_text(
+        "path,split,label,kind,source,video,frame,reason\nv.mp4,test,fake,tint,studio,w,,unreadable\n"
+    )
+    run(folder, out, "--manifest", str(folder / "manifest.csv"))
+    faces = FaceSet.open(out, "test")
+    assert [faces.pair_of(i) for i in range(3)] == [None, None, 0]
+    stored = np.array([float(value) for value in faces.rows[0]["box"].split()])
+    assert np.abs(stored - other.box).max() < 1 < np.abs(stored - largest.box).max()
+    row = faces.rows[2]
+    assert (row["width"], row["height"], row["bytes"]) == ("1920", "1080", "5000"), "facts of the video"
+    assert (row["frame"], row["track"]) == ("11", "7") and video_of(row) == ("studio", "tint", "v")
+    assert unit_of(row) == "person 1" and unit_of(row | {"identity": ""}) == "studio/1"
+    (failure,) = read_failures(out, "test")
+    assert (failure["reason"], failure["kind"], failure["count"]) == ("unreadable", "tint", 1)
 
 
 def many_photos(folder: Path) -> BuildConfig:
