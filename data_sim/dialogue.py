@@ -163,7 +163,7 @@ def untuned_task(sees_face: bool = False) -> str:
     return (
         "You answer an examiner's questions about the finding of a deepfake detector on one face. "
         f"{sight}: all that is known of it is what this message says. Name no number, region, person, tool "
-        "or motive that it does not name, call nothing certain, and say so when it does not answer a question. "
+        "or motive that it does not name, call nothing certain, and say so when it leaves a question open. "
         "Write at most four sentences of plain text, without lists or headings. Begin the answer to whether "
         "the face is manipulated with Yes, No or Inconclusive, as the verdict is fake, real or inconclusive."
     )

@@ -9,7 +9,6 @@ The model is shared, the conversation is not: every case and every user has an o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,19 +17,14 @@ from torch import Tensor
 
 from data_sim.dialogue import Case
 from kfd.detection import Detection
-from llm.consistency import NO_FAULT, UNBEARABLE, fault
+from llm.checked import DRAWS, NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
 
 VERDICT_QUESTION = "Is this a deepfake image?"
 MIN_ANSWER = 32  # tokens that must be left for an answer, else the conversation is full
-DRAWS = 6  # wordings of a sentence that are tried before it is given up, when answers are checked
-REDRAW_TEMPERATURE = 0.7  # of every wording after the first
-NO_WORDING = "I found no wording for an answer that agrees with the evidence. Please ask in another way."
 UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte is still to come
-
-_SENTENCE_END = re.compile(r"(?:[^\d\s]|\d\d)[.!?]$")
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Conversation:
         """
         from transformers import DynamicCache
 
-        soft_mode = model.prompter.style.mode == "soft_prompts"
+        soft_mode = model.prompter.style.has_soft_prompts
         scored = case.score is not None  # without a score there is no map: the prompts stay blank
         if soft_mode and scored and (detection is None or detection.score.shape[0] != 1):
             got = "none" if detection is None else f"one of {detection.score.shape[0]} faces"
@@ -155,32 +149,31 @@ class Conversation:
     def _write_sentence(self, writing: _Answer) -> None:
         """Write to the end of a sentence that agrees with the case; of several tries keep the best."""
         before = (writing.ids, writing.text)
-        tries: list[tuple[int, tuple[list[int], str], bool]] = []
+        best = agreed(self._drafts(writing), self.case, writing.question)
+        if best is None:
+            writing.ids, writing.text = before
+        else:
+            writing.ids, writing.text = best.state, best.text
+        writing.ended = best is None or best.ended
+        writing.temperature = writing.first_temperature
+
+    def _drafts(self, writing: _Answer) -> Iterator[Draft]:
+        """Sentences that could come next; the cache holds the last one drawn, and none when all are drawn."""
+        before = (writing.ids, writing.text)
         for draw in range(DRAWS):
             writing.temperature = REDRAW_TEMPERATURE if draw else writing.first_temperature
             self._write_token(writing)
-            while writing.goes_on and not writing.at_sentence_end:
+            while writing.goes_on and not ends_sentence(writing.text):
                 self._write_token(writing)
-            found = fault(writing.text, self.case, writing.question)
-            tries.append((found, (writing.ids, writing.text), writing.ended))
-            if found == NO_FAULT:
-                break
-            self._rewind(writing, before)
-        found, best, ended = min(tries, key=lambda one: one[0])
-        if found == UNBEARABLE:
-            best, ended = before, True
-        writing.ids, writing.text = best
-        writing.ended = ended
-        writing.temperature = writing.first_temperature
+            yield Draft(writing.text, writing.ended, writing.ids)
+            self._rewind(writing, before)  # not reached when the draft just given is taken
 
     def _rewind(self, writing: _Answer, before: tuple[list[int], str]) -> None:
         """Take an answer back to an earlier state of it; the cache and its logits go with it."""
         writing.ids, writing.text = before
         writing.ended = False
         kept = min(len(self.input_ids), writing.start + len(writing.ids))
-        last = self.input_ids[
-            kept - 1
-        ]  # read again for its logits: never a soft prompt, an answer follows it
+        last = self.input_ids[kept - 1]  # read again for its logits: never a soft prompt
         self._forget(kept - 1)
         self._read_ids([last])
 
@@ -287,11 +280,6 @@ class _Answer:
     def goes_on(self) -> bool:
         """Is there more to write, and room for it?"""
         return not self.ended and len(self.ids) < self.limit
-
-    @property
-    def at_sentence_end(self) -> bool:
-        """Does the text end a sentence? Not after a single digit: that may be the 0 of a score."""
-        return _SENTENCE_END.search(self.text) is not None
 
     def add(self, logits: Tensor, prompter: PromptTokenizer) -> None:
         """Choose the next token; on an end mark, drop what belongs to the mark."""
