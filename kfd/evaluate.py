@@ -1,168 +1,256 @@
 """Measure a detector on a face set: real photographs, known fakes and simulated forgeries.
 
-    python -m kfd.evaluate --data runs/set --split test --out runs/test.json
+    python -m kfd.evaluate --data runs/set --split test --out runs/test.json --report runs/test-report
     python -m kfd.evaluate --data runs/set --split val --checkpoint runs/kfd-real
+    python -m kfd.evaluate --compare runs/a.json runs/b.json      # is b better than a?
+    python -m kfd.evaluate --data runs/set --simulated 8 --draws 50     # about a minute for 1,600 faces, CPU
 
-Every kind of fake is measured against the real faces of its own source; forgeries simulated
-from the split's real faces show localization too. AUC has a 95 % interval, resampled by group.
-Accuracy is given at the checkpoint's thresholds, which were fitted on validation.
+Every kind of fake is measured against the real faces of its own source, each face alone and, where the set
+holds videos, each video as a whole (kfd.aggregate); forgeries simulated from the split's real faces show
+localization too. Every figure has a 95 % interval, drawn by person where known, else by group. Verdicts are
+given at the checkpoint's thresholds, which were fitted on validation. Beside every result stands the AUC that
+compression, size, sharpness and colour alone reach on the same faces.
+
+Nothing can be chosen by a test split: training and calibration read `train` and `val` only, and this command
+changes no checkpoint. A split that shares people or pictures with `train` is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from data_sim.cli import parse
-from data_sim.dataset import FaceSet, difference_mask
+from data_sim.confounders import confounder_scores, pixel_facts, row_facts
+from data_sim.dataset import FaceSet, difference_mask, unit_of
 from data_sim.simulate import simulate
+from kfd.aggregate import Method, vla_score
+from kfd.benchmark import SEED, aggregations, auc_figure, comparisons, frame_level, has_videos, video_level
+from kfd.compare import compare_files
+from kfd.detection import Detection
 from kfd.detector import Detector
-from kfd.metrics import bootstrap_interval, image_metrics, map_metrics
+from kfd.fairness import Label, fairness
+from kfd.map_metrics import MapCounts, map_figures
+from kfd.metrics import DRAWS, Figure, figure_of
+from kfd.report import compared, tables, to_markdown, write_report
+from kfd.results import SIMULATED, Item, data_digest, failures, header, write_results
 from kfd.storage import write_atomically
 
 BATCH = 50
-SEED = 7
+SIMULATION_SEED = 7
+NOTES = {
+    "test": "A test split measures, it chooses nothing: kfd.train and its calibration read train and val "
+    "only, kfd.evaluate changes no checkpoint.",
+    "val": "Checkpoint, calibration and thresholds are chosen on a validation split; where it was this one, "
+    "the figures are optimistic.",
+    "train": "The detector may have been trained on these faces: the figures say nothing about others.",
+}
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    data: Path  # a face set made by data_sim.build
+    data: Path | None = None  # a face set made by data_sim.build
     split: str = "val"  # which split; `test` is for the last measurement only
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
-    out: Path | None = None  # JSON file for the figures
-    simulated: int = 600  # most real faces that forgeries are simulated from
+    out: Path | None = None  # JSON file for the figures and for every score
+    report: Path | None = None  # folder for report.md and report.html, with plots
+    simulated: int = 600  # most real faces that forgeries are simulated from; 0: none
+    aggregate: Method = "mean"  # how the frames of a video become one score; see kfd.aggregate
+    by: tuple[Label, ...] = ("age", "gender", "race")  # false positives by these, where names tell them
+    draws: int = DRAWS  # of the bootstrap
+    allow_leaks: bool = False  # measure although the split shares people or pictures with `train`
+    compare: tuple[Path, Path] | None = None  # two JSON files of --out to compare, instead of measuring
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if (self.data is None) == (self.compare is None):
+            problems.append("give --data to measure, or --compare A.json B.json, one of the two")
+        if self.draws < 1 or self.simulated < 0:
+            problems.append(
+                f"draws must be positive and simulated not negative, got {self.draws}, {self.simulated}"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass
+class Measured:
+    """What the scored faces come down to, filled batch by batch.
+
+    facts: of every item, what could tell real from fake without a forgery; see data_sim.confounders.
+    maps: place among the items, and counts with N = 1, of every face whose true mask is known.
+    not_finite: faces whose logit was NaN or infinite; they are no items.
+    simulated: SHA-256 of the simulated images.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    facts: list[dict[str, list[float]]] = field(default_factory=list)
+    maps: dict[int, MapCounts] = field(default_factory=dict)
+    not_finite: int = 0
+    simulated: str | None = None
+
+    def add(
+        self, rows: list[dict[str, str]], images: Tensor, detection: Detection, masks: dict[int, np.ndarray]
+    ) -> None:
+        """Add a batch. images: (B, 3, S, S) in [0, 1]. masks: (S, S) in [0, 1], by place in the batch."""
+        local = vla_score(detection.consistency_maps, detection.heatmap)
+        finite = detection.logit.isfinite().tolist()
+        crops = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        self.not_finite += len(rows) - sum(finite)
+        for k in (k for k in range(len(rows)) if finite[k]):
+            row = rows[k]
+            if k in masks:
+                self.maps[len(self.items)] = MapCounts.of(detection.heatmap[k].numpy(), masks[k][None])
+            names = (row[name] for name in ("path", "label", "kind", "source"))
+            # Nine digits are all that a float32 has: the figures are those of the file, to the last bit.
+            numbers = (float(f"{float(v[k]):.9g}") for v in (detection.logit, detection.score, local))
+            self.items.append(Item(*names, unit_of(row), row["video"], row["track"], *numbers))
+            self.facts.append(row_facts(row) | pixel_facts(crops[k]))
 
 
 def main() -> None:
     config = parse(EvaluateConfig, __doc__)
     try:
-        faces = FaceSet.open(config.data, config.split)
-        detector = Detector.from_pretrained(config.checkpoint, config.device)
-        results = evaluate(detector, faces, config.simulated)
+        if config.compare is not None:
+            _compare(config)
+        else:
+            _measure(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(table(results))
+
+
+def _compare(config: EvaluateConfig) -> None:
+    found = compare_files(*config.compare, draws=config.draws)
+    print(to_markdown(compared(found)))
     if config.out is not None:
-        report = {
-            "checkpoint_sha256": detector.digest,
-            "fake_above": detector.decision.fake_above,
-            "real_below": detector.decision.real_below,
-            "data": config.data.name,
+        write_atomically(config.out, lambda part: part.write_text(json.dumps(found, indent=1) + "\n"))
+
+
+def _measure(config: EvaluateConfig) -> None:
+    faces = FaceSet.open(config.data, config.split)
+    detector = Detector.from_pretrained(config.checkpoint, config.device)
+    results, items = evaluate(detector, faces, config)
+    print(to_markdown(tables(results)))
+    out = config.out or (config.report / "results.json" if config.report is not None else None)
+    if out is not None:
+        write_results(out, results, items)
+    if config.report is not None:
+        write_report(config.report, results, items)
+
+
+def evaluate(
+    detector: Detector, faces: FaceSet, config: EvaluateConfig
+) -> tuple[dict[str, object], list[Item]]:
+    """Score the faces and compute every figure; the fields of kfd.results, and the items."""
+    measured = Measured()
+    score_stored(measured, detector, faces)
+    score_simulated(measured, detector, faces, config.simulated)
+    items = measured.items
+    lost = failures(config.data, config.split)
+    if measured.not_finite:
+        lost.append({"split": config.split, "reason": "score_not_finite", "count": measured.not_finite})
+    decision = detector.decision
+    frame = frame_level(items, decision, config.draws)
+    for comparison in comparisons(items):
+        frame[comparison.name] |= _map_figures(items, measured.maps, comparison.positions, config.draws)
+    results: dict[str, object] = header(
+        config, {"bootstrap": SEED, "simulation": SIMULATION_SEED}, "kfd.evaluate"
+    )
+    results |= {
+        "note": NOTES.get(config.split, ""),
+        "checkpoint": {"folder": config.checkpoint.name, "sha256": detector.digest},
+        "data": {
+            "folder": config.data.name,
             "split": config.split,
-            "results": results,
-        }
-        write_atomically(config.out, lambda part: part.write_text(json.dumps(report, indent=2) + "\n"))
-
-
-def evaluate(detector: Detector, faces: FaceSet, simulated: int) -> dict[str, dict[str, float]]:
-    """Figures by kind of fake, in the order measured; see the module's text.
-
-    Raises ValueError when the split holds no real faces.
-    """
-    reals = faces.where(label="real")
-    if not reals:
-        raise ValueError("this split holds no real faces to compare fakes with")
-    scores, maps = _scores(detector, faces, list(range(len(faces))))
-    results = {}
-    for kind in sorted({faces.rows[i]["kind"] for i in faces.where(label="fake")}):
-        fakes = faces.where(label="fake", kind=kind)
-        sources = {faces.rows[i]["source"] for i in fakes}
-        partners = [i for i in reals if faces.rows[i]["source"] in sources] or reals
-        results[kind] = _compare(detector, faces, scores, partners, fakes)
-        pairs = [(faces.pair_of(i), i) for i in fakes if faces.pair_of(i) is not None]
-        if pairs:
-            masks = difference_mask(
-                faces.read([r for r, _ in pairs])[0], faces.read([f for _, f in pairs])[0]
-            )
-            results[kind] |= map_metrics(maps[[f for _, f in pairs], 0], masks[:, 0].numpy())
-    for source in sorted({faces.rows[i]["source"] for i in faces.where(label="fake")}):
-        fakes = faces.where(label="fake", source=source)
-        partners = faces.where(label="real", source=source) or reals
-        results[f"all {source}"] = _compare(detector, faces, scores, partners, fakes)
-    results["simulated"] = _simulated(detector, faces, reals[:: max(1, len(reals) // simulated)][:simulated])
-    return results
-
-
-def _scores(detector: Detector, faces: FaceSet, positions: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (N,) and heat maps (N, 1, S, S) of stored faces, with progress."""
-    from tqdm import tqdm
-
-    scores, maps = [], []
-    for start in tqdm(range(0, len(positions), BATCH), desc="faces", unit="batch"):
-        detection = detector(faces.read(positions[start : start + BATCH])[0])
-        scores.append(detection.score)
-        maps.append(detection.heatmap)
-    return torch.cat(scores).numpy(), torch.cat(maps).numpy()
-
-
-def _compare(
-    detector: Detector, faces: FaceSet, scores: np.ndarray, reals: list[int], fakes: list[int]
-) -> dict[str, float]:
-    rows = reals + fakes
-    labels = np.repeat([0, 1], [len(reals), len(fakes)])
-    groups = np.array([faces.rows[i]["group"] for i in rows])
-    return _figures(detector, labels, scores[rows], groups)
-
-
-def _figures(
-    detector: Detector, labels: np.ndarray, scores: np.ndarray, groups: np.ndarray
-) -> dict[str, float]:
-    low, high = bootstrap_interval(labels, scores, groups)
-    real, fake = scores[labels == 0], scores[labels == 1]
-    flagged, cleared = detector.decision.fake_above, detector.decision.real_below
-    return {
-        "real": len(real),
-        "fake": len(fake),
-        **image_metrics(labels, scores),
-        "auc_low": low,
-        "auc_high": high,
-        "real_called_fake": float(np.mean(real >= flagged)),
-        "fake_called_real": float(np.mean(fake <= cleared)),
-        "inconclusive": float(np.mean((scores > cleared) & (scores < flagged))),
+            "size": faces.size,
+            "sha256": data_digest(faces),
+            "simulated": {"faces": config.simulated, "sha256": measured.simulated},
+        },
+        "thresholds": {
+            "fake_above": decision.fake_above,
+            "real_below": decision.real_below,
+            "fitted_on": decision.fitted_on,
+        },
+        "calibration": {"slope": decision.slope, "intercept": decision.intercept},
+        "failures": lost,
+        "confounders": confounders(items, measured.facts, config.draws),
+        "results": {"frame": frame},
+        "fairness": fairness(items, decision, config.by),
     }
+    if has_videos(items):
+        results["aggregation"] = config.aggregate
+        results["results"]["video"] = video_level(items, decision, config.aggregate, config.draws)
+        results["aggregations"] = aggregations(items, decision, config.draws)
+    return results, items
 
 
-def _simulated(detector: Detector, faces: FaceSet, reals: list[int]) -> dict[str, float]:
-    """Forgeries simulated from the split's real faces, people the detector never saw."""
-    generator = torch.Generator().manual_seed(SEED)
-    scores: list[Tensor] = []
-    maps, masks, groups = [], [], []
-    for start in range(0, len(reals), BATCH):
+def score_stored(measured: Measured, detector: Detector, faces: FaceSet) -> None:
+    """Every face of the split, with progress."""
+    for start in tqdm(range(0, len(faces), BATCH), desc="faces", unit="batch"):
+        positions = list(range(start, min(start + BATCH, len(faces))))
+        images = faces.read(positions)[0]
+        pairs = [faces.pair_of(p) for p in positions]
+        paired = [k for k, pair in enumerate(pairs) if pair is not None]
+        masks = {}
+        if paired:
+            reals = faces.read([pairs[k] for k in paired])[0]
+            masks = dict(zip(paired, difference_mask(reals, images[paired])[:, 0].numpy(), strict=True))
+        measured.add([faces.rows[p] for p in positions], images, detector(images), masks)
+
+
+def score_simulated(measured: Measured, detector: Detector, faces: FaceSet, count: int) -> None:
+    """Forgeries simulated from the split's real faces, people the detector never saw, beside those faces."""
+    reals = faces.where(label="real")
+    reals = reals[:: max(1, len(reals) // count)][:count] if count else []
+    if not reals:
+        return
+    generator, seen = torch.Generator().manual_seed(SIMULATION_SEED), hashlib.sha256()
+    for start in tqdm(range(0, len(reals), BATCH), desc="simulated", unit="batch"):
         part = reals[start : start + BATCH]
         forged = simulate(*faces.read(part), generator)
-        real, fake = detector(forged.pristine), detector(forged.images)
-        scores += [real.score, fake.score]
-        maps.append(fake.heatmap[:, 0])
-        masks.append(forged.masks[:, 0])
-        groups += [faces.rows[i]["group"] for i in part] * 2
-    labels = np.concatenate([np.full(len(s), k % 2) for k, s in enumerate(scores)])
-    figures = _figures(detector, labels, torch.cat(scores).numpy(), np.array(groups))
-    return figures | map_metrics(torch.cat(maps).numpy(), torch.cat(masks).numpy())
+        for label, images in (("real", forged.pristine), ("fake", forged.images)):
+            rows = [faces.rows[p] | {"label": label, "kind": SIMULATED} for p in part]
+            masks = dict(enumerate(forged.masks[:, 0].numpy())) if label == "fake" else {}
+            measured.add(rows, images, detector(images), masks)
+            seen.update((images * 255).round().byte().numpy().tobytes())
+    measured.simulated = seen.hexdigest()
 
 
-def table(results: dict[str, dict[str, float]]) -> str:
-    """The figures as a Markdown table."""
-    columns = {
-        "auc": "AUC", "ap": "AP", "eer": "EER", "tpr_at_fpr_5": "TPR at 5 % FPR",
-        "real_called_fake": "real called fake", "fake_called_real": "fake called real",
-        "inconclusive": "inconclusive", "pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing",
-    }  # fmt: skip
-    lines = [
-        "| kind | real | fake | " + " | ".join(columns.values()) + " |",
-        "|---" * (len(columns) + 3) + "|",
-    ]
-    for kind, figures in results.items():
-        cells = [f"{figures[name]:.3f}" if name in figures else "" for name in columns]
-        cells[0] += f" ({figures['auc_low']:.3f}-{figures['auc_high']:.3f})"
-        lines.append(f"| {kind} | {figures['real']} | {figures['fake']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _map_figures(
+    items: list[Item], maps: dict[int, MapCounts], positions: np.ndarray, draws: int
+) -> dict[str, Figure]:
+    known = [int(p) for p in positions if int(p) in maps]
+    if not known:
+        return {}
+    counts = MapCounts.join([maps[p] for p in known])
+    return map_figures(counts, [items[p].unit for p in known], draws, SEED)
+
+
+def confounders(
+    items: list[Item], facts: list[dict[str, list[float]]], draws: int = DRAWS
+) -> dict[str, dict[str, Figure]]:
+    """AUC that each fact about a file or crop reaches alone, by comparison; see data_sim.confounders."""
+    result: dict[str, dict[str, Figure]] = {}
+    for comparison in comparisons(items):
+        some = [items[i] for i in comparison.positions]
+        labels = np.array([int(item.label == "fake") for item in some])
+        units = np.array([item.unit for item in some])
+        try:
+            scores = confounder_scores([facts[i] for i in comparison.positions], labels, units)
+        except ValueError as error:  # too few groups of a class to fit and to judge
+            result[comparison.name] = {"all together": figure_of(None, str(error), None)}
+            continue
+        result[comparison.name] = {name: auc_figure(some, values, draws) for name, values in scores.items()}
+    return result
 
 
 if __name__ == "__main__":

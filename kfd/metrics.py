@@ -1,9 +1,33 @@
-"""The metrics, each computed in one place; scikit-learn where it has them."""
+"""The metrics, each computed in one place, and the bootstrap interval of every one.
+
+A figure is a dict that JSON can hold: `value`, `low` and `high` (95 % interval), and `reason` where one of
+them cannot be known: too few items, one class alone. A missing value is None, never NaN and never a guess.
+
+scikit-learn computes the values. It takes one weight vector at a time, so the thousand draws of the bootstrap
+are computed here, all together, as weights on the items; tests hold the two against each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
+
+Figure = dict[str, float | str | None]
+
+DRAWS = 1000  # of the bootstrap
+LEVEL = 0.95  # of every interval
+MIN_UNITS = 5  # independent units of a class below which an interval would be an invention
+FALSE_POSITIVE_RATES = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
+RANKING = ("auc", "ap", "eer", "eer_threshold", *FALSE_POSITIVE_RATES)
+_CELLS = 2_000_000  # numbers of one array while draws are computed
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -26,46 +50,238 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         "ap": float(average_precision_score(labels, scores)),
         "eer": float((fpr[crossing] + 1 - tpr[crossing]) / 2),
         "eer_threshold": float(thresholds[crossing]),
-        "tpr_at_fpr_1": float(tpr[fpr <= 0.01].max()),
-        "tpr_at_fpr_5": float(tpr[fpr <= 0.05].max()),
+        **{name: float(tpr[fpr <= rate].max()) for name, rate in FALSE_POSITIVE_RATES.items()},
+    }
+
+
+def threshold_metrics(
+    labels: np.ndarray, scores: np.ndarray, fake_above: float, real_below: float
+) -> dict[str, float]:
+    """What verdicts at two given thresholds get right; the thresholds are fitted elsewhere, on validation.
+
+    acc, f1: with every score of at least `fake_above` called fake and every other real.
+    real_called_fake, fake_called_real: share of a class with the wrong verdict; inconclusive_real and
+    inconclusive_fake: share strictly between the thresholds. A class that is absent has no rates.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    flagged, between = scores >= fake_above, (scores > real_below) & (scores < fake_above)
+    result: dict[str, float] = {}
+    if set(np.unique(labels)) == {0, 1}:
+        result["acc"] = float(accuracy_score(labels, flagged))
+        result["f1"] = float(f1_score(labels, flagged, zero_division=0.0))
+    if (labels == 0).any():
+        result["real_called_fake"] = float(flagged[labels == 0].mean())
+        result["inconclusive_real"] = float(between[labels == 0].mean())
+    if (labels == 1).any():
+        result["fake_called_real"] = float((scores <= real_below)[labels == 1].mean())
+        result["inconclusive_fake"] = float(between[labels == 1].mean())
+    return result
+
+
+def figures(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    units: Sequence[str],
+    fake_above: float,
+    real_below: float,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Every figure of `image_metrics` and `threshold_metrics` with its interval.
+
+    labels: (N,) 0 or 1. scores: (N,) finite. units: (N,) what the bootstrap draws whole: a person, a video.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    counts = {name: int((labels == value).sum()) for value, name in enumerate(("real", "fake"))}
+    values = threshold_metrics(labels, scores, fake_above, real_below)
+    if all(counts.values()):
+        values |= image_metrics(labels, scores)
+    reasons = _reasons(values, counts)
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        rates = _weighted_rates(labels, scores, weights, fake_above, real_below)
+        return rates | (weighted_metrics(labels, scores, weights) if all(counts.values()) else {})
+
+    spread, few = draw(statistics, labels, units, draws, seed)
+    wanted = (*RANKING, "acc", "f1", "real_called_fake", "fake_called_real",
+              "inconclusive_real", "inconclusive_fake")  # fmt: skip
+    return {name: figure_of(values.get(name), reasons.get(name), spread.get(name), few) for name in wanted}
+
+
+def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]:
+    """Why a figure has no value, by its name."""
+    absent = " and ".join(name for name, count in counts.items() if not count)
+    reasons = {name: f"there are no {absent} items" for name in (*RANKING, "acc", "f1") if absent}
+    for name, rate in FALSE_POSITIVE_RATES.items():
+        if counts["real"] * rate < 1 - 1e-9:
+            reasons[name] = f"{rate:.0%} of {counts['real']} real items is less than one item"
+    for name, label in (("real_called_fake", "real"), ("inconclusive_real", "real"),
+                        ("fake_called_real", "fake"), ("inconclusive_fake", "fake")):  # fmt: skip
+        if not counts[label]:
+            reasons[name] = f"there are no {label} items"
+    if not np.isfinite(values.get("eer_threshold", 0.0)):
+        reasons["eer_threshold"] = "all scores are equal"
+    return reasons
+
+
+def _few_units(labels: np.ndarray, units: Sequence[str]) -> str:
+    """Why there are no intervals, or an empty string."""
+    names = np.asarray(units)
+    for value, name in enumerate(("real", "fake")):
+        found = len(np.unique(names[labels == value]))
+        if 0 < found < MIN_UNITS:
+            return f"no interval: {found} independent {name} units, at least {MIN_UNITS} are needed"
+    return ""
+
+
+def figure_of(
+    value: float | None, reason: str | None, spread: np.ndarray | None, no_interval: str = ""
+) -> Figure:
+    """A figure out of its value, or of the reason why there is none, and of the bootstrap's draws of it."""
+    if reason or value is None:
+        return {"value": None, "low": None, "high": None, "reason": reason or "not measured"}
+    low, high = interval(spread) if spread is not None else (None, None)
+    figure: Figure = {"value": value, "low": low, "high": high}
+    if low is None:
+        figure["reason"] = no_interval or "no interval: too few draws held both classes"
+    return figure
+
+
+def interval(spread: np.ndarray) -> tuple[float | None, float | None]:
+    """The percentile interval of a statistic's draws; draws without the statistic are NaN and left out.
+
+    (None, None) when every tenth draw or more is without it.
+    """
+    known = spread[np.isfinite(spread)]
+    if len(known) < 0.9 * len(spread):
+        return None, None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def draw(
+    statistics: Callable[[np.ndarray], dict[str, np.ndarray]],
+    labels: np.ndarray,
+    units: Sequence[str],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[dict[str, np.ndarray], str]:
+    """Compute statistics on bootstrap draws of whole units.
+
+    statistics: (D, N) weights -> name to (D,) values. labels: (N,) 0 or 1. units: (N,).
+    Returns name to (draws,) values and an empty string; or nothing and why there are no draws.
+    """
+    if few := _few_units(labels, units):
+        return {}, few
+    parts = [statistics(weights) for weights in resampled(units, draws, seed)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, ""
+
+
+def resampled(units: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each item is drawn when units are drawn with replacement, as many as there are.
+
+    Yields (D, N) float64 in parts that sum to `draws` rows; the parts do not change the draws.
+    """
+    _, member = np.unique(np.asarray(units), return_inverse=True)
+    count, rng = int(member.max()) + 1, np.random.default_rng(seed)
+    left, part = draws, max(1, _CELLS // len(member))
+    while left > 0:
+        times = rng.multinomial(count, np.full(count, 1 / count), size=min(part, left))
+        yield times[:, member].astype(np.float64)
+        left -= len(times)
+
+
+def weighted_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """`image_metrics` under D weightings of the same N items: weights (D, N) -> name to (D,).
+
+    NaN where a weighting leaves a class out.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores are one threshold
+    sorted_weights = weights[:, order]
+    hits = np.cumsum(sorted_weights * (labels[order] == 1), axis=1)[:, ends]
+    alarms = np.cumsum(sorted_weights * (labels[order] == 0), axis=1)[:, ends]
+    thresholds = np.append(np.inf, scores[order][ends])
+    zero = np.zeros((len(weights), 1))
+    hits, alarms = np.hstack([zero, hits]), np.hstack([zero, alarms])
+    tpr, fpr = _shares(hits), _shares(alarms)
+    flagged = hits + alarms
+    precision = np.divide(hits, flagged, out=np.zeros_like(hits), where=flagged > 0)
+    known = np.isfinite(tpr[:, -1]) & np.isfinite(fpr[:, -1])
+    gap = np.where(known[:, None], np.abs(fpr - (1 - tpr)), 0.0)
+    crossing = gap.argmin(axis=1)
+    row = np.arange(len(weights))
+    result = {
+        "auc": _area(fpr, tpr),
+        "ap": (np.diff(tpr, axis=1) * precision[:, 1:]).sum(axis=1),
+        "eer": (fpr[row, crossing] + 1 - tpr[row, crossing]) / 2,
+        "eer_threshold": thresholds[crossing],
+    }
+    for name, rate in FALSE_POSITIVE_RATES.items():
+        result[name] = np.where(fpr <= rate, tpr, 0.0).max(axis=1)
+    return {name: np.where(known, values, np.nan) for name, values in result.items()}
+
+
+def _shares(sums: np.ndarray) -> np.ndarray:
+    """Running sums (D, T) as shares of their last; NaN where that is 0."""
+    total = sums[:, -1:]
+    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0)
+
+
+def ranked_area(fake: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """AUC of D weightings of T scores: (D, T) weights of the fake and the real, highest score first."""
+    zero = np.zeros((len(fake), 1))
+    tpr, fpr = (_shares(np.hstack([zero, np.cumsum(x, axis=1)])) for x in (fake, real))
+    return _area(fpr, tpr)
+
+
+def _area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Area under (D, T) curves, by trapezoids."""
+    return (np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1]) / 2).sum(axis=1)
+
+
+def _weighted_rates(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, fake_above: float, real_below: float
+) -> dict[str, np.ndarray]:
+    """`threshold_metrics` under D weightings; NaN where a weighting leaves a class out."""
+    flagged, cleared = scores >= fake_above, scores <= real_below
+    between = ~flagged & ~cleared
+
+    def share(which: np.ndarray, among: np.ndarray) -> np.ndarray:
+        total = weights @ among.astype(np.float64)
+        hits = weights @ (which & among).astype(np.float64)
+        return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
+
+    real, fake = labels == 0, labels == 1
+    everything = np.ones(len(labels), dtype=bool)
+    found = weights @ (flagged & fake).astype(np.float64)
+    named = weights @ flagged.astype(np.float64) + weights @ fake.astype(np.float64)
+    return {
+        "acc": share(flagged == fake, everything),
+        "f1": np.divide(2 * found, named, out=np.zeros_like(found), where=named > 0),
+        "real_called_fake": share(flagged, real),
+        "fake_called_real": share(cleared, fake),
+        "inconclusive_real": share(between, real),
+        "inconclusive_fake": share(between, fake),
     }
 
 
 def bootstrap_interval(
-    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, draws: int = 1000, seed: int = 0
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
     """95 % interval of the AUC, resampling whole groups (videos or persons), not frames.
 
     groups: (N,) what must stay together. Returns (low, high).
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
-    _, member = np.unique(np.asarray(groups), return_inverse=True)
-    rows = [np.flatnonzero(member == g) for g in range(member.max() + 1)]
-    rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        drawn = np.concatenate([rows[g] for g in rng.integers(len(rows), size=len(rows))])
-        if 0 < labels[drawn].sum() < len(drawn):
-            values.append(roc_auc_score(labels[drawn], scores[drawn]))
-    low, high = np.quantile(values, [0.025, 0.975])
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    spread = draw(lambda weights: weighted_metrics(labels, scores, weights), groups, draws, seed)["auc"]
+    low, high = np.quantile(spread[np.isfinite(spread)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def map_metrics(heatmaps: np.ndarray, masks: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """How well heat maps find the forged pixels of fake images.
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of independent items, hits of count >= 1."""
+    from scipy.stats import binomtest
 
-    heatmaps: (N, S, S) P(fake). masks: (N, S, S) in [0, 1], cut at a half.
-    Returns pixel_auc (all pixels together), iou (mean over images, map cut at `threshold`) and
-    pointing (share of images whose hottest pixel lies in the mask).
-    """
-    truth = np.asarray(masks) > 0.5
-    found = np.asarray(heatmaps) > threshold
-    union = (truth | found).sum(axis=(1, 2))
-    overlap = (truth & found).sum(axis=(1, 2))
-    flat = np.asarray(heatmaps).reshape(len(truth), -1)
-    hottest = truth.reshape(len(truth), -1)[np.arange(len(truth)), flat.argmax(axis=1)]
-    return {
-        "pixel_auc": float(roc_auc_score(truth.ravel(), flat.ravel())),
-        "iou": float(np.mean(overlap / np.maximum(union, 1))),
-        "pointing": float(np.mean(hottest)),
-    }
+    found = binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)

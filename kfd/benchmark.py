@@ -1,0 +1,163 @@
+"""From scored faces to figures: per kind of fake, per source, at frame and at video level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfd.aggregate import METHODS, Method, VideoKey, video_scores, video_thresholds
+from kfd.config import Decision
+from kfd.metrics import DRAWS, Figure, draw, figure_of, figures, image_metrics, weighted_metrics
+from kfd.results import SIMULATED, Item
+
+SEED = 0  # of the bootstrap
+Level = dict[str, dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Real and fake items that belong together. positions: (N,) places in the list of items."""
+
+    name: str
+    positions: np.ndarray
+
+
+def comparisons(items: Sequence[Item]) -> list[Comparison]:
+    """Each kind of fake against the reals of its own sources; each source as a whole; the simulation.
+
+    Another source's reals would let a detector win by telling the sources apart; they stand in only where
+    a source has none of its own.
+    """
+    reals: dict[str, list[int]] = {}
+    kinds: dict[str, list[int]] = {}
+    sources: dict[str, list[int]] = {}
+    simulated = []
+    for place, item in enumerate(items):
+        if item.kind == SIMULATED:
+            simulated.append(place)
+            continue
+        sources.setdefault(item.source, []).append(place)
+        if item.label == "real":
+            reals.setdefault(item.source, []).append(place)
+        else:
+            kinds.setdefault(item.kind, []).append(place)
+    everywhere = [place for places in reals.values() for place in places]
+    found = {}
+    for kind, fakes in sorted(kinds.items()):
+        partners = [p for s in sorted({items[f].source for f in fakes}) for p in reals.get(s, [])]
+        found[kind] = (partners or everywhere) + fakes
+    for source, places in sorted(sources.items()):
+        found[f"all {source}"] = ([] if source in reals else everywhere) + places
+    if simulated:
+        found[SIMULATED] = simulated
+    return [Comparison(name, np.array(places)) for name, places in found.items()]
+
+
+def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
+    """Figures of every comparison, each face on its own. Thresholds are the decision's."""
+    logits = np.array([item.logit for item in items])
+    thresholds = logit_of(decision.fake_above, decision), logit_of(decision.real_below, decision)
+    level = {}
+    for comparison in comparisons(items):
+        some = [items[i] for i in comparison.positions]
+        found = _figures(some, logits[comparison.positions], thresholds, draws)
+        found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
+        level[comparison.name] = found
+    return level
+
+
+def video_level(items: Sequence[Item], decision: Decision, method: Method, draws: int = DRAWS) -> Level:
+    """Figures of every comparison, each video with one score; see kfd.aggregate."""
+    thresholds = video_thresholds(
+        method, decision.fake_above, decision.real_below, lambda score: logit_of(score, decision)
+    )
+    scores = video_scores([item.frame for item in items], method, decision.fake_above)
+    level = {}
+    for comparison in comparisons(items):
+        videos = _videos([items[i] for i in comparison.positions])
+        values = np.array([scores[key] for key in videos])
+        found = _figures(list(videos.values()), values, thresholds, draws)
+        if method not in ("vote", "fusion"):
+            found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
+        level[comparison.name] = found
+    return level
+
+
+def aggregations(
+    items: Sequence[Item], decision: Decision, draws: int = DRAWS
+) -> dict[str, dict[str, Figure]]:
+    """AUC at video level by way of aggregation, method -> comparison -> figure.
+
+    To choose among them is a choice like any other: on validation.
+    """
+    local = all(item.local is not None for item in items)
+    result: dict[str, dict[str, Figure]] = {}
+    for method in (m for m in METHODS if local or m != "fusion"):
+        scores = video_scores([item.frame for item in items], method, decision.fake_above)
+        for comparison in comparisons(items):
+            videos = _videos([items[i] for i in comparison.positions])
+            values = np.array([scores[key] for key in videos])
+            figure = auc_figure(list(videos.values()), values, draws)
+            result.setdefault(method, {})[comparison.name] = figure
+    return result
+
+
+def has_videos(items: Sequence[Item]) -> bool:
+    """Whether any video has more than one face; without one, the video level says nothing new."""
+    keys = [item.frame.key for item in items]
+    return len(set(keys)) < len(keys)
+
+
+def auc_figure(items: Sequence[Item], values: np.ndarray, draws: int = DRAWS) -> Figure:
+    """AUC of one value per item, with its interval."""
+    labels, units = labels_of(items), [item.unit for item in items]
+    if len(set(labels.tolist())) < 2:
+        return figure_of(None, "one class alone", None)
+    spread, few = draw(lambda w: weighted_metrics(labels, values, w), labels, units, draws, SEED)
+    return figure_of(image_metrics(labels, values)["auc"], None, spread.get("auc"), few)
+
+
+def labels_of(items: Sequence[Item]) -> np.ndarray:
+    """(N,) 0 real, 1 fake."""
+    return np.array([int(item.label == "fake") for item in items])
+
+
+def logit_of(score: float, decision: Decision) -> float:
+    """The logit that calibration turns into `score`, which lies in [0, 1]."""
+    if score in (0.0, 1.0):
+        return math.copysign(math.inf, score - 0.5)
+    return (math.log(score / (1 - score)) - decision.intercept) / decision.slope
+
+
+def _as_score(figure: Figure, decision: Decision) -> Figure:
+    """A threshold on the logit, as the calibrated score that users see."""
+
+    def score(logit: float | str | None) -> float | str | None:
+        if not isinstance(logit, float):
+            return logit
+        return 1 / (1 + math.exp(-(decision.slope * logit + decision.intercept)))
+
+    return {name: score(value) for name, value in figure.items()}
+
+
+def _videos(items: Sequence[Item]) -> dict[VideoKey, Item]:
+    """The first item of every video, for its label and unit."""
+    found: dict[VideoKey, Item] = {}
+    for item in items:
+        found.setdefault(item.frame.key, item)
+    return found
+
+
+def _figures(
+    items: Sequence[Item], values: np.ndarray, thresholds: tuple[float, float], draws: int
+) -> dict[str, object]:
+    labels, units = labels_of(items), [item.unit for item in items]
+    return {
+        "real": int((labels == 0).sum()),
+        "fake": int((labels == 1).sum()),
+        "units": len(set(units)),
+        **figures(labels, values, units, *thresholds, draws=draws, seed=SEED),
+    }
