@@ -24,9 +24,9 @@ SCALE, BIAS = 10.0, -4.0  # from the cosine of a prompt with a word to the logit
 
 def region_directions(model: ForgeryLLM) -> Tensor:
     """(R, C) unit vectors, one for each of REGIONS: the mean embedding of its words, less what all share."""
-    table = model.llm.get_input_embeddings().weight.detach().float()
+    table = model.llm.get_input_embeddings().weight.detach()
     words = [model.prompter.encode(" " + region_words([name]).removeprefix("the ")) for name in REGION_NAMES]
-    means = torch.stack([table[ids].mean(dim=0) for ids in words])
+    means = torch.stack([table[ids].float().mean(dim=0) for ids in words])  # the whole table may be gigabytes
     return F.normalize(means - means.mean(dim=0), dim=1)
 
 

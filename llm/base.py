@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,33 @@ def base_digest(llm: PreTrainedModel) -> str:
 
 def token_rms(llm: PreTrainedModel) -> float:
     """Root mean square of the token embeddings: the size at which soft prompts should start."""
-    return float(llm.get_input_embeddings().weight.detach().float().pow(2).mean().sqrt())
+    rows = llm.get_input_embeddings().weight.detach().split(8192)  # a float32 copy of all would be gigabytes
+    squares = sum(float(part.float().pow(2).sum()) for part in rows)
+    return math.sqrt(squares / llm.get_input_embeddings().weight.numel())
+
+
+def shard_base(llm: nn.Module, device: str) -> None:
+    """Split the frozen weights of every decoder layer over the processes (FSDP2), in place.
+
+    What trains stays whole on every process, and its gradients are summed as without sharding; embeddings and
+    output layer stay whole too. device: where this process computes; the weights are moved there.
+    Raises ValueError for a model in 4 bits.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    if any(getattr(module, "quant_state", None) is not None for module in llm.parameters()):
+        raise ValueError(
+            "expected a base model in 16 or 32 bits to shard, got one in 4 bits: leave --quantize out, or "
+            "give every GPU its own copy (configs/accelerate/two_gpus.yaml)"
+        )
+    mesh = init_device_mesh(torch.device(device).type, (torch.distributed.get_world_size(),))
+    base = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
+    for layer in base.get_decoder().layers:
+        fully_shard(layer, mesh=mesh, ignored_params={p for p in layer.parameters() if p.requires_grad})
+    for parameter in llm.parameters():
+        if parameter.device.type != torch.device(device).type:
+            parameter.data = parameter.data.to(device)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
 from llm.base import BaseShape, base_digest, base_shape, load_base
 from llm.losses import Losses, conversation_losses
 from llm.prompt import PromptStyle
-from llm.tokens import NO_SOFT, Batch, PromptTokenizer
+from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer
 from prompt_learner import ForgeryPromptLearner, VisualProjector
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class ForgeryLLM(nn.Module):
         prompt_learner: ForgeryPromptLearner | None = None,
         projector: VisualProjector | None = None,
     ) -> None:
-        """prompt_learner, projector: both, or neither for a model that only reads evidence as text.
+        """prompt_learner, projector: both; the projector alone for a model that sees nothing but the picture;
+        neither for one that reads evidence as text.
 
         Raises ValueError when their width is not the language model's.
         """
@@ -87,13 +89,16 @@ class ForgeryLLM(nn.Module):
         return self.llm.config.get_text_config().max_position_embeddings
 
     def soft_prompts(self, detection: Detection) -> tuple[Tensor, Tensor]:
-        """(E_visual (B, 1, C), E_forgery (B, n_f, C)) of B faces, float32.
+        """(E_visual (B, 1, C), E_forgery (B, n_f, C)) of B faces, float32; n_f is 0 without prompt learner.
 
-        Raises ValueError when this model has no prompt learner.
+        Raises ValueError when this model has no projector.
         """
-        if self.prompt_learner is None or self.projector is None:
-            raise ValueError("this model reads evidence as text and has no prompt learner: pass no detection")
-        return self.projector(detection.embedding), self.prompt_learner(detection)
+        if self.projector is None:
+            raise ValueError("this model reads evidence as text and has no soft prompts: pass no detection")
+        visual = self.projector(detection.embedding)
+        if self.prompt_learner is None:
+            return visual, visual[:, :0]
+        return visual, self.prompt_learner(detection)
 
     def embed(self, input_ids: Tensor, soft_index: Tensor, soft: Tensor | None) -> Tensor:
         """Token embeddings with the soft prompts spliced in.
@@ -123,11 +128,22 @@ class ForgeryLLM(nn.Module):
         soft = None if detection is None else torch.cat(self.soft_prompts(detection), dim=1)
         return self.losses(batch, soft, verdict_weight)
 
-    def losses(self, batch: Batch, soft: Tensor | None, verdict_weight: float = 1.0) -> Losses:
-        """The losses of B conversations with given soft prompts, see `embed`."""
+    def losses(
+        self,
+        batch: Batch,
+        soft: Tensor | None,
+        verdict_weight: float = 1.0,
+        counts: Counts | None = None,
+    ) -> Losses:
+        """The losses of B conversations with given soft prompts, see `embed`. counts: see llm.tokens."""
         embeds = self.embed(batch.input_ids, batch.soft_index, soft)
-        logits = self.llm(inputs_embeds=embeds, use_cache=False).logits
-        return conversation_losses(logits, batch, self.prompter.yes_id, self.prompter.no_id, verdict_weight)
+        # Only where some conversation has a target: over 152,000 words the other logits would fill gigabytes.
+        wanted = ((batch.labels[:, 1:] != IGNORED) | (batch.yes_targets[:, 1:] >= 0)).any(dim=0)
+        places = wanted.nonzero().flatten()
+        logits = self.llm(inputs_embeds=embeds, use_cache=False, logits_to_keep=places).logits
+        labels, yes_targets = batch.labels[:, places + 1], batch.yes_targets[:, places + 1]
+        ids = self.prompter.yes_id, self.prompter.no_id
+        return conversation_losses(logits, labels, yes_targets, *ids, verdict_weight, counts)
 
     def merge_adapter(self) -> None:
         """Fold the LoRA matrices into the base weights: same answers, fewer products per token."""
@@ -190,8 +206,9 @@ class ForgeryLLM(nn.Module):
         if info.adapter:
             llm = load_adapter(llm, folder, trainable)
         learner = projector = None
-        if (folder / "prompt_learner").is_dir():
+        if info.style.mode == "soft_prompts":
             learner = ForgeryPromptLearner.from_pretrained(folder / "prompt_learner").to(device)
+        if info.style.has_soft_prompts:
             projector = VisualProjector.from_pretrained(folder / "projector").to(device)
         model = cls(llm, AutoTokenizer.from_pretrained(str(folder)), info.style, learner, projector)
         model.info = info
@@ -208,7 +225,7 @@ class ForgeryLLM(nn.Module):
     ) -> ForgeryLLM:
         """Any instruct model as it is, reading the evidence as text."""
         llm, tokenizer = load_base(base, device, dtype, quantize)
-        return cls(llm, tokenizer, PromptStyle(template, "evidence_text")).eval()
+        return cls(llm, tokenizer, PromptStyle(template, "evidence_text", untuned_task())).eval()
 
 
 def read_info(folder: Path) -> AssistantInfo:

@@ -8,7 +8,8 @@ holds exactly the tokens of a conversation rendered at once.
     vicuna  ###Human: <Img>E_visual</Img>E_forgery [task] [KFD result] question ###Assistant: answer ###
     chat    the same between the marks of the tokenizer's own chat template (Qwen, Llama 3.2, ...)
 
-The head, from <Img> to the KFD result, stands in the first turn only.
+The head, from <Img> to the KFD result, stands in the first turn only. Conversations of general instruction
+data go through the same functions (`render_general`); of the head they have the picture at most.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = ("vicuna", "chat")
-MODES = ("soft_prompts", "evidence_text")
+MODES = ("soft_prompts", "visual", "evidence_text")
 IMAGE_OPEN, IMAGE_CLOSE = "<Img>", "</Img>"
 TURN_MARK = "###"
 MAX_QUESTION = 1000  # characters
 
+# What chat templates ask for beside the messages. Llama 3.2's writes today's date into the prompt, so that a
+# model would read another prompt tomorrow than it was trained on; Qwen 3's would let the model think aloud.
+_TEMPLATE_SETTINGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 # Stand in for the words while a chat template is taken apart. Plain letters: templates may trim spaces.
 _PLACEHOLDERS = ("FIRSTQUESTIONHERE", "FIRSTANSWERHERE", "SECONDQUESTIONHERE")
 
@@ -62,7 +66,8 @@ class Segment:
 class PromptStyle:
     """How prompts are worded; saved with the weights because they were trained on it.
 
-    template: one of TEMPLATES. mode: one of MODES.
+    template: one of TEMPLATES. mode: one of MODES: "soft_prompts" is the paper's; "visual" has neither
+    E_forgery nor the KFD result (the paper's Table 4 without FPL); "evidence_text" has words only.
     task: the description of the task at the head of the first turn.
     """
 
@@ -78,6 +83,11 @@ class PromptStyle:
             problems.append(f"mode: expected one of {MODES}, got {self.mode!r}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def has_soft_prompts(self) -> bool:
+        """Do prompts of this style need the detection of a face, beside its case?"""
+        return self.mode != "evidence_text"
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,10 @@ class Frames:
 
 
 def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
-    """The marks of `template`; a chat template is read from the tokenizer.
+    """The marks of `template`; a chat template is read from the tokenizer, system prompt included.
 
-    Raises ValueError when the tokenizer has no chat template or one without an end mark.
+    Raises ValueError when the tokenizer has no chat template, one that does not take question, answer and
+    question as they are, or one without an end mark.
     """
     if template == "vicuna":
         start = (tokenizer.bos_token or "") + f"{TURN_MARK}Human:"
@@ -111,9 +122,16 @@ def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
         {"role": "assistant", "content": answered},
         {"role": "user", "content": second},
     ]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    start, rest = text.split(first)
-    between, reply = rest.split(answered)[1].split(second)
+    text = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, **_TEMPLATE_SETTINGS
+    )
+    parts = re.fullmatch(f"(.*){first}.*{answered}(.*){second}(.*)", text, re.DOTALL)
+    if parts is None:
+        raise ValueError(
+            f"expected a chat template that repeats question, answer and question, got {text!r}: "
+            "use template='vicuna' or another model"
+        )
+    start, between, reply = parts.groups()
     marks = sorted(special_marks(tokenizer), key=len, reverse=True)
     end = next((mark for mark in marks if between.startswith(mark)), None)
     if end is None:
@@ -129,25 +147,31 @@ def special_marks(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     return {mark for mark in added | set(tokenizer.all_special_tokens) if mark.strip()}
 
 
-def clean_question(text: str, marks: Iterable[str] = ()) -> str:
-    """A user's words, free of anything the template could mistake for its own marks.
+def without_marks(text: str, marks: Iterable[str] = ()) -> str:
+    """The text less everything a template could mistake for its own marks, whatever its case.
 
     marks: reserved texts besides TURN_MARK and the image marks, see `special_marks`.
-    Compatibility characters are folded first and invisible ones dropped, because a tokenizer may fold them
-    too and turn full-width signs into a mark. Returns text on one line.
-    Raises ValueError when nothing is left or the question is longer than MAX_QUESTION characters.
     """
-    if len(text) > MAX_QUESTION:
-        raise ValueError(
-            f"expected a question of at most {MAX_QUESTION} characters, got {len(text)}: shorten it"
-        )
-    text = unicodedata.normalize("NFKC", re.sub(r"\s+", " ", text))
-    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
     reserved = sorted({TURN_MARK, IMAGE_OPEN, IMAGE_CLOSE, *marks}, key=len, reverse=True)
     pattern = re.compile("|".join(re.escape(mark) for mark in reserved), re.IGNORECASE)
     while pattern.search(text):  # removing one mark may close the gap inside another
         text = pattern.sub("", text)
-    text = re.sub(r"\s+", " ", text).strip()
+    return text
+
+
+def clean_question(text: str, marks: Iterable[str] = (), longest: int | None = MAX_QUESTION) -> str:
+    """A user's words, free of anything the template could mistake for its own marks.
+
+    marks: see `without_marks`. longest: most characters; None for any number.
+    Compatibility characters are folded first and invisible ones dropped, because a tokenizer may fold them
+    too and turn full-width signs into a mark. Returns text on one line.
+    Raises ValueError when nothing is left or the question is too long.
+    """
+    if longest is not None and len(text) > longest:
+        raise ValueError(f"expected a question of at most {longest} characters, got {len(text)}: shorten it")
+    text = unicodedata.normalize("NFKC", re.sub(r"\s+", " ", text))
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
+    text = re.sub(r"\s+", " ", without_marks(text, marks)).strip()
     if not text:
         raise ValueError("expected a question, got an empty one: write what you want to know")
     return text
@@ -155,18 +179,23 @@ def clean_question(text: str, marks: Iterable[str] = ()) -> str:
 
 def opening(style: PromptStyle, frames: Frames, case: Case) -> list[Segment]:
     """The head of the first turn: the evidence, the task description and the KFD result."""
+    if style.mode == "visual":
+        return [*_picture(frames), Segment("text", f" {style.task}")]
     words = f"{style.task} {kfd_result(case)}"
     if case.verdict != "inconclusive":
         # In words, so that a small model need not work out from the digits how strong a score is.
         words += f" This is {evidential_strength(case)} evidence."
     if style.mode == "evidence_text":
         return [Segment("text", f"{frames.start}{frames.lead}{evidence_text(case)} {words}")]
+    return [*_picture(frames), Segment("forgery"), Segment("text", f" {words}")]
+
+
+def _picture(frames: Frames) -> list[Segment]:
+    """From the start of a conversation to the end of its picture."""
     return [
         Segment("text", f"{frames.start}{frames.lead}{IMAGE_OPEN}"),
         Segment("visual"),
         Segment("text", IMAGE_CLOSE),
-        Segment("forgery"),
-        Segment("text", f" {words}"),
     ]
 
 
@@ -199,4 +228,24 @@ def render_conversation(
     for position, turn in enumerate(turns):
         segments += question(frames, clean_question(turn.question, marks), first=position == 0)
         segments += answer(frames, turn.answer, verdict=turn.intent == "verdict")
+    return segments
+
+
+def render_general(
+    frames: Frames, turns: Sequence[tuple[str, str]], pictured: bool, marks: Iterable[str] = ()
+) -> list[Segment]:
+    """A conversation of general instruction data: no face, no detector, no task description.
+
+    turns: (question, answer), of any length and raw. pictured: E_visual stands before the first question.
+    marks: reserved texts of the tokenizer, kept out of questions and answers.
+    Raises ValueError when a question has nothing but marks.
+    """
+    marks = tuple(marks)
+    segments: list[Segment] = _picture(frames) if pictured else []
+    for position, (asked, said) in enumerate(turns):
+        asked = clean_question(asked, marks, longest=None)
+        before, reply = question(frames, asked, first=position == 0)
+        if position == 0 and not pictured:
+            before = Segment("text", frames.start + frames.lead + asked)
+        segments += [before, reply, *answer(frames, without_marks(said, marks).strip(), verdict=False)]
     return segments

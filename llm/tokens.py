@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from data_sim.dialogue import Case
-from llm.prompt import Frames, PromptStyle, SaidTurn, Segment, make_frames, render_conversation, special_marks
+from llm.prompt import (
+    Frames,
+    PromptStyle,
+    SaidTurn,
+    Segment,
+    make_frames,
+    render_conversation,
+    render_general,
+    special_marks,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,6 +66,18 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What losses are means over: target tokens and scored verdicts.
+
+    A step that is computed in parts, one after another or on several processes, gives the counts of the whole
+    step to every part. The parts' losses then add up to the loss of the whole, whatever the parts' sizes.
+    """
+
+    tokens: int
+    verdicts: int
 
 
 def verdict_target(case: Case) -> float:
@@ -143,6 +164,10 @@ class PromptTokenizer:
         segments = render_conversation(self.style, self.frames, case, turns, self.marks)
         return self.tokenise(segments, verdict_target(case))
 
+    def general(self, turns: Sequence[tuple[str, str]], pictured: bool) -> Tokens:
+        """A rendered and tokenised conversation of general instruction data, see `render_general`."""
+        return self.tokenise(render_general(self.frames, turns, pictured, self.marks))
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, reserved tokens left out."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -164,4 +189,15 @@ def collate(items: Sequence[Tokens], max_tokens: int | None = None) -> Batch:
         labels=pad([item.labels for item in items], IGNORED, torch.long),
         soft_index=pad([item.soft_index for item in items], NO_SOFT, torch.long),
         yes_targets=pad([item.yes_targets for item in items], NO_VERDICT, torch.float32),
+    )
+
+
+def count_targets(items: Sequence[Tokens], max_tokens: int | None = None) -> Counts:
+    """How many target tokens and scored verdicts conversations have once `collate` has cut them.
+
+    The first token is no target: nothing stands before it.
+    """
+    return Counts(
+        tokens=sum(label != IGNORED for item in items for label in item.labels[1:max_tokens]),
+        verdicts=sum(target >= 0 for item in items for target in item.yes_targets[1:max_tokens]),
     )

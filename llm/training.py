@@ -48,20 +48,23 @@ def drop_word(turn: Turn, rng: random.Random) -> Turn:
 class Log:
     """Prints step, losses, learning rate and seconds every few steps."""
 
-    def __init__(self, steps: int, every: int) -> None:
+    def __init__(self, steps: int, every: int, silent: bool = False) -> None:
         self.steps = steps
         self.every = every
+        self.silent = silent
         self.start = time.monotonic()
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._values: dict[str, list[float]] = {}
 
     def add(self, step: int, rate: float, **values: float) -> None:
-        """Note the values of a step; print their means when it is time. step: from 0."""
+        """Note the values of a step; print their means when it is time. step: from 0.
+
+        A value that not every step has is averaged over the steps that have it.
+        """
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            self._values.setdefault(name, []).append(value)
         if (step + 1) % self.every == 0 or step + 1 == self.steps:
-            means = " ".join(f"{name} {total / self._count:.4f}" for name, total in self._sums.items())
+            means = " ".join(f"{name} {sum(v) / len(v):.4f}" for name, v in self._values.items())
             seconds = time.monotonic() - self.start
-            print(f"step {step + 1}/{self.steps} {means} lr {rate:.2e} seconds {seconds:.0f}", flush=True)
-            self._sums, self._count = {}, 0
+            if not self.silent:
+                print(f"step {step + 1}/{self.steps} {means} lr {rate:.2e} seconds {seconds:.0f}", flush=True)
+            self._values = {}

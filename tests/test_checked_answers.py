@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from test_llm import say, taught
+from test_conversation import say, taught
 from tiny_llm import FAKE, detection
 
 from data_sim.dialogue import Turn

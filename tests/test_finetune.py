@@ -100,7 +100,7 @@ def test_a_killed_run_resumes_to_the_same_weights(folder: Path, tmp_path: Path) 
 
 def test_a_run_with_other_settings_is_not_continued(folder: Path, tmp_path: Path) -> None:
     finetune.main(flags(folder, tmp_path / "assistant", steps=2))
-    with pytest.raises(ValueError, match=r"other settings \(lr: expected 0.001, got 0.5\)"):
+    with pytest.raises(SystemExit, match=r"other settings \(lr: expected 0.001, got 0.5\)"):
         finetune.main(flags(folder, tmp_path / "assistant", steps=2, lr=0.5))
 
 
