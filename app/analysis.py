@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -72,9 +72,13 @@ class Exchange:
 
 @dataclass
 class Session:
-    """What was said about one analysis. It belongs to that analysis alone, so users cannot meet in it."""
+    """What was said about one analysis, and the maps computed for it when asked for, by face.
+
+    It belongs to that analysis alone, so users cannot meet in it.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list)
+    grad_cams: dict[int, np.ndarray] = field(default_factory=dict)
     conversations: dict[int, Conversation] = field(default_factory=dict)
     answering: bool = False
 
@@ -90,6 +94,7 @@ class Analysis:
     image: (H, W, 3) uint8 RGB, upright. faces: largest first, empty when none was found.
     verdict: of the whole photograph, see `overall_verdict`. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
+    explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     """
 
     image: np.ndarray
@@ -101,6 +106,7 @@ class Analysis:
     warnings: tuple[str, ...] = ()
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     session: Session = field(default_factory=Session, repr=False)
+    explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,6 +129,19 @@ def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[str, tuple[str, ...]]
         reasons = (reason for face in faces for reason in face.reasons)
         return "inconclusive", tuple(dict.fromkeys(reasons))
     return "real", ()
+
+
+def grad_cam_of(analysis: Analysis, face: int) -> np.ndarray | None:
+    """What the score of a face rests on, (S, S) float32 in [0, 1]; see kfd.gradcam.
+
+    Computed when first asked for, then kept. None where the face was not scored.
+    """
+    finding, kept = analysis.faces[face], analysis.session.grad_cams
+    if finding.detection is None or analysis.explain is None:
+        return None
+    if face not in kept:
+        kept[face] = analysis.explain(finding.crop.pixels)
+    return kept[face]
 
 
 def case_of(analysis: Analysis, face: int) -> Case:

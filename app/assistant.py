@@ -32,7 +32,7 @@ from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
 from data_sim.images import ImageSource, format_of, frame_count, read_bytes, read_image, sha256_of
 from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError
+from kfd.detector import Detector, NoFaceError, to_batch
 from kfd.storage import digest_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Assistant:
                 faces = ()
         verdict, reasons = overall_verdict(faces)
         warnings = tuple(_warnings(data, image, faces, self.detector.image_size))
-        return Analysis(image, origin, faces, verdict, reasons, self.models, warnings)
+        return Analysis(image, origin, faces, verdict, reasons, self.models, warnings, explain=self._grad_cam)
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
         """Answer a question about one face, piece by piece, and note both in the analysis.
@@ -118,6 +118,9 @@ class Assistant:
     def report(self, analysis: Analysis) -> Report:
         """The sealed report on an analysis and on everything asked about it until now."""
         return Report.of(analysis)
+
+    def _grad_cam(self, crop: np.ndarray) -> np.ndarray:
+        return self.detector.grad_cam(to_batch([crop]))[0, 0].numpy()
 
     def _conversation(self, analysis: Analysis, face: int):
         from llm.conversation import Conversation

@@ -1,8 +1,8 @@
-"""Pictures of a finding: the heat map on the photo, numbered faces, the legend.
+"""Pictures of a finding: the heat map and Grad-CAM on the photo, numbered faces, the legend.
 
-The colour map is inferno: lightness rises evenly with the value, also in grey print and for
-colour-blind readers. The opacity of a pixel is its value times the overall opacity, so that the
-photograph stays visible where the detector points at nothing.
+The colour maps are inferno for the heat map and viridis for Grad-CAM: lightness rises evenly with the
+value, also in grey print and for colour-blind readers. The opacity of a pixel is its value times the overall
+opacity, so that the photograph stays visible where the detector points at nothing.
 """
 
 from __future__ import annotations
@@ -18,23 +18,28 @@ from PIL import Image, ImageDraw, ImageFont
 from kfd.detection import FaceFinding
 
 LEGEND_TEXT = "probability of manipulation that the detector gives each pixel"
+GRAD_CAM_TEXT = (
+    "Grad-CAM: how much each place raised the score, as a share of the strongest place. It shows what the "
+    "score rests on, not how likely a manipulation is, and is bright somewhere in untouched faces too."
+)
+HEAT, GRAD_CAM = cv2.COLORMAP_INFERNO, cv2.COLORMAP_VIRIDIS
 _INK = {"fake": (197, 69, 43), "inconclusive": (176, 133, 30), "real": (36, 116, 143)}
 
 
-def heat_colours(heatmap: np.ndarray) -> np.ndarray:
-    """(H, W) float in [0, 1] -> (H, W, 3) uint8 RGB of the inferno colour map."""
-    levels = np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+def heat_colours(values: np.ndarray, colours: int = HEAT) -> np.ndarray:
+    """(H, W) float in [0, 1] -> (H, W, 3) uint8 RGB. colours: HEAT or GRAD_CAM."""
+    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, colours), cv2.COLOR_BGR2RGB)
 
 
-def heat_layer(heatmap: np.ndarray, side: int) -> np.ndarray:
-    """The heat map as a layer to lay over a crop.
+def heat_layer(heatmap: np.ndarray, side: int, colours: int = HEAT) -> np.ndarray:
+    """A heat map or Grad-CAM as a layer to lay over a crop.
 
-    heatmap: (S, S) float in [0, 1]. side: of the result, in pixels.
+    heatmap: (S, S) float in [0, 1]. side: of the result, in pixels. colours: HEAT or GRAD_CAM.
     Returns (side, side, 4) uint8 RGBA; alpha is the value itself.
     """
     values = np.clip(cv2.resize(heatmap, (side, side), interpolation=cv2.INTER_CUBIC), 0, 1)
-    return np.dstack([heat_colours(values), np.rint(values * 255).astype(np.uint8)])
+    return np.dstack([heat_colours(values, colours), np.rint(values * 255).astype(np.uint8)])
 
 
 def heatmap_of(finding: FaceFinding) -> np.ndarray | None:
@@ -74,6 +79,12 @@ def overlay_view(image: np.ndarray, finding: FaceFinding, side: int, opacity: fl
     view = face_view(image, finding.crop.box, side)
     heatmap = heatmap_of(finding)
     return view if heatmap is None else blend(view, heat_layer(heatmap, side), opacity)
+
+
+def grad_cam_view(image: np.ndarray, finding: FaceFinding, grad_cam: np.ndarray, side: int) -> np.ndarray:
+    """The face of a finding with its Grad-CAM, (S, S) float in [0, 1], over it: (side, side, 3) uint8 RGB."""
+    view = face_view(image, finding.crop.box, side)
+    return blend(view, heat_layer(grad_cam, side, GRAD_CAM), 0.7)
 
 
 def numbered_photo(image: np.ndarray, faces: Sequence[FaceFinding], longest: int) -> np.ndarray:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from html import escape
 
 from app import wording
-from app.analysis import Analysis, ModelRecord
-from app.overlay import LEGEND_TEXT, data_uri, face_view, heat_layer, heatmap_of, numbered_photo
+from app.analysis import Analysis, ModelRecord, grad_cam_of
+from app.overlay import (
+    GRAD_CAM_TEXT,
+    LEGEND_TEXT,
+    data_uri,
+    face_view,
+    grad_cam_view,
+    heat_layer,
+    heatmap_of,
+    numbered_photo,
+)
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
 
@@ -57,6 +66,20 @@ def face_panel(analysis: Analysis, face: int) -> str:
         f'</figure><figure><span class="stack">{crop}<img class="heat" src="{layer}" alt="Heat map"></span>'
         "<figcaption>with the heat map</figcaption></figure></div>"
         f'<p class="legend">0 <span class="ramp"></span> 1 <span>{escape(LEGEND_TEXT)}</span></p>'
+        f"{_grad_cam(analysis, face)}"
+    )
+
+
+def _grad_cam(analysis: Analysis, face: int) -> str:
+    """What the score rests on, folded away until somebody asks."""
+    values = grad_cam_of(analysis, face)
+    if values is None:
+        return ""
+    picture = data_uri(grad_cam_view(analysis.image, analysis.faces[face], values, FACE_SIDE), "JPEG")
+    return (
+        '<details class="gradcam"><summary>What the score rests on</summary><div class="pair">'
+        f'<figure><img src="{picture}" alt="Grad-CAM of face {face + 1}"></figure>'
+        f'<p class="hint">{escape(GRAD_CAM_TEXT)}</p></div></details>'
     )
 
 

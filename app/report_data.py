@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 
 from app import wording
-from app.analysis import Analysis, Exchange
-from app.overlay import LEGEND_TEXT, data_uri, face_view, heatmap_of, legend, numbered_photo, overlay_view
+from app.analysis import Analysis, Exchange, grad_cam_of
+from app.overlay import (
+    GRAD_CAM_TEXT,
+    LEGEND_TEXT,
+    data_uri,
+    face_view,
+    grad_cam_view,
+    heatmap_of,
+    legend,
+    numbered_photo,
+    overlay_view,
+)
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
 
@@ -60,6 +70,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "photo": data_uri(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG"),
             "legend": data_uri(legend(256, 16), "PNG"),
             "legend_words": LEGEND_TEXT,
+            "grad_cam_words": GRAD_CAM_TEXT,
         },
     }
 
@@ -99,22 +110,28 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
             "sharpness": round(float(face.quality.sharpness), 1),
             "words": wording.quality_sentence(face),
         },
-        "pictures": _face_pictures(analysis.image, face),
+        "pictures": _face_pictures(analysis, face),
     }
 
 
-def _face_pictures(image: np.ndarray, face: FaceFinding) -> dict[str, str | None]:
-    """The face as it is, with its heat map over it, and the raw heat map as a grey picture (255 = 1)."""
-    heatmap = heatmap_of(face)
+def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | None]:
+    """The face as it is; where it was scored, also with heat map and Grad-CAM over it, and the values of
+    both as grey pictures (255 = 1)."""
+    image, heatmap, grad_cam = analysis.image, heatmap_of(face), grad_cam_of(analysis, face.index)
     crop = data_uri(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
-    if heatmap is None:
-        return {"crop": crop, "overlay": None, "heatmap": None}
-    overlay = data_uri(overlay_view(image, face, FACE_SIDE), "JPEG")
-    return {
-        "crop": crop,
-        "overlay": overlay,
-        "heatmap": data_uri(np.rint(heatmap * 255).astype(np.uint8), "PNG"),
-    }
+    pictures: dict[str, str | None]
+    pictures = {"crop": crop, "overlay": None, "heatmap": None, "grad_cam_overlay": None, "grad_cam": None}
+    if heatmap is not None:
+        pictures["overlay"] = data_uri(overlay_view(image, face, FACE_SIDE), "JPEG")
+        pictures["heatmap"] = _grey(heatmap)
+    if grad_cam is not None:
+        pictures["grad_cam_overlay"] = data_uri(grad_cam_view(image, face, grad_cam, FACE_SIDE), "JPEG")
+        pictures["grad_cam"] = _grey(grad_cam)
+    return pictures
+
+
+def _grey(values: np.ndarray) -> str:
+    return data_uri(np.rint(values * 255).astype(np.uint8), "PNG")
 
 
 def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:

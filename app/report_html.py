@@ -8,6 +8,7 @@ from typing import Any
 
 from app.report_text import (
     CROP_CAPTION,
+    GRAD_CAM_CAPTION,
     KIND,
     OVERLAY_CAPTION,
     PHOTO_CAPTION,
@@ -73,6 +74,9 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
             f'<p class="legend">0 <img src="{escape(data["pictures"]["legend"])}" alt="colour scale"> 1, '
             f"{escape(data['pictures']['legend_words'])}</p>"
         )
+    if pictures["grad_cam_overlay"]:
+        figures += _figure(pictures["grad_cam_overlay"], GRAD_CAM_CAPTION)
+        legend += f'<p class="note">{escape(data["pictures"]["grad_cam_words"])}</p>'
     return _section(
         f"Face {face['number']}",
         f'<p class="verdict {escape(face["verdict"])}">{escape(face["finding"])}</p>',

@@ -25,6 +25,7 @@ from reportlab.platypus import (
 
 from app.report_text import (
     CROP_CAPTION,
+    GRAD_CAM_CAPTION,
     KIND,
     OVERLAY_CAPTION,
     PHOTO_CAPTION,
@@ -162,12 +163,14 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> list[Flowable]:
 
 
 def _figures(pictures: dict[str, str | None], shared: dict[str, str]) -> Flowable:
-    side = 62 * mm
-    cells = [[_picture(pictures["crop"], side, side)], [_text(CROP_CAPTION, SMALL)]]
-    if pictures["overlay"]:
-        cells[0].append(_picture(pictures["overlay"], side, side))
-        cells[1].append(_text(OVERLAY_CAPTION, SMALL))
-    table = Table(cells, colWidths=[side + 6 * mm] * len(cells[0]), hAlign="LEFT")
+    side = 52 * mm
+    figures = [("crop", CROP_CAPTION), ("overlay", OVERLAY_CAPTION), ("grad_cam_overlay", GRAD_CAM_CAPTION)]
+    figures = [(name, caption) for name, caption in figures if pictures[name]]
+    cells = [
+        [_picture(pictures[name], side, side) for name, _ in figures],
+        [_text(caption, SMALL) for _, caption in figures],
+    ]
+    table = Table(cells, colWidths=[side + 4 * mm] * len(figures), hAlign="LEFT")
     table.setStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")])
     if not pictures["overlay"]:
         return table
@@ -177,7 +180,10 @@ def _figures(pictures: dict[str, str | None], shared: dict[str, str]) -> Flowabl
         hAlign="LEFT",
         style=[("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")],
     )
-    return KeepTogether([table, bar, _text(shared["legend_words"], SMALL), Spacer(0, 4)])
+    words = [_text(shared["legend_words"], SMALL)]
+    if pictures["grad_cam_overlay"]:
+        words.append(_text(shared["grad_cam_words"], SMALL))
+    return KeepTogether([table, bar, *words, Spacer(0, 4)])
 
 
 def _regions(table: list[dict[str, Any]]) -> list[Flowable]:

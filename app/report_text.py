@@ -10,6 +10,7 @@ KIND = "Examination of a photograph for face manipulation"
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
 CROP_CAPTION = "The square the detector read"
 OVERLAY_CAPTION = "The same with the heat map over it"
+GRAD_CAM_CAPTION = "What the score rests on (Grad-CAM)"
 REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "")
 TRANSCRIPT_NOTE = "The answers below were written by the language model, word for word as shown to the user."
 

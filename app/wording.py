@@ -29,7 +29,9 @@ METHOD = (
     "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
     "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
     "apart from training; two thresholds on it, fixed before this photograph was seen, decide between the "
-    "verdicts. Regions are outlined by the landmarks; a region's value is the mean of the heat map in it.",
+    "verdicts. Regions are outlined by the landmarks; a region's value is the mean of the heat map in it. "
+    "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
+    "on the score, and so shows what the score rests on; nothing is decided by it.",
     "The answers to questions are written by a language model. It is given the score, the verdict and, "
     "through a learned prompt, the heat map and the comparison maps; it is not given the file's origin or "
     "any other knowledge. The score, the verdict and the region table do not depend on it. "

@@ -8,6 +8,8 @@ from captum.attr import LayerAttribution, LayerGradCam
 from tiny_kfd import SIZE, tiny_kfd
 from torch import nn
 
+from kfd.config import Decision
+from kfd.detector import Detector
 from kfd.gradcam import grad_cam
 from kfd.imagebind import ImageBind, ImageBindConfig, ImageBindEncoder
 from kfd.model import KFD
@@ -108,3 +110,9 @@ def test_it_works_where_gradients_are_off(build, model: KFD) -> None:
     with torch.no_grad():
         torch.testing.assert_close(grad_cam(model, crops), wanted)
         assert not torch.is_grad_enabled()
+
+
+def test_the_detector_gives_maps_for_its_crops(model: KFD) -> None:
+    detector = Detector(model, Decision(), "")
+    crops = torch.rand(2, 3, SIZE, SIZE)
+    torch.testing.assert_close(detector.grad_cam(crops), grad_cam(model, crops))
