@@ -8,13 +8,15 @@ model.safetensors   all weights; without the encoder's where that is a frozen pu
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kfd import storage
+from kfd.backbones import Dtype, LoadedEncoder, config_of, encoder_tokenizer, load_encoder, usual_dtype
 from kfd.config import Decision, KFDConfig
 from kfd.encoders import EmbeddedConfig, EmbeddedEncoder
 from kfd.model import KFD
@@ -23,21 +25,40 @@ from kfd.text import DESCRIPTIONS, load_tokenizer, save_tokenizer, train_tokeniz
 DECISION_FILE = "decision.json"
 
 
-def new_kfd(config: KFDConfig, start: str | Path | None = None) -> KFD:
-    """A detector to be trained.
+def new_kfd(
+    config: KFDConfig,
+    start: str | Path | None = None,
+    encoder: str | Path | None = None,
+    dtype: Dtype | None = None,
+    device: str = "cpu",
+) -> KFD:
+    """A detector to be trained, on `device`.
 
-    start: folder of the public weights of the encoder (see the encoders' own loaders); None
-        starts the embedded encoder from random weights.
+    start: folder of MobileNetV1's ImageNet weights for the embedded encoder; None starts from random ones.
+    encoder, dtype: weights of a frozen encoder and what it computes in, see `load_kfd`.
+    Prints what was read of a frozen encoder's file, and its licence.
     """
-    if config.encoder != "embedded":
-        raise ValueError(f"encoder {config.encoder!r} cannot be trained by this version yet; use 'embedded'")
+    if config.frozen_encoder:
+        if start is not None:
+            raise ValueError(f"start is for the embedded encoder; {config.encoder} has its own weights")
+        loaded = _load_frozen(config, encoder, dtype, device)
+        print(loaded.note, flush=True)
+        tokenizer = encoder_tokenizer(config.encoder, loaded.encoder, encoder)
+        config = replace(
+            config,
+            encoder_settings=loaded.settings,
+            encoder_digest=loaded.digest,
+            align_dim=loaded.encoder.embed_dim,
+        )
+        return KFD(config, loaded.encoder, tokenizer).to(device)
+    _check_embedded(encoder, dtype)
     tokenizer = train_tokenizer([text for texts in DESCRIPTIONS.values() for text in texts])
     settings = {**(config.encoder_settings or {}), "vocab_size": tokenizer.get_vocab_size()}
-    encoder = EmbeddedEncoder(_embedded_config(settings))
+    embedded = EmbeddedEncoder(config_of(EmbeddedConfig, settings))
     if start is not None:
-        encoder.load_imagenet(start)
-    config = KFDConfig(**{**asdict(config), "encoder_settings": asdict(encoder.config)})
-    return KFD(config, fast_layout(encoder), tokenizer)
+        embedded.load_imagenet(start)
+    config = replace(config, encoder_settings=asdict(embedded.config))
+    return KFD(config, fast_layout(embedded), tokenizer).to(device)
 
 
 def save_kfd(model: KFD, folder: str | Path, decision: Decision) -> None:
@@ -46,22 +67,77 @@ def save_kfd(model: KFD, folder: str | Path, decision: Decision) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(model.tokenizer, folder)
     storage.save_config(decision, folder / DECISION_FILE)
-    storage.save_module(model, model.config, folder)
+    storage.save_module(model, model.config, folder, state=trained_state(model))
 
 
-def load_kfd(folder: str | Path) -> tuple[KFD, Decision]:
-    """Rebuild a saved detector, in eval mode.
+def load_kfd(
+    folder: str | Path,
+    encoder: str | Path | None = None,
+    dtype: Dtype | None = None,
+    device: str = "cpu",
+) -> tuple[KFD, Decision]:
+    """Rebuild a saved detector, in eval mode, on `device`.
 
+    encoder: file, folder or hub id of a frozen encoder's weights, which `folder` does not hold; by default
+        the public ones (see kfd.backbones).
+    dtype: what a frozen encoder computes in; by default bf16 on a GPU and fp32 on a CPU.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     folder = Path(folder)
     config = storage.read_config(KFDConfig, folder / storage.CONFIG_FILE)
     decision = storage.read_config(Decision, folder / DECISION_FILE)
-    encoder = EmbeddedEncoder(_embedded_config(config.encoder_settings or {}))
-    model = KFD(config, encoder, load_tokenizer(folder))
-    storage.load_weights(model, folder)
-    fast_layout(encoder)
-    return model.eval(), decision
+    tokenizer = load_tokenizer(folder)
+    if config.frozen_encoder:
+        loaded = _load_frozen(config, encoder, dtype, device)
+        if loaded.digest != config.encoder_digest:
+            raise ValueError(
+                f"{folder} was trained on other weights of {config.encoder}: expected digest "
+                f"{config.encoder_digest[:12]}, got {loaded.digest[:12]}; pass the file, folder or hub id it "
+                "was trained with as --encoder-weights"
+            )
+        model = KFD(config, loaded.encoder, tokenizer)
+    else:
+        _check_embedded(encoder, dtype)
+        model = KFD(config, EmbeddedEncoder(config_of(EmbeddedConfig, config.encoder_settings)), tokenizer)
+    load_trained(model, folder)
+    if not config.frozen_encoder:
+        fast_layout(model.encoder)
+    return model.eval().to(device), decision
+
+
+def load_trained(model: KFD, folder: str | Path) -> None:
+    """Load the weights file of a checkpoint into a model of the same kind.
+
+    Raises ValueError when the checkpoint stands on another encoder or a tensor does not fit.
+    """
+    folder = Path(folder)
+    other = storage.read_config(KFDConfig, folder / storage.CONFIG_FILE)
+    theirs, ours = ((c.encoder, c.encoder_digest[:12]) for c in (other, model.config))
+    if theirs != ours:
+        raise ValueError(
+            f"{folder} stands on another encoder: expected {ours[0]} {ours[1]}, got {theirs[0]} {theirs[1]}; "
+            "choose the encoder and the weights it was trained with"
+        )
+    load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
+
+
+def trained_state(model: KFD) -> dict[str, Tensor]:
+    """The tensors that training changes and a checkpoint holds: all of them, but for a frozen encoder's."""
+    return {name: t for name, t in model.state_dict().items() if not _frozen(model, name)}
+
+
+def load_trained_state(model: KFD, state: dict[str, Tensor], source: str) -> None:
+    """Load what `trained_state` gave, strictly; source: where it comes from, for the message."""
+    storage.check_state({n: tuple(t.shape) for n, t in trained_state(model).items()}, state, source)
+    model.load_state_dict(state, strict=False)
+
+
+def kfd_digest(folder: str | Path) -> str:
+    """SHA-256, hex, that names a saved detector: its weights file and, where it is frozen, its encoder."""
+    folder = Path(folder)
+    heads = storage.digest_of(folder / storage.WEIGHTS_FILE)
+    encoder = storage.read_config(KFDConfig, folder / storage.CONFIG_FILE).encoder_digest
+    return hashlib.sha256(f"{heads} {encoder}".encode()).hexdigest() if encoder else heads
 
 
 def fast_layout(encoder: nn.Module) -> nn.Module:
@@ -69,5 +145,19 @@ def fast_layout(encoder: nn.Module) -> nn.Module:
     return encoder.to(memory_format=torch.channels_last)
 
 
-def _embedded_config(settings: dict[str, object]) -> EmbeddedConfig:
-    return EmbeddedConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})
+def _frozen(model: KFD, name: str) -> bool:
+    return model.config.frozen_encoder and name.startswith("encoder.")
+
+
+def _load_frozen(
+    config: KFDConfig, encoder: str | Path | None, dtype: Dtype | None, device: str
+) -> LoadedEncoder:
+    dtype = dtype or usual_dtype(config.encoder, device)
+    return load_encoder(config.encoder, config.encoder_settings, encoder, dtype, device)
+
+
+def _check_embedded(encoder: str | Path | None, dtype: Dtype | None) -> None:
+    if encoder is not None:
+        raise ValueError(f"the embedded encoder is in the detector's own folder; leave out {encoder}")
+    if dtype not in (None, "fp32"):
+        raise ValueError(f"the embedded encoder is trained whole and computes in fp32, got {dtype}")

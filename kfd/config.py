@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-EncoderName = Literal["embedded", "imagebind-huge", "clip"]
+EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-l14", "openclip-vit-h14"]
 
 
 @dataclass(frozen=True)
 class KFDConfig:
     """All that rebuilds a detector's modules before its weights are loaded.
 
-    encoder: which vision-language model stands underneath.
-    encoder_settings: the fields of that encoder's own config dataclass.
+    encoder: which vision-language model stands underneath, see kfd.backbones.
+    encoder_settings: the fields of that encoder's own config dataclass; CLIP's hold only `taps`.
+    encoder_digest: of a frozen encoder's weights, which are not saved with the detector; "" for the embedded.
     """
 
     encoder: EncoderName = "embedded"
     encoder_settings: dict[str, object] | None = None
+    encoder_digest: str = ""
     align_dim: int = 128  # C, size of the space where patches meet texts; the encoder's embed_dim
     num_context: int = 8  # learnable tokens in front of each class description
     map_scale: float = 10.0  # starting factor on the cosines of Eq. 1; learned
@@ -25,8 +27,16 @@ class KFDConfig:
     hidden: int = 64  # width between the classifier's two fully connected layers
     text_guidance: bool = True  # False: fixed random class vectors instead of texts (ablation)
 
+    @property
+    def frozen_encoder(self) -> bool:
+        """Whether the encoder is a public model that is not trained and not saved with the detector."""
+        return self.encoder != "embedded"
+
     def __post_init__(self) -> None:
-        problems = [
+        problems = []
+        if self.encoder not in get_args(EncoderName):
+            problems.append(f"encoder must be one of {get_args(EncoderName)}, got {self.encoder!r}")
+        problems += [
             f"{name} must be positive, got {getattr(self, name)}"
             for name in ("align_dim", "branch_width", "hidden")
             if getattr(self, name) < 1

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data_sim.faces import FaceCrop, crop_face, find_faces
 from data_sim.regions import REGION_NAMES, named_regions, region_scores
-from kfd import storage
-from kfd.checkpoint import load_kfd
+from kfd.backbones import Dtype
+from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.model import KFD
@@ -47,7 +47,8 @@ class _Judged:
 class Detector:
     """A trained KFD with its preprocessing, calibration and thresholds.
 
-    config: its KFDConfig. decision: its Decision. digest: SHA-256 of its weights file, hex.
+    config: its KFDConfig. decision: its Decision. digest: SHA-256, hex, of its weights, a frozen encoder's
+    included.
     """
 
     def __init__(self, model: KFD, decision: Decision, digest: str, device: str = "cpu"):
@@ -60,13 +61,21 @@ class Detector:
             self._class_features = self.model.alignment.class_features(self.model.encoder)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> Detector:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str = "cpu",
+        encoder: str | Path | None = None,
+        dtype: Dtype | None = None,
+    ) -> Detector:
         """Load a folder of `python -m kfd.train`.
 
+        encoder: file, folder or hub id of a frozen encoder's weights, which such a folder does not hold; by
+            default the public ones. dtype: what it computes in; by default bf16 on a GPU and fp32 on a CPU.
         Raises FileNotFoundError or ValueError that says what is missing or does not fit.
         """
-        model, decision = load_kfd(folder)
-        return cls(model, decision, storage.digest_of(Path(folder) / storage.WEIGHTS_FILE), device)
+        model, decision = load_kfd(folder, encoder, dtype, device)
+        return cls(model, decision, kfd_digest(folder), device)
 
     @property
     def image_size(self) -> int:

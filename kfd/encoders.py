@@ -1,7 +1,7 @@
 """What the detector asks of a vision-language model, and the small one that is shipped.
 
 Three models answer the same three questions: `EmbeddedEncoder` here, `kfd.imagebind.ImageBindEncoder`
-and `kfd.clip.ClipEncoder`. Each is an `nn.Module`.
+and `kfd.clip.ClipEncoder`. Each is an `nn.Module`; `kfd.backbones` lists the weights they can have.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 class ImageFeatures:
     """What an image tower says of B images, read at its taps.
 
-    patches: one (B, H_i * W_i, D_i) float per tap, row-major, any norm, class token dropped.
+    patches: one (B, H_i * W_i, D_i) per tap in the tower's dtype, row-major, any norm, class token dropped.
     grids: the (H_i, W_i) of each tap.
-    embedding: (B, C) float, L2-normalised embedding of the whole image.
+    embedding: (B, C) float32, L2-normalised embedding of the whole image.
     """
 
     patches: tuple[Tensor, ...]
@@ -62,12 +62,12 @@ class Encoder(Protocol):
 
         token_embeddings: (N, L, text_dim) without positions, these are added inside; L <= context_length.
         eot: (N,) int64, index in L of each text's end token; tokens after it are never seen.
-        Returns (N, C), L2-normalised. Raises ValueError when L exceeds context_length.
+        Returns (N, C) float32, L2-normalised. Raises ValueError when L exceeds context_length.
         """
         ...
 
     def image_features(self, images: Tensor) -> ImageFeatures:
-        """images: (B, 3, S, S) float RGB in [0, 1]; the model's own normalisation happens inside."""
+        """images: (B, 3, S, S) float32 RGB in [0, 1]; the model's own normalisation happens inside."""
         ...
 
 

@@ -143,17 +143,25 @@ class ImageBindEncoder(nn.Module):
         self.embed_dim = config.embed_dim
         self.patch_dims = (config.vision_dim,) * len(config.taps)
         self.text_dim = config.text_dim
+        self.vocab_size = config.vocab_size
         self.context_length = config.context_length
+
+    @property
+    def text_parts(self) -> tuple[nn.Module, ...]:
+        """The modules of the text tower."""
+        return (self.model.text_tower,)
 
     def embed_tokens(self, input_ids: Tensor) -> Tensor:
         return self.model.text_tower.embed_tokens(input_ids)
 
     def text_features(self, token_embeddings: Tensor, eot: Tensor) -> Tensor:
-        return F.normalize(self.model.text_tower(token_embeddings, eot), dim=-1)
+        return F.normalize(self.model.text_tower(token_embeddings, eot).float(), dim=-1)
 
     def image_features(self, images: Tensor) -> ImageFeatures:
-        patches, grid, embedding = self.model.vision_tower(normalize_pixels(images), self.taps)
-        return ImageFeatures(tuple(patches), (grid,) * len(patches), F.normalize(embedding, dim=-1))
+        tower = self.model.vision_tower
+        pixels = normalize_pixels(images).to(tower.stem.cls_token.dtype)
+        patches, grid, embedding = tower(pixels, self.taps)
+        return ImageFeatures(tuple(patches), (grid,) * len(patches), F.normalize(embedding.float(), dim=-1))
 
 
 def load_imagebind(
@@ -191,8 +199,15 @@ def load_imagebind(
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    from pickle import UnpicklingError
 
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, UnpicklingError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as tensors ({reason}); fetch it again") from None

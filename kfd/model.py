@@ -25,7 +25,7 @@ class KFDOutput:
     mask_logits: (B, 1, S, S) of the localization map.
     consistency_maps: one (B, 2, H_i, W_i) per tap (Eq. 1), CLASSES order.
     features: one (B, H_i * W_i, C) per tap, L2-normalised patch features F_vis.
-    embedding: (B, C_embed) L2-normalised image embedding.
+    embedding: (B, C_embed) float32, L2-normalised image embedding.
     """
 
     logit: Tensor
@@ -66,7 +66,8 @@ class VisualTextAlignment(nn.Module):
     def project(self, image: ImageFeatures) -> tuple[Tensor, ...]:
         """F_vis: one (B, H_i * W_i, C) per tap, L2-normalised."""
         pairs = zip(self.projections, image.patches, strict=True)
-        return tuple(F.normalize(projection(patches), dim=-1) for projection, patches in pairs)
+        # Frozen towers may compute in 16 bits, what is trained stays in float32.
+        return tuple(F.normalize(linear(x.to(linear.weight.dtype)), dim=-1) for linear, x in pairs)
 
     def scaled(self, cosine: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, H * W, K) cosines -> (B, K, H, W) maps on the learned scale."""
@@ -130,7 +131,11 @@ class Classifier(nn.Module):
 
 
 class KFD(nn.Module):
-    """Encode, compare with the class descriptions, locate, classify."""
+    """Encode, compare with the class descriptions, locate, classify.
+
+    A frozen encoder (see KFDConfig.frozen_encoder) has no gradients and stays in eval mode; those of its text
+    tower's inputs pass through to the learnable context.
+    """
 
     def __init__(self, config: KFDConfig, encoder: nn.Module, tokenizer: object):
         """encoder: a kfd.encoders.Encoder. tokenizer: the `tokenizers.Tokenizer` of its text tower."""
@@ -147,6 +152,19 @@ class KFD(nn.Module):
         self.alignment = VisualTextAlignment(config, encoder, input_ids, eot)
         self.locator = Locator(len(encoder.patch_dims), config.branch_width)
         self.classifier = Classifier(len(encoder.patch_dims), config.branch_width, config.hidden)
+        if config.frozen_encoder:
+            encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> KFD:
+        super().train(mode)
+        if self.config.frozen_encoder:
+            self.encoder.eval()
+        return self
+
+    def encode(self, images: Tensor) -> ImageFeatures:
+        """What the image tower says of B face crops, see forward; without gradients where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen_encoder):
+            return self.encoder.image_features(images)
 
     def forward(self, images: Tensor, class_features: Tensor | None = None) -> KFDOutput:
         """Judge B face crops.
@@ -154,7 +172,7 @@ class KFD(nn.Module):
         images: (B, 3, S, S) float RGB in [0, 1].
         class_features: (2, C) as `alignment.class_features` gives them, computed anew when None.
         """
-        return self.judge(self.encoder.image_features(images), images.shape[-1], class_features)
+        return self.judge(self.encode(images), images.shape[-1], class_features)
 
     def judge(self, image: ImageFeatures, size: int, class_features: Tensor | None = None) -> KFDOutput:
         """The same from what the image tower said of B crops of `size` pixels; see forward."""
@@ -162,7 +180,7 @@ class KFD(nn.Module):
             class_features = self.alignment.class_features(self.encoder)
         features = self.alignment.project(image)
         maps = tuple(
-            self.alignment.scaled(f @ class_features.T, grid)
+            self.alignment.scaled(f @ class_features.T.to(f.dtype), grid)
             for f, grid in zip(features, image.grids, strict=True)
         )
         return KFDOutput(self.classifier(maps), self.locator(maps, size), maps, features, image.embedding)

@@ -53,15 +53,21 @@ def read_config(config_class: type[Config], path: str | Path) -> Config:
 
 
 def save_module(
-    module: nn.Module, config: object, folder: str | Path, dtype: torch.dtype | None = None
+    module: nn.Module,
+    config: object,
+    folder: str | Path,
+    dtype: torch.dtype | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> None:
     """Write `config.json` and `model.safetensors` of a module into `folder`.
 
     dtype: what floating-point tensors are stored as; None keeps theirs.
+    state: the tensors to write, where not all of the module's.
     """
     from safetensors.torch import save_file
 
-    state = {name: _stored(tensor, dtype) for name, tensor in module.state_dict().items()}
+    state = module.state_dict() if state is None else state
+    state = {name: _stored(tensor, dtype) for name, tensor in state.items()}
     save_config(config, Path(folder) / CONFIG_FILE)
     write_atomically(Path(folder) / WEIGHTS_FILE, lambda part: save_file(state, part))
 
@@ -71,8 +77,8 @@ def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 
-def load_weights(module: nn.Module, folder: str | Path) -> None:
-    """Load `model.safetensors` of `folder` into `module`, keeping the module's dtype; see `load_strictly`."""
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """The tensors of `model.safetensors` of `folder`; raises FileNotFoundError without the file."""
     from safetensors.torch import load_file
 
     path = Path(folder) / WEIGHTS_FILE
@@ -80,7 +86,12 @@ def load_weights(module: nn.Module, folder: str | Path) -> None:
         raise FileNotFoundError(
             f"{path} is missing; give a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}"
         )
-    load_strictly(module, load_file(path), str(path))
+    return load_file(path)
+
+
+def load_weights(module: nn.Module, folder: str | Path) -> None:
+    """Load `model.safetensors` of `folder` into `module`, keeping the module's dtype; see `load_strictly`."""
+    load_strictly(module, read_weights(folder), str(Path(folder) / WEIGHTS_FILE))
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -134,8 +145,13 @@ def resume_state(path: str | Path, settings: dict[str, object]) -> dict[str, obj
     state = load_state(path)
     if state is None:
         return None
-    changed = {k: (v, settings.get(k)) for k, v in state["settings"].items() if settings.get(k) != v}
+    check_settings(path, state["settings"], settings)
+    return state
+
+
+def check_settings(path: str | Path, saved: dict[str, object], settings: dict[str, object]) -> None:
+    """Raise ValueError that names every setting in which a run differs from the one that made `path`."""
+    changed = {k: (v, settings.get(k)) for k, v in saved.items() if settings.get(k) != v}
     if changed:
         told = ", ".join(f"{name}: expected {old!r}, got {new!r}" for name, (old, new) in changed.items())
         raise ValueError(f"{path} is of a run with other settings ({told}): delete it or use another folder")
-    return state

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", "<|pad|>"  # the first two are CLIP's own words
 CLIP_VOCAB_SIZE = 49408
 TOKENIZER_FILE = "tokenizer.json"
+BPE_FILE = "bpe_simple_vocab_16e6.txt.gz"  # CLIP's public vocabulary (MIT)
 
 # What the detector compares every patch with, by class of kfd.detection.CLASSES; learnable context tokens go
 # in front of each, and the features of one class are averaged.
@@ -81,15 +82,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> Tokenizer:
 def clip_tokenizer(vocabulary: str | Path) -> Tokenizer:
     """Build CLIP's tokenizer, which ImageBind uses too.
 
-    vocabulary: CLIP's public `bpe_simple_vocab_16e6.txt.gz` (MIT).
+    vocabulary: CLIP's public BPE_FILE.
     """
     from transformers import CLIPTokenizer
 
     path = Path(vocabulary)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; fetch bpe_simple_vocab_16e6.txt.gz from openai/CLIP")
+        raise FileNotFoundError(f"{path} is missing; fetch {BPE_FILE} from openai/CLIP")
     lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()[1:]  # line 0 names the version
-    letters = _byte_letters()
+    letters = byte_letters()
     # The file holds more merges than CLIP learned embeddings for.
     merges = [tuple(line.split()) for line in lines[: CLIP_VOCAB_SIZE - 2 * len(letters) - 2]]
     words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
@@ -108,11 +109,14 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; give the folder of a KFD checkpoint")
+        raise FileNotFoundError(f"{path} is missing; give the folder of a KFD checkpoint or of a CLIP model")
     tokenizer = Tokenizer.from_file(str(path))
     missing = [word for word in (START, END) if tokenizer.token_to_id(word) is None]
     if missing:
         raise ValueError(f"{path} has no {' and no '.join(missing)}; expected a file of save_tokenizer")
+    # Public files may pad and cut by themselves; `tokenize` does both, and keeps the end token.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
 
 
@@ -121,7 +125,7 @@ def _clean(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """The 256 letters that stand for bytes, in the order of CLIP's ids: printable bytes are themselves."""
     ranges = (("!", "~"), ("¡", "¬"), ("®", "ÿ"))
     printable = [byte for first, last in ranges for byte in range(ord(first), ord(last) + 1)]

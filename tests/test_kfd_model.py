@@ -12,7 +12,7 @@ from tiny_kfd import SIZE, tiny_kfd
 from torch.nn import functional as F
 
 from kfd import storage
-from kfd.checkpoint import load_kfd, new_kfd, save_kfd
+from kfd.checkpoint import load_kfd, save_kfd
 from kfd.config import Decision, KFDConfig
 from kfd.losses import LossWeights, dice_loss, kfd_loss
 from kfd.model import KFD
@@ -236,7 +236,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_bad_settings_are_reported_together():
     with pytest.raises(ValueError, match=r"align_dim must be positive.*branch_width must be a multiple"):
         KFDConfig(align_dim=0, branch_width=6)
-    with pytest.raises(ValueError, match="cannot be trained by this version"):
-        new_kfd(KFDConfig(encoder="clip"))
+    with pytest.raises(ValueError, match=r"encoder must be one of .*'imagebind-huge'.* got 'clip'"):
+        KFDConfig(encoder="clip")
     with pytest.raises(ValueError, match=r"align_dim \(12\) must equal the encoder's embed_dim \(16\)"):
         tiny_kfd(align_dim=12)
