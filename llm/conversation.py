@@ -35,6 +35,17 @@ class Exchange:
     answer: str
 
 
+def checked_room(model: ForgeryLLM, used: int) -> int:
+    """Tokens left for an answer where `used` stand before it. Raises ValueError when they are too few."""
+    room = model.max_tokens - used - len(model.prompter.end_ids)
+    if room < MIN_ANSWER:
+        raise ValueError(
+            f"the conversation is full: with this question it has {used} of {model.max_tokens} tokens, and "
+            f"an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
+        )
+    return room
+
+
 class Conversation:
     """Questions and answers about one face.
 
@@ -202,13 +213,7 @@ class Conversation:
         prompter = self.model.prompter
         head = [] if self.input_ids else self._opening()
         used = len(self.input_ids) + len(self._pending) + len(prompter.tokenise([*head, *segments]))
-        room = self.model.max_tokens - used - len(prompter.end_ids)
-        if room < MIN_ANSWER:
-            raise ValueError(
-                f"the conversation is full: with this question it has {used} of {self.model.max_tokens} "
-                f"tokens, and an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
-            )
-        return room
+        return checked_room(self.model, used)
 
     def _read_opening(self) -> None:
         """Read the evidence once; every question of the conversation shares it."""

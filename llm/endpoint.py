@@ -16,7 +16,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -246,7 +246,7 @@ class ChatWriter:
         limit: int,
         temperature: float,
         seed: int,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """The pieces of an answer. said: "" always, see `resumes`. Raises EndpointError."""
         body: dict[str, Any] = {
             "messages": self.messages(history, asked),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -35,7 +35,7 @@ class Writer(Protocol):
         limit: int,
         temperature: float,
         seed: int,
-    ) -> Iterator[str]: ...
+    ) -> Generator[str, None, None]: ...
 
 
 class RemoteConversation:
@@ -153,25 +153,25 @@ class _Answer:
 class _Source:
     """The stream of an answer. ended: all of it was taken."""
 
-    def __init__(self, pieces: Iterator[str], said: str) -> None:
+    def __init__(self, pieces: Generator[str, None, None], said: str) -> None:
         """said: what of the answer was there before; a space stands between it and what comes."""
         self._pieces = pieces
         self._text = said
         self._taken = len(said)
-        self._before = " " if said else ""
+        self._held = " " if said else ""  # spaces that are given out only when a word follows
         self._begun = False
         self.ended = False
 
     def piece(self) -> str:
         """The next piece, "" at the end. Raises EndpointError where the whole answer is empty."""
         for piece in self._pieces:
-            if not self._begun:  # tokenizers may put spaces in front of the first word
-                piece = piece.lstrip()
-                self._begun = bool(piece)
-                piece = self._before + piece if piece else ""
-            if piece:
-                self._text += piece
-                return piece
+            piece = self._held + (piece if self._begun else piece.lstrip())
+            ready = piece.rstrip()
+            self._held = piece[len(ready) :]
+            if ready:
+                self._begun = True
+                self._text += ready
+                return ready
         if not self._begun and not self._text:
             raise EndpointError("the language model's endpoint gave an empty answer")
         return ""
@@ -187,6 +187,4 @@ class _Source:
         return Draft(self._text[: self._taken], self.ended, self)
 
     def close(self) -> None:
-        close = getattr(self._pieces, "close", None)  # a list's iterator has none
-        if close is not None:
-            close()
+        self._pieces.close()
