@@ -12,11 +12,14 @@ Faces are of a split that no training saw, questions in wordings that no trainin
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
   for all forgeries and for those of single regions.
 * conversations: contradictions between the answers and the evidence, in random conversations.
+* general, with --general FILE: perplexity on general instruction data (llm.general) that training never saw,
+  with LoRA and without: what the language model has forgotten.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -36,6 +39,8 @@ from kfd.storage import write_atomically
 from llm.cases import GroundedCases, ground_once, vary
 from llm.consistency import FIRST_WORDS, contradictions
 from llm.conversation import NO_WORDING, VERDICT_QUESTION, Conversation
+from llm.fit import general_loss
+from llm.general import GeneralData, embed_pictures, read_general
 from llm.model import ForgeryLLM
 
 _WORDS = {region.words: region.name for region in REGIONS}
@@ -56,6 +61,8 @@ class EvaluateConfig:
     raw_conversations: int = 100  # unchecked, to show what the check takes out
     turns: int = 5  # of each conversation
     max_new_tokens: int = 120
+    general: str = ""  # general instruction data in PandaGPT's format
+    general_images: str = ""  # folder of its pictures
     seed: int = 1
     device: str = "cpu"
 
@@ -218,6 +225,20 @@ def _converse(
     }
 
 
+def measure_general(
+    model: ForgeryLLM, detector: Detector, config: EvaluateConfig, batch_size: int = 8
+) -> dict[str, float]:
+    """Perplexity of the answers in general data, as fine-tuned and with LoRA switched off."""
+    records = read_general(config.general, config.general_images or None)
+    data = GeneralData(tuple(records), embed_pictures(detector, records))
+    sizes = batch_size, model.max_tokens
+    figures = {"records": len(records), "perplexity": math.exp(general_loss(model, data, *sizes))}
+    if model.info.adapter:
+        with model.llm.disable_adapter():
+            figures["perplexity_without_lora"] = math.exp(general_loss(model, data, *sizes))
+    return figures
+
+
 def main(args: list[str] | None = None) -> None:
     """Judge the faces, ask the questions, write the figures."""
     config = parse(EvaluateConfig, __doc__, args)
@@ -228,12 +249,15 @@ def main(args: list[str] | None = None) -> None:
             f"error: {config.assistant} was trained with the detector {model.info.kfd_digest[:12]}, got "
             f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
         )
-    model.merge_adapter()
     out = Path(config.out)
     faces = ground_once(
         out.parent / f"{out.stem}-faces", detector, config.data, config.split, config.faces, config.seed
     )
     figures: dict[str, object] = {"config": asdict(config), "kfd": detector.digest}
+    if config.general:
+        figures["general"] = measure_general(model, detector, config)
+        print("general", json.dumps(figures["general"]), flush=True)
+    model.merge_adapter()
     for name, measure in (
         ("verdict", measure_verdicts), ("regions", measure_regions), ("conversations", measure_conversations),
     ):  # fmt: skip

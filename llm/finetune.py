@@ -142,8 +142,7 @@ def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Da
     """
     if not processes.main:
         processes.wait()
-    options = {"encoder": config.encoder} if config.encoder else {}
-    detector = Detector.from_pretrained(config.kfd, processes.device, **options)
+    detector = Detector.from_pretrained(config.kfd, processes.device, config.encoder or None)
     train = ground_once(run / "train", detector, config.data, "train", config.faces, config.seed)
     val = ground_once(run / "val", detector, config.data, "val", config.val_faces, config.seed)
     data = Data(train, val)

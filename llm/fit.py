@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # These may change between two resumed runs.
 NOT_SETTINGS = ("out", "run", "save_every", "log_every", "device", "encoder", "general_images")
+ALONE = Processes()  # no launcher
 
 
 @dataclass(frozen=True)
@@ -64,47 +65,62 @@ class Measured:
 
 
 def batch_losses(
-    config: FinetuneConfig,
     model: ForgeryLLM,
-    faces: GroundedCases,
-    general: GeneralData | None,
+    source: GroundedCases | GeneralData,
     examples: list[Example],
+    max_tokens: int,
+    verdict_weight: float = 0.0,
     counts: Counts | None = None,
 ) -> Losses:
-    """The losses of one batch of conversations, all forgery dialogues or all general."""
-    batch = collate([example.tokens for example in examples], config.max_tokens).to(model.device)
+    """The losses of one batch of conversations about the faces, or the general records, of `source`.
+
+    max_tokens: longer conversations are cut there. verdict_weight, counts: see llm.losses.
+    """
+    batch = collate([example.tokens for example in examples], max_tokens).to(model.device)
     rows = [example.row or 0 for example in examples]
-    if examples[0].general:
-        soft = model.projector(general.embeddings[rows].to(model.device))
+    if isinstance(source, GeneralData):
+        soft = model.projector(source.embeddings[rows].to(model.device))
     else:
-        found = faces.detection(rows, model.device)
+        found = source.detection(rows, model.device)
         mirrored = torch.tensor([example.mirrored for example in examples], device=model.device)
         soft = torch.cat(model.soft_prompts(mirror(found, mirrored)), dim=1)
     seen = torch.tensor([example.row is not None for example in examples], device=model.device)
-    return model.losses(batch, soft * seen[:, None, None], config.verdict_weight, counts)
+    return model.losses(batch, soft * seen[:, None, None], verdict_weight, counts)
 
 
 @torch.no_grad()
 def mean_losses(
-    config: FinetuneConfig,
     model: ForgeryLLM,
-    faces: GroundedCases,
-    general: GeneralData | None,
+    source: GroundedCases | GeneralData,
     examples: list[Example],
-    processes: Processes,
+    batch_size: int,
+    max_tokens: int,
+    processes: Processes = ALONE,
 ) -> tuple[float, float]:
-    """(language, verdict) loss over all targets of conversations of one kind, shared by the processes."""
-    counts = count_targets([example.tokens for example in examples], config.max_tokens)
+    """(language, verdict) loss over all targets of many conversations, which the processes divide."""
+    counts = count_targets([example.tokens for example in examples], max_tokens)
     total = torch.zeros(2, dtype=torch.float64)
-    for group in bucketed([example.tokens for example in examples], config.batch_size):
+    for group in bucketed([example.tokens for example in examples], batch_size):
         mine = group[processes.index :: processes.count]
         # With sharded weights every process must compute every batch, also where it has no row of it.
         part = [examples[position] for position in mine or group[:1]]
-        losses = batch_losses(config, model, faces, general, part, counts)
+        losses = batch_losses(model, source, part, max_tokens, counts=counts)
         if mine:
             total += torch.tensor([float(losses.language), float(losses.verdict)], dtype=torch.float64)
     language, verdict = processes.sum(total.float()).tolist()
     return language, verdict
+
+
+def general_loss(
+    model: ForgeryLLM,
+    general: GeneralData,
+    batch_size: int,
+    max_tokens: int,
+    processes: Processes = ALONE,
+) -> float:
+    """Mean cross-entropy of the answers' tokens in general data; its exponential is the perplexity."""
+    examples = [record_example(model, general, row) for row in range(len(general))]
+    return mean_losses(model, general, examples, batch_size, max_tokens, processes)[0]
 
 
 def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: Processes) -> Measured:
@@ -115,11 +131,11 @@ def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: P
     for row, case in enumerate(data.val.cases):
         turns = make_dialogue(case, rng, turns=config.max_turns)
         examples.append(Example(model.prompter.conversation(case, turns), row))
-    language, verdict = mean_losses(config, model, data.val, None, examples, processes)
+    sizes = config.batch_size, config.max_tokens
+    language, verdict = mean_losses(model, data.val, examples, *sizes, processes)
     general = None
     if data.val_general is not None:
-        held_out = [record_example(model, data.val_general, row) for row in range(len(data.val_general))]
-        general, _ = mean_losses(config, model, data.val, data.val_general, held_out, processes)
+        general = general_loss(model, data.val_general, *sizes, processes)
     model.train()
     return Measured(language, verdict, general)
 
@@ -141,7 +157,8 @@ def train_step(
     totals = torch.zeros(2)
     for part in parts:
         mine = part[processes.part(len(part))]
-        losses = batch_losses(config, model, data.train, data.general, mine, counts)
+        source = data.general if part[0].general else data.train
+        losses = batch_losses(model, source, mine, config.max_tokens, config.verdict_weight, counts)
         if losses.total.requires_grad:  # words alone through a frozen model teach nothing
             losses.total.backward()
         totals += torch.tensor([float(losses.language.detach()), float(losses.verdict.detach())])

@@ -1,8 +1,8 @@
 """General instruction data beside the forgery dialogues, so that fine-tuning does not cost the conversation.
 
 The paper (§4.1) alternates between its dialogues and PandaGPT's `pandagpt4_visual_instruction_data.json`: a
-list of {"image": name, "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}. The
-public file spells the fields "image_name" and "conversation"; both spellings are read, and .jsonl files
+list of {"image": name, "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}.
+The public file spells the fields "image_name" and "conversation"; both spellings are read, and .jsonl files
 with one record per line. A record without an image is a conversation in words alone.
 
 A picture goes through the detector's image tower to E_visual and no further: it is no face, so there is

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
 import torch
-from tiny_llm import CHATML, FAKE, dialogue, llama_tokenizer
+from tiny_llm import (
+    FAKE,
+    dialogue,
+    llama3_tokenizer,
+    llama_tokenizer,
+    qwen_tokenizer,
+    vicuna_tokenizer,
+)
 from tokenizers import ByteLevelBPETokenizer
-from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
+from transformers import Qwen2Tokenizer
 
 from data_sim.dialogue import Case, evidence_text, kfd_result, random_case
 from llm.prompt import (
@@ -23,34 +29,23 @@ from llm.prompt import (
     special_marks,
 )
 from llm.tokens import IGNORED, NO_SOFT, NO_VERDICT, PromptTokenizer, collate, verdict_target
-from llm.vocabulary import dialogue_texts
 
 NUM_PROMPTS = 3
 
 
-def qwen_tokenizer() -> PreTrainedTokenizerBase:
-    """The real Qwen2 class on a byte-level vocabulary made here."""
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(dialogue_texts(200, seed=1), vocab_size=600, show_progress=False)
-    merges = [tuple(pair) for pair in json.loads(trained._tokenizer.to_str())["model"]["merges"]]
-    tokenizer = Qwen2Tokenizer(vocab=trained.get_vocab(), merges=merges)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"], "eos_token": "<|im_end|>"})
-    tokenizer.chat_template = CHATML
-    return tokenizer
+TOKENIZERS = {
+    "embedded": llama_tokenizer,
+    "vicuna": vicuna_tokenizer,
+    "llama-chat": lambda: llama_tokenizer(chat=True),
+    "qwen-chat": qwen_tokenizer,
+    "llama3-chat": llama3_tokenizer,
+}
 
 
-KINDS = ("vicuna", "llama-chat", "qwen-chat")
-
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=TOKENIZERS)
 def prompter(request: pytest.FixtureRequest) -> PromptTokenizer:
-    make = {
-        "vicuna": llama_tokenizer,
-        "llama-chat": lambda: llama_tokenizer(chat=True),
-        "qwen-chat": qwen_tokenizer,
-    }
-    style = PromptStyle("vicuna" if request.param == "vicuna" else "chat")
-    return PromptTokenizer(make[request.param](), style, NUM_PROMPTS)
+    style = PromptStyle("chat" if request.param.endswith("chat") else "vicuna")
+    return PromptTokenizer(TOKENIZERS[request.param](), style, NUM_PROMPTS)
 
 
 def as_text(segments: list) -> str:
@@ -70,8 +65,9 @@ def test_vicuna_prompt_is_the_papers() -> None:
     )
 
 
-def test_chat_prompt_is_the_tokenizers_own_template() -> None:
-    style, tokenizer = PromptStyle("chat", "evidence_text"), llama_tokenizer(chat=True)
+@pytest.mark.parametrize("kind", ["llama-chat", "qwen-chat", "llama3-chat"])
+def test_chat_prompt_is_the_tokenizers_own_template(kind: str) -> None:
+    style, tokenizer = PromptStyle("chat", "evidence_text"), TOKENIZERS[kind]()
     turns = dialogue(turns=2)
     frames = make_frames("chat", tokenizer)
     text = as_text(render_conversation(style, frames, FAKE, turns))
@@ -80,7 +76,23 @@ def test_chat_prompt_is_the_tokenizers_own_template() -> None:
     for turn, before in zip(turns, (head, ""), strict=True):
         messages.append({"role": "user", "content": before + clean_question(turn.question)})
         messages.append({"role": "assistant", "content": turn.answer})
-    assert tokenizer.apply_chat_template(messages, tokenize=False) == text + "\n"
+    own = tokenizer.apply_chat_template(messages, tokenize=False, date_string="26 Jul 2024")
+    assert own.rstrip("\n") == text
+
+
+def test_a_prompt_does_not_change_with_the_day() -> None:
+    """Llama 3.2's template writes today's date: a model would read another prompt than it was trained on."""
+    tokenizer = llama3_tokenizer()
+    today = tokenizer.apply_chat_template([{"role": "user", "content": "Hi."}], tokenize=False)
+    assert "26 Jul 2024" not in today
+    assert "Today Date: 26 Jul 2024" in make_frames("chat", tokenizer).start
+
+
+def test_without_prompt_learner_the_model_sees_the_picture_and_the_task_only() -> None:
+    """The paper's Table 4: a KFD result in words would give the verdict away."""
+    style, frames = PromptStyle(mode="visual"), make_frames("vicuna", llama_tokenizer())
+    text = as_text(opening(style, frames, FAKE))
+    assert text == f"<s>###Human: <Img>E_visual</Img> {style.task}"
 
 
 def test_a_growing_chat_has_the_tokens_of_the_whole_conversation(prompter: PromptTokenizer) -> None:
@@ -201,6 +213,13 @@ def test_a_very_long_question_is_refused() -> None:
 def test_a_tokenizer_without_chat_template_is_refused() -> None:
     with pytest.raises(ValueError, match="no chat template"):
         make_frames("chat", llama_tokenizer())
+
+
+def test_a_chat_template_that_drops_an_answer_is_refused() -> None:
+    tokenizer = llama_tokenizer(chat=True)
+    tokenizer.chat_template = "{{ messages[0].content }}<|im_end|>"
+    with pytest.raises(ValueError, match=r"repeats question, answer and question.*use template='vicuna'"):
+        make_frames("chat", tokenizer)
 
 
 def test_a_style_that_does_not_exist_is_refused() -> None:
