@@ -12,7 +12,8 @@ given at the checkpoint's thresholds, which were fitted on validation. Beside ev
 compression, size, sharpness and colour alone reach on the same faces.
 
 Nothing can be chosen by a test split: training and calibration read `train` and `val` only, and this command
-changes no checkpoint. A split that shares people or pictures with `train` is refused.
+changes no checkpoint. A split that shares people, videos or pictures with `train` is refused; the few
+faces that merely look like a training face are left out and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +33,10 @@ from tqdm import tqdm
 from data_sim.cli import parse
 from data_sim.confounders import confounder_scores, pixel_facts, row_facts
 from data_sim.dataset import FaceSet, difference_mask, unit_of
+from data_sim.leaks import as_text, find_leaks
 from data_sim.simulate import simulate
 from kfd.aggregate import Method, vla_score
-from kfd.benchmark import SEED, aggregations, auc_figure, comparisons, frame_level, has_videos, video_level
+from kfd.benchmark import SEED, aggregations, auc_of, comparisons, frame_level, has_videos, video_level
 from kfd.compare import compare_files
 from kfd.detection import Detection
 from kfd.detector import Detector
@@ -46,6 +49,7 @@ from kfd.storage import write_atomically
 
 BATCH = 50
 SIMULATION_SEED = 7
+MOST_LEFT_OUT = 0.02  # share of a split's faces that may be left out for looking like a training face
 NOTES = {
     "test": "A test split measures, it chooses nothing: kfd.train and its calibration read train and val "
     "only, kfd.evaluate changes no checkpoint.",
@@ -60,6 +64,7 @@ class EvaluateConfig:
     data: Path | None = None  # a face set made by data_sim.build
     split: str = "val"  # which split; `test` is for the last measurement only
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
     out: Path | None = None  # JSON file for the figures and for every score
     report: Path | None = None  # folder for report.md and report.html, with plots
     simulated: int = 600  # most real faces that forgeries are simulated from; 0: none
@@ -137,7 +142,7 @@ def _compare(config: EvaluateConfig) -> None:
 
 def _measure(config: EvaluateConfig) -> None:
     faces = FaceSet.open(config.data, config.split)
-    detector = Detector.from_pretrained(config.checkpoint, config.device)
+    detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
     results, items = evaluate(detector, faces, config)
     print(to_markdown(tables(results)))
     out = config.out or (config.report / "results.json" if config.report is not None else None)
@@ -152,10 +157,11 @@ def evaluate(
 ) -> tuple[dict[str, object], list[Item]]:
     """Score the faces and compute every figure; the fields of kfd.results, and the items."""
     measured = Measured()
-    score_stored(measured, detector, faces)
-    score_simulated(measured, detector, faces, config.simulated)
+    clean, leaks, left_out = without_leaks(faces, config)
+    score_stored(measured, detector, clean)
+    score_simulated(measured, detector, clean, config.simulated)
     items = measured.items
-    lost = failures(config.data, config.split)
+    lost = failures(config.data, config.split) + left_out
     if measured.not_finite:
         lost.append({"split": config.split, "reason": "score_not_finite", "count": measured.not_finite})
     decision = detector.decision
@@ -174,6 +180,7 @@ def evaluate(
             "size": faces.size,
             "sha256": data_digest(faces),
             "simulated": {"faces": config.simulated, "sha256": measured.simulated},
+            "leaks": leaks,
         },
         "thresholds": {
             "fake_above": decision.fake_above,
@@ -191,6 +198,36 @@ def evaluate(
         results["results"]["video"] = video_level(items, decision, config.aggregate, config.draws)
         results["aggregations"] = aggregations(items, decision, config.draws)
     return results, items
+
+
+def without_leaks(
+    faces: FaceSet, config: EvaluateConfig
+) -> tuple[FaceSet, dict[str, int] | None, list[dict[str, object]]]:
+    """The faces that training cannot have known, what the split shares with `train`, and what was left out.
+
+    Near duplicates of training faces are left out while they are few, unless leaks are allowed. A split that
+    shares persons, groups, videos or identical pictures, or has more near duplicates, is refused: raises
+    ValueError that names them.
+    """
+    try:
+        train = FaceSet.open(config.data, "train")
+    except ValueError:  # the set has no such split: it was built to measure on
+        return faces, None, []
+    if config.split == "train":
+        return faces, None, []
+    leaks = find_leaks(train, faces)
+    counts = dict(Counter(leak.kind for leak in leaks))
+    if config.allow_leaks or not leaks:
+        return faces, counts, []
+    known = {leak.b for leak in leaks if leak.kind == "near_duplicate"}
+    if len(known) < len(leaks) or len(known) > MOST_LEFT_OUT * len(faces):
+        raise ValueError(
+            f"split {config.split!r} of {config.data} leaks into its training split: {as_text(leaks)}\n"
+            "Measure on other data, or give --allow-leaks; the leaks are then part of the result"
+        )
+    kept = [p for p, row in enumerate(faces.rows) if row["path"] not in known]
+    left = {"split": config.split, "reason": "near_duplicate_of_train", "count": len(faces) - len(kept)}
+    return replace(faces, rows=tuple(faces.rows[p] for p in kept), index=faces.index[kept]), counts, [left]
 
 
 def score_stored(measured: Measured, detector: Detector, faces: FaceSet) -> None:
@@ -249,7 +286,7 @@ def confounders(
         except ValueError as error:  # too few groups of a class to fit and to judge
             result[comparison.name] = {"all together": figure_of(None, str(error), None)}
             continue
-        result[comparison.name] = {name: auc_figure(some, values, draws) for name, values in scores.items()}
+        result[comparison.name] = {name: auc_of(some, values, draws) for name, values in scores.items()}
     return result
 
 

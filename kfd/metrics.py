@@ -26,6 +26,12 @@ DRAWS = 1000  # of the bootstrap
 LEVEL = 0.95  # of every interval
 MIN_UNITS = 5  # independent units of a class below which an interval would be an invention
 FALSE_POSITIVE_RATES = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
+RATES = {
+    "real_called_fake": 0,
+    "inconclusive_real": 0,
+    "fake_called_real": 1,
+    "inconclusive_fake": 1,
+}  # of class
 RANKING = ("auc", "ap", "eer", "eer_threshold", *FALSE_POSITIVE_RATES)
 _CELLS = 2_000_000  # numbers of one array while draws are computed
 
@@ -103,9 +109,26 @@ def figures(
         return rates | (weighted_metrics(labels, scores, weights) if all(counts.values()) else {})
 
     spread, few = draw(statistics, labels, units, draws, seed)
-    wanted = (*RANKING, "acc", "f1", "real_called_fake", "fake_called_real",
-              "inconclusive_real", "inconclusive_fake")  # fmt: skip
-    return {name: figure_of(values.get(name), reasons.get(name), spread.get(name), few) for name in wanted}
+    wanted = (*RANKING, "acc", "f1", *RATES)
+    found = {name: figure_of(values.get(name), reasons.get(name), spread.get(name), few) for name in wanted}
+    for name, label in RATES.items():
+        if values.get(name) in (0.0, 1.0):
+            # Every draw repeats a rate of 0 or 1, which is no certainty: none of ten may be one of five.
+            count = len(np.unique(np.asarray(units)[labels == label]))
+            low, high = wilson_interval(round(values[name] * count), count)
+            found[name] = {"value": values[name], "low": low, "high": high}
+    return found
+
+
+def auc_figure(
+    labels: np.ndarray, scores: np.ndarray, units: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> Figure:
+    """The AUC alone, with its interval; arguments as of `figures`."""
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if set(np.unique(labels)) != {0, 1}:
+        return figure_of(None, "one class alone", None)
+    spread, few = draw(lambda w: weighted_metrics(labels, scores, w), labels, units, draws, seed)
+    return figure_of(image_metrics(labels, scores)["auc"], None, spread.get("auc"), few)
 
 
 def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]:
@@ -115,10 +138,9 @@ def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]
     for name, rate in FALSE_POSITIVE_RATES.items():
         if counts["real"] * rate < 1 - 1e-9:
             reasons[name] = f"{rate:.0%} of {counts['real']} real items is less than one item"
-    for name, label in (("real_called_fake", "real"), ("inconclusive_real", "real"),
-                        ("fake_called_real", "fake"), ("inconclusive_fake", "fake")):  # fmt: skip
-        if not counts[label]:
-            reasons[name] = f"there are no {label} items"
+    for name, label in RATES.items():
+        if not counts[("real", "fake")[label]]:
+            reasons[name] = f"there are no {('real', 'fake')[label]} items"
     if not np.isfinite(values.get("eer_threshold", 0.0)):
         reasons["eer_threshold"] = "all scores are equal"
     return reasons
@@ -264,19 +286,6 @@ def _weighted_rates(
         "inconclusive_real": share(between, real),
         "inconclusive_fake": share(between, fake),
     }
-
-
-def bootstrap_interval(
-    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the AUC, resampling whole groups (videos or persons), not frames.
-
-    groups: (N,) what must stay together. Returns (low, high).
-    """
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    spread = draw(lambda weights: weighted_metrics(labels, scores, weights), groups, draws, seed)["auc"]
-    low, high = np.quantile(spread[np.isfinite(spread)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:

@@ -154,7 +154,7 @@ def _plot(
         for axes in every[len(panels) :]:
             axes.set_axis_off()
         file = BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
     return Plot(title, caption, file.getvalue())
 
 
@@ -187,7 +187,7 @@ def _det(axes: Axes, curves: list[Curve]) -> None:
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
     ends = norm.ppf([0.004, 0.985])
-    axes.set(xlabel="real called fake", ylabel="fake called real", xlim=ends, ylim=ends, aspect=1)
+    axes.set(xlabel="false positive rate", ylabel="miss rate", xlim=ends, ylim=ends, aspect=1)
 
 
 def _reliability(axes: Axes, curves: list[Curve]) -> None:
@@ -216,4 +216,4 @@ def _distribution(axes: Axes, curves: list[Curve], thresholds: tuple[float, floa
             axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.3)
     for threshold in thresholds:
         axes.axvline(threshold, color="#1d2733", linewidth=1, linestyle="--")
-    axes.set(xlabel="score", ylabel="share of faces", xlim=(0, 1))
+    axes.set(xlabel="score", ylabel="share of its class", xlim=(0, 1))

@@ -1,30 +1,57 @@
-"""python -m kfd.evaluate: figures per kind of fake, with intervals and the thresholds they stand for."""
+"""python -m kfd.evaluate from a face set to files: figures, scores, refusals, reports and comparisons."""
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny_faces import add_known_fakes, save_tiny_faces
-from tiny_kfd import SIZE, save_tiny_kfd
+import torch
+from tiny_faces import BORDER, add_known_fakes, save_tiny_faces
+from tiny_kfd import SIZE, tiny_kfd
 
+from data_sim.dataset import COLUMNS
 from kfd import evaluate
+from kfd.checkpoint import save_kfd
 from kfd.config import Decision
+from kfd.results import read_results
 from kfd.storage import digest_of
+
+FACES = 6
+DECISION = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted")
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    return save_tiny_kfd(tmp_path_factory.mktemp("kfd"), Decision(fake_above=0.8, real_below=0.2))
+    """A random detector that has seen pictures, so that its scores differ: untouched statistics damp them."""
+    model = tiny_kfd().train()
+    with torch.no_grad():
+        for seed in range(30):
+            model(torch.rand(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)))
+        for layer in (model.classifier.head[0], model.classifier.head[2]):
+            layer.weight.mul_(20)
+    folder = tmp_path_factory.mktemp("kfd")
+    save_kfd(model, folder, DECISION)
+    return folder
+
+
+def face_set(folder: Path, splits: tuple[str, ...]) -> Path:
+    """Noise pictures, no two alike, with known fakes: coarse colours would be near duplicates."""
+    save_tiny_faces(folder, SIZE, FACES, splits)
+    crops = np.load(folder / "crops.npy")
+    noise = np.random.default_rng(1).integers(0, 255, (len(crops), 24, 24, 3)).astype(np.uint8)
+    side = crops.shape[1]
+    np.save(folder / "crops.npy", noise.repeat(3, axis=1).repeat(3, axis=2)[:, :side, :side])
+    return add_known_fakes(folder, SIZE)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    return add_known_fakes(
-        save_tiny_faces(tmp_path_factory.mktemp("set"), SIZE, splits=("val", "test")), SIZE
-    )
+    return face_set(tmp_path_factory.mktemp("set"), ("train", "val", "test"))
 
 
 def run(monkeypatch, *words: str | Path) -> None:
@@ -32,33 +59,211 @@ def run(monkeypatch, *words: str | Path) -> None:
     evaluate.main()
 
 
-def test_the_report_has_figures_intervals_and_thresholds(data, checkpoint, tmp_path, monkeypatch, capsys):
-    """FIELD trap 3: the thresholds stand beside the rates they give, and beside AUC, AP, EER, TPR."""
+def edit_rows(folder: Path, change) -> None:
+    with (folder / "manifest.csv").open(newline="") as file:
+        rows = [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]
+    for number, row in enumerate(rows):
+        row |= change(number, row)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_one_file_tells_all(data, checkpoint, tmp_path, monkeypatch, capsys):
+    """FIELD trap 3: the thresholds and where they were fitted stand beside AUC, AP, EER and TPR."""
     out = tmp_path / "figures.json"
-    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--out", out)
-    report = json.loads(out.read_text())
-    assert report["split"] == "test" and report["fake_above"] == 0.8 and report["real_below"] == 0.2
-    assert report["checkpoint_sha256"] == digest_of(checkpoint / "model.safetensors")
-    assert report["results"].keys() == {"square", "all drawn", "simulated"}
-    for kind, figures in report["results"].items():
-        assert (figures["real"], figures["fake"]) == (4, 4), kind
-        assert 0 <= figures["auc_low"] <= figures["auc"] <= figures["auc_high"] <= 1
-        assert {"ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5"} <= figures.keys()
-        rates = [figures[name] for name in ("real_called_fake", "fake_called_real", "inconclusive")]
-        assert all(0 <= rate <= 1 for rate in rates)
-    for kind in ("square", "simulated"):
-        assert {"pixel_auc", "iou", "pointing"} <= report["results"][kind].keys(), "where the mask is known"
+    run(
+        monkeypatch,
+        "--data",
+        data,
+        "--split",
+        "test",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        out,
+        "--draws",
+        40,
+    )
+    results, items = read_results(out)
+    assert results["thresholds"] == {"fake_above": 0.8, "real_below": 0.2, "fitted_on": "planted"}
+    assert results["checkpoint"]["sha256"] == digest_of(checkpoint / "model.safetensors")
+    assert results["data"]["split"] == "test" and len(results["data"]["sha256"]) == 64
+    assert {"command", "config", "seeds", "environment", "failures"} <= results.keys()
+    frame = results["results"]["frame"]
+    assert frame.keys() == results["confounders"].keys() == {"square", "all drawn", "simulated"}
+    for kind, figures in frame.items():
+        assert (figures["real"], figures["fake"], figures["units"]) == (FACES, FACES, FACES), kind
+        for name in ("auc", "ap", "eer", "acc", "f1", "pixel_auc", "iou", "pointing", "real_called_fake"):
+            figure = figures[name]
+            assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1, (kind, name)
+        assert figures["tpr_at_fpr_1"]["value"] is None and figures["tpr_at_fpr_1"]["reason"]
+    assert len(items) == 4 * FACES and len({item.logit for item in items}) > FACES
+    decided = [1 / (1 + np.exp(-item.logit)) for item in items]
+    assert decided == pytest.approx([item.score for item in items], abs=1e-6)
     printed = capsys.readouterr().out
-    assert printed.startswith("| kind | real | fake | AUC |") and printed.count("\n| ") == 3
+    assert "| kind | real | fake | units | AUC |" in printed and "strongest confounder |" in printed
+    assert "## Confounders" in printed and "fitted on: planted" in printed
 
 
 def test_the_same_command_gives_the_same_figures(data, checkpoint, tmp_path, monkeypatch):
-    outs = [tmp_path / name for name in ("a.json", "b.json")]
-    for out in outs:
-        run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out)
-    assert outs[0].read_bytes() == outs[1].read_bytes()
+    found = []
+    for name in ("a.json", "b.json"):
+        run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", tmp_path / name, "--draws", 20)
+        results, items = read_results(tmp_path / name)
+        own = ("created", "command", "config")
+        found.append(({k: v for k, v in results.items() if k not in own}, items))
+    assert found[0] == found[1]
 
 
-def test_a_missing_split_is_one_sentence(data, checkpoint, monkeypatch):
-    with pytest.raises(SystemExit, match=r"error: .*no split 'train'"):
-        run(monkeypatch, "--data", data, "--split", "train", "--checkpoint", checkpoint)
+def test_a_test_split_changes_no_checkpoint(data, checkpoint, tmp_path, monkeypatch):
+    """FIELD trap 2: nothing can be chosen by a test split, and the file says so."""
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5,
+        "--out", tmp_path / "a.json", "--simulated", 0)  # fmt: skip
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+    results, _ = read_results(tmp_path / "a.json")
+    assert "chooses nothing" in results["note"] and "simulated" not in results["results"]["frame"]
+
+
+def test_the_report_stands_alone(data, checkpoint, tmp_path, monkeypatch):
+    folder = tmp_path / "report"
+    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--report", folder,
+        "--draws", 20)  # fmt: skip
+    plots = {f"{name}.svg" for name in ("roc", "det", "reliability", "scores")}
+    assert {path.name for path in folder.iterdir()} == {"results.json", "report.md", "report.html"} | plots
+    page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 4
+    assert not re.search(r"(src|href)=['\"](?!data:)", page), "nothing is fetched from elsewhere"
+    assert "chooses nothing" in page and "chooses nothing" in text
+    for heading in (
+        "Ranking, each face",
+        "Verdicts, each face",
+        "Localization",
+        "Confounders",
+        "Reliability",
+    ):
+        assert f"<h2>{heading}</h2>" in page and f"## {heading}" in text
+    assert read_results(folder / "results.json")[0]["data"]["folder"] == data.name
+
+
+def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys):
+    """FIELD trap 1: two kinds of fakes of the videos 0 to 2 are six fake videos beside three real ones."""
+    data = face_set(tmp_path / "set", ("val",))
+
+    def name_video(number: int, row: dict[str, str]) -> dict[str, str]:
+        changes = {"video": str(number % 3), "frame": str(number), "group": str(number % 3)}
+        other = row["label"] == "fake" and number % 6 >= 3
+        return changes | ({"kind": "patch"} if other else {})
+
+    edit_rows(data, name_video)
+    out = tmp_path / "a.json"
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out, "--draws", 5, "--simulated", 0,
+        "--aggregate", "vote")  # fmt: skip
+    results, _ = read_results(out)
+    video = results["results"]["video"]
+    assert {kind: (f["real"], f["fake"]) for kind, f in video.items()} == {
+        "patch": (3, 3), "square": (3, 3), "all drawn": (3, 6),
+    }  # fmt: skip
+    assert set(results["aggregations"]) == {"mean", "median", "vote", "fusion", "top"}
+    assert video["square"]["auc"]["low"] is None, "three units are too few for an interval, and it says so"
+    assert "each video, aggregation `vote`" in capsys.readouterr().out
+
+
+def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
+    data = face_set(tmp_path / "set", ("train", "test"))
+    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    run(monkeypatch, *words)
+    edit_rows(data, lambda number, row: {"group": "0"} if number == FACES else {})
+    with pytest.raises(SystemExit, match=r"leaks into its training split: group: 1"):
+        run(monkeypatch, *words)
+    run(monkeypatch, *words, "--allow-leaks", "--out", tmp_path / "a.json")
+    assert read_results(tmp_path / "a.json")[0]["data"]["leaks"] == {"group": 1}
+
+
+def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoint, tmp_path, monkeypatch):
+    data = face_set(tmp_path / "set", ("train", "test"))
+    crops = np.load(data / "crops.npy")
+    crops[FACES] = np.clip(crops[0].astype(int) + 3, 0, 255)  # brighter: another file, the same picture
+    np.save(data / "crops.npy", crops)
+    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    with pytest.raises(SystemExit, match=r"leaks into its training split: near duplicate: 1"):
+        run(monkeypatch, *words)
+    monkeypatch.setattr(evaluate, "MOST_LEFT_OUT", 0.2)
+    run(monkeypatch, *words, "--out", tmp_path / "a.json")
+    results, items = read_results(tmp_path / "a.json")
+    assert len(items) == 2 * FACES - 1 and f"{FACES}.png" not in {item.path for item in items}
+    assert {"split": "test", "reason": "near_duplicate_of_train", "count": 1} in results["failures"]
+    crops[FACES] = crops[0]
+    np.save(data / "crops.npy", crops)
+    with pytest.raises(SystemExit, match=r"leaks into its training split: identical: 1"):
+        run(monkeypatch, *words)
+
+
+def test_what_gave_no_face_is_counted_and_never_scored(data, checkpoint, tmp_path, monkeypatch, capsys):
+    """FIELD trap 4: a peer scores a picture without a face 0.0, that is, real."""
+    (data / "rejected.csv").write_text(
+        "path,reason\nx.jpg,no_face\ny.jpg,no_face\nz.jpg,duplicate of a.jpg\n"
+    )
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--out", tmp_path / "a.json")
+    results, items = read_results(tmp_path / "a.json")
+    assert {f["reason"]: f["count"] for f in results["failures"]} == {"no_face": 2, "duplicate": 1}
+    assert not {"x.jpg", "y.jpg", "z.jpg"} & {item.path for item in items}
+    assert "## Without a score" in capsys.readouterr().out
+
+
+def test_a_score_that_is_no_number_is_a_failure(data, checkpoint, tmp_path, monkeypatch):
+    """FIELD trap 4: neither 0.5 nor 0 stands in for it."""
+    original = evaluate.Detector.__call__
+
+    def broken(self, crops):
+        found = original(self, crops)
+        found.logit[0] = float("nan")
+        return found
+
+    monkeypatch.setattr(evaluate.Detector, "__call__", broken)
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0,
+        "--out", tmp_path / "a.json")  # fmt: skip
+    results, items = read_results(tmp_path / "a.json")
+    assert len(items) == 2 * FACES - 1
+    assert {"split": "val", "reason": "score_not_finite", "count": 1} in results["failures"]
+
+
+def test_two_runs_are_compared(data, checkpoint, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "other"
+    save_kfd(tiny_kfd(seed=1), other, DECISION)
+    for name, folder in (("a.json", checkpoint), ("b.json", other)):
+        run(monkeypatch, "--data", data, "--checkpoint", folder, "--out", tmp_path / name, "--draws", 5)
+    capsys.readouterr()
+    run(monkeypatch, "--compare", tmp_path / "a.json", tmp_path / "b.json", "--draws", 40,
+        "--out", tmp_path / "c.json")  # fmt: skip
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert set(found["differences"]) == {"square", "all drawn", "simulated"}
+    assert found["differences"]["square"]["auc"]["difference"]["low"] is not None
+    assert "b − a" in capsys.readouterr().out
+    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", other, "--draws", 5,
+        "--out", tmp_path / "d.json")  # fmt: skip
+    with pytest.raises(SystemExit, match=r"different data \(split: val against test"):
+        run(monkeypatch, "--compare", tmp_path / "a.json", tmp_path / "d.json")
+
+
+def test_impossible_commands_are_one_sentence(data, checkpoint, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"error: .*no split 'none'"):
+        run(monkeypatch, "--data", data, "--split", "none", "--checkpoint", checkpoint)
+    for words in ((), ("--data", data, "--compare", "a.json", "b.json")):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, *words)
+        printed = capsys.readouterr()
+        assert "one of the two" in printed.out + printed.err
+
+
+def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
+    """What is scored here is what the detector sees in use: no border."""
+    faces = evaluate.FaceSet.open(data, "val")
+    measured = evaluate.Measured()
+    detector = evaluate.Detector.from_pretrained(checkpoint)
+    evaluate.score_stored(measured, detector, faces)
+    stored = np.array(faces.crops[faces.index[0], BORDER : BORDER + SIZE, BORDER : BORDER + SIZE])
+    pixels = torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255
+    assert measured.items[0].logit == pytest.approx(float(detector(pixels).logit), abs=1e-5)
