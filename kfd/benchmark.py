@@ -10,7 +10,7 @@ import numpy as np
 
 from kfd.aggregate import METHODS, Method, VideoKey, video_scores, video_thresholds
 from kfd.config import Decision
-from kfd.metrics import DRAWS, Figure, draw, figure_of, figures, image_metrics, weighted_metrics
+from kfd.metrics import DRAWS, Figure, auc_figure, figures
 from kfd.results import SIMULATED, Item
 
 SEED = 0  # of the bootstrap
@@ -100,7 +100,7 @@ def aggregations(
         for comparison in comparisons(items):
             videos = _videos([items[i] for i in comparison.positions])
             values = np.array([scores[key] for key in videos])
-            figure = auc_figure(list(videos.values()), values, draws)
+            figure = auc_of(list(videos.values()), values, draws)
             result.setdefault(method, {})[comparison.name] = figure
     return result
 
@@ -111,13 +111,9 @@ def has_videos(items: Sequence[Item]) -> bool:
     return len(set(keys)) < len(keys)
 
 
-def auc_figure(items: Sequence[Item], values: np.ndarray, draws: int = DRAWS) -> Figure:
+def auc_of(items: Sequence[Item], values: np.ndarray, draws: int = DRAWS) -> Figure:
     """AUC of one value per item, with its interval."""
-    labels, units = labels_of(items), [item.unit for item in items]
-    if len(set(labels.tolist())) < 2:
-        return figure_of(None, "one class alone", None)
-    spread, few = draw(lambda w: weighted_metrics(labels, values, w), labels, units, draws, SEED)
-    return figure_of(image_metrics(labels, values)["auc"], None, spread.get("auc"), few)
+    return auc_figure(labels_of(items), values, [item.unit for item in items], draws, SEED)
 
 
 def labels_of(items: Sequence[Item]) -> np.ndarray:
