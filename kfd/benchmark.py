@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfd.aggregate import METHODS, Method, VideoKey, video_scores, video_thresholds
+from kfd.calibration import log_odds, logit_of
 from kfd.config import Decision
 from kfd.metrics import DRAWS, Figure, auc_figure, figures
 from kfd.results import SIMULATED, Item
@@ -59,7 +60,7 @@ def comparisons(items: Sequence[Item]) -> list[Comparison]:
 def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
     """Figures of every comparison, each face on its own. Thresholds are the decision's."""
     logits = np.array([item.logit for item in items])
-    thresholds = logit_of(decision.fake_above, decision), logit_of(decision.real_below, decision)
+    thresholds = logit_of(decision, decision.fake_above), logit_of(decision, decision.real_below)
     level = {}
     for comparison in comparisons(items):
         some = [items[i] for i in comparison.positions]
@@ -72,7 +73,7 @@ def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -
 def video_level(items: Sequence[Item], decision: Decision, method: Method, draws: int = DRAWS) -> Level:
     """Figures of every comparison, each video with one score; see kfd.aggregate."""
     thresholds = video_thresholds(
-        method, decision.fake_above, decision.real_below, lambda score: logit_of(score, decision)
+        method, decision.fake_above, decision.real_below, lambda score: logit_of(decision, score)
     )
     scores = video_scores([item.frame for item in items], method, decision.fake_above)
     level = {}
@@ -121,20 +122,13 @@ def labels_of(items: Sequence[Item]) -> np.ndarray:
     return np.array([int(item.label == "fake") for item in items])
 
 
-def logit_of(score: float, decision: Decision) -> float:
-    """The logit that calibration turns into `score`, which lies in [0, 1]."""
-    if score in (0.0, 1.0):
-        return math.copysign(math.inf, score - 0.5)
-    return (math.log(score / (1 - score)) - decision.intercept) / decision.slope
-
-
 def _as_score(figure: Figure, decision: Decision) -> Figure:
     """A threshold on the logit, as the calibrated score that users see."""
 
     def score(logit: float | str | None) -> float | str | None:
         if not isinstance(logit, float):
             return logit
-        return 1 / (1 + math.exp(-(decision.slope * logit + decision.intercept)))
+        return 1 / (1 + math.exp(-float(log_odds(decision, np.array(logit)))))
 
     return {name: score(value) for name, value in figure.items()}
 

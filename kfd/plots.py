@@ -16,7 +16,6 @@ import numpy as np
 
 from kfd.aggregate import video_scores
 from kfd.benchmark import Comparison, comparisons, labels_of
-from kfd.config import Decision
 from kfd.results import SIMULATED, Item
 
 if TYPE_CHECKING:
@@ -118,9 +117,8 @@ def _panels(items: Sequence[Item], values: np.ndarray, found: Sequence[Compariso
 
 
 def _video_panels(results: Mapping[str, object], items: Sequence[Item]) -> dict[str, list[Curve]]:
-    calibration, thresholds = results["calibration"], results["thresholds"]
-    decision = Decision(**calibration, **thresholds)
-    scores = video_scores([item.frame for item in items], results["aggregation"], decision.fake_above)
+    fake_above = results["thresholds"]["fake_above"]
+    scores = video_scores([item.frame for item in items], results["aggregation"], fake_above)
     first: dict[object, Item] = {}
     for item in items:
         first.setdefault(item.frame.key, item)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from data_sim.dataset import FaceSet, read_failures
 from kfd.aggregate import Frame, video_key
-from kfd.storage import write_atomically
+from kfd.storage import digest_of, write_atomically
 
 SCHEMA = "unmask.results/1"
 SIMULATED = "simulated"  # the kind of forgeries made of a split's real faces, and of those faces beside them
@@ -116,6 +116,14 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return told.stdout.strip() or None
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256, in hex, of a folder's files and their names."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(f"{path.relative_to(folder).as_posix()}\0{digest_of(path)}\n".encode())
+    return found.hexdigest()
 
 
 def data_digest(faces: FaceSet) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kfd.benchmark import aggregations, comparisons, frame_level, has_videos, logit_of, video_level
+from kfd.benchmark import aggregations, comparisons, frame_level, has_videos, video_level
+from kfd.calibration import logit_of
 from kfd.compare import compare_files, compare_items
 from kfd.config import Decision
 from kfd.fairness import fairness, labels_of_name
@@ -64,7 +65,7 @@ def test_frame_figures_are_those_of_the_planted_scores():
     assert found["fake_called_real"]["value"] == pytest.approx(1 / 6)
     assert found["acc"]["value"] == pytest.approx(8 / 12)
     assert found["auc"]["value"] == pytest.approx((2.5 + 5 + 5 + 6 + 6 + 6) / 36)
-    assert logit_of(0.8, DECISION) == pytest.approx(0.443, abs=1e-3)
+    assert logit_of(DECISION, 0.8) == pytest.approx(0.443, abs=1e-3)
     sure = frame_level([replace(i, logit=50 * i.logit) for i in items], DECISION, draws=20)["swap"]
     assert sure["auc"]["value"] == found["auc"]["value"], "scores that round to 1 keep their order"
 
@@ -134,7 +135,7 @@ def results_of(items: list[Item], **data: object) -> dict[str, object]:
         "environment": {"commit": "x", "python": "3", "platform": "p", "device": "d", "threads": 1,
                         "packages": {}},
         "thresholds": {"fake_above": 0.8, "real_below": 0.3, "fitted_on": "planted"},
-        "calibration": {"slope": 2.0, "intercept": 0.5}, "failures": [],
+        "failures": [],
         "results": {"frame": frame_level(items, DECISION, draws=20)},
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from tiny_faces import BORDER, add_known_fakes, save_tiny_faces
 from tiny_kfd import SIZE, tiny_kfd
 
 from data_sim.dataset import COLUMNS
-from kfd import evaluate
+from kfd import evaluate, measure
 from kfd.checkpoint import save_kfd
 from kfd.config import Decision
 from kfd.results import read_results
@@ -190,7 +190,7 @@ def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoi
     words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
     with pytest.raises(SystemExit, match=r"leaks into its training split: near duplicate: 1"):
         run(monkeypatch, *words)
-    monkeypatch.setattr(evaluate, "MOST_LEFT_OUT", 0.2)
+    monkeypatch.setattr(measure, "MOST_LEFT_OUT", 0.2)
     run(monkeypatch, *words, "--out", tmp_path / "a.json")
     results, items = read_results(tmp_path / "a.json")
     assert len(items) == 2 * FACES - 1 and f"{FACES}.png" not in {item.path for item in items}
@@ -261,9 +261,9 @@ def test_impossible_commands_are_one_sentence(data, checkpoint, monkeypatch, cap
 def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
     """What is scored here is what the detector sees in use: no border."""
     faces = evaluate.FaceSet.open(data, "val")
-    measured = evaluate.Measured()
+    measured = measure.Measured()
     detector = evaluate.Detector.from_pretrained(checkpoint)
-    evaluate.score_stored(measured, detector, faces)
+    measure.score_stored(measured, lambda crops, landmarks: detector(crops), faces)
     stored = np.array(faces.crops[faces.index[0], BORDER : BORDER + SIZE, BORDER : BORDER + SIZE])
     pixels = torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255
     assert measured.items[0].logit == pytest.approx(float(detector(pixels).logit), abs=1e-5)

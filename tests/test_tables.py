@@ -1,0 +1,67 @@
+"""The paper's tables: every file and every command of configs/tables is read as its command would read it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_sim.cli import parse
+
+TABLES = Path(__file__).parent.parent / "configs" / "tables"
+README = (TABLES / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
+CONFIGS = {
+    "kfd.train": "TrainConfig", "kfd.evaluate": "EvaluateConfig", "llm.finetune": "FinetuneConfig",
+    "llm.benchmark": "BenchmarkConfig",
+}  # fmt: skip
+
+
+def read(command: str) -> tuple[str, object]:
+    """The module of a command, and its words as that module's dataclass."""
+    module, *words = shlex.split(command)
+    config_class = getattr(importlib.import_module(module), CONFIGS[module])
+    return module, parse(config_class, None, words)
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch):
+    monkeypatch.chdir(TABLES.parent.parent)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--config " in c])
+def test_each_command_is_understood(command):
+    module, config = read(command)
+    name = re.search(r"--config (\S+)", command).group(1)
+    assert Path(name).name.split(".", 1)[1] == f"{module}.yaml", "a file's name says which command reads it"
+    for field, value in yaml.safe_load(Path(name).read_text()).items():
+        flag = "--" + field.replace("_", "-")
+        assert flag in command or getattr(config, field) == value, field
+
+
+def test_each_file_has_a_row():
+    named = set(re.findall(r"--config configs/tables/(\S+)", README))
+    assert named == {path.name for path in TABLES.glob("*.yaml")}
+
+
+def test_the_rows_are_the_papers():
+    by_table = dict(zip(range(1, 7), README.split("## Table ")[1:], strict=True))
+    assert [int(n) for n in re.findall(r"--train-images (\d+)", by_table[3])] == [50, 100, 200, 500]
+    tuned = [read(c)[1] for c in re.findall(r"`python -m (llm\.finetune [^`]+)`", by_table[4])]
+    assert [(c.prompt_learner, c.lora) for c in tuned] == [(False, False), (False, True), (True, False)]
+    full = read(re.search(r"`python -m (llm\.finetune [^`]+)`", by_table[2]).group(1))[1]
+    assert full.prompt_learner and full.lora and full.general and full.general_share == 0.5
+    others = [read(c)[1] for c in re.findall(r"`python -m (llm\.finetune [^`]+)`", by_table[6])]
+    assert [c.llm.rsplit("/", 1)[1] for c in others] == ["Llama-3.2-1B-Instruct", "Llama-3.2-3B-Instruct"]
+
+
+def test_nothing_is_chosen_on_a_test_set():
+    """FIELD trap 2: what is measured on `test` trains nothing, and what trains names no split."""
+    for command in (c for c in COMMANDS if "--config " in c):
+        module, config = read(command)
+        measures = module in ("kfd.evaluate", "llm.benchmark")
+        assert getattr(config, "split", None) == ("test" if measures else None)
