@@ -82,7 +82,7 @@ def draw_plots(results: Mapping[str, object], items: Sequence[Item]) -> dict[str
         ),
         "scores": _plot(
             "Distribution of scores",
-            f"Dashed lines: real at {thresholds[0]} or less, fake at {thresholds[1]} or more.",
+            f"Dashed lines: real at {thresholds[0]:.3g} or less, fake at {thresholds[1]:.3g} or more.",
             by_score,
             lambda axes, curves: _distribution(axes, curves, thresholds),
         ),

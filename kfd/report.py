@@ -94,7 +94,7 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     columns = (*counts, *RANKING.values(), "strongest confounder")
     found = [Table(f"Ranking, {what}", note, columns, rows)]
     note = (
-        f"Fake at a score of {told['fake_above']} or more, real at {told['real_below']} or less, "
+        f"Fake at a score of {told['fake_above']:.3g} or more, real at {told['real_below']:.3g} or less, "
         f"inconclusive between; thresholds fitted on: {told['fitted_on']}. ACC and F1 call everything below "
         "the first real."
     )

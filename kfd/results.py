@@ -118,9 +118,9 @@ def _commit() -> str | None:
     return told.stdout.strip() or None
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: str | Path) -> str:
     """SHA-256, in hex, of a folder's files and their names."""
-    found = hashlib.sha256()
+    folder, found = Path(folder), hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         found.update(f"{path.relative_to(folder).as_posix()}\0{digest_of(path)}\n".encode())
     return found.hexdigest()

@@ -24,17 +24,19 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data_sim.cli import parse
+from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case, make_dialogue, questions
 from data_sim.regions import REGION_NAMES, REGIONS, WHOLE_FACE
 from kfd.detector import Detector
 from kfd.metrics import image_metrics
+from kfd.results import data_digest, folder_digest, header
 from kfd.storage import write_atomically
 from llm.cases import GroundedCases, ground_once, vary
 from llm.consistency import FIRST_WORDS, contradictions
@@ -253,7 +255,11 @@ def main(args: list[str] | None = None) -> None:
     faces = ground_once(
         out.parent / f"{out.stem}-faces", detector, config.data, config.split, config.faces, config.seed
     )
-    figures: dict[str, object] = {"config": asdict(config), "kfd": detector.digest}
+    figures = header(config, {"questions": config.seed}, "llm.evaluate")
+    figures["checkpoint"] = {"folder": Path(config.assistant).name, "sha256": folder_digest(config.assistant)}
+    figures["kfd"] = {"folder": Path(config.kfd).name, "sha256": detector.digest}
+    split = FaceSet.open(config.data, config.split)
+    figures["data"] = {"folder": Path(config.data).name, "split": config.split, "sha256": data_digest(split)}
     if config.general:
         figures["general"] = measure_general(model, detector, config)
         print("general", json.dumps(figures["general"]), flush=True)
