@@ -219,7 +219,7 @@ def _missing(name: str, source: str | Path) -> str:
     backbone = BACKBONES[name]
     return (
         f"found no weights of {name} at {source}. Fetch them: {backbone.fetch}; licence: {backbone.licence}. "
-        "Then say where they are: --encoder-weights PATH_OR_HUB_ID"
+        "Then say where they are: --encoder-weights PATH_OR_HUB_ID of kfd.train, --encoder elsewhere"
     )
 
 

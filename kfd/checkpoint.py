@@ -9,6 +9,7 @@ model.safetensors   all weights; without the encoder's where that is a frozen pu
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,18 +32,19 @@ def new_kfd(
     encoder: str | Path | None = None,
     dtype: Dtype | None = None,
     device: str = "cpu",
+    say: Callable[[str], None] = print,
 ) -> KFD:
     """A detector to be trained, on `device`.
 
     start: folder of MobileNetV1's ImageNet weights for the embedded encoder; None starts from random ones.
     encoder, dtype: weights of a frozen encoder and what it computes in, see `load_kfd`.
-    Prints what was read of a frozen encoder's file, and its licence.
+    say: is told what was read of a frozen encoder's file, and its licence.
     """
     if config.frozen_encoder:
         if start is not None:
             raise ValueError(f"start is for the embedded encoder; {config.encoder} has its own weights")
         loaded = _load_frozen(config, encoder, dtype, device)
-        print(loaded.note, flush=True)
+        say(loaded.note)
         tokenizer = encoder_tokenizer(config.encoder, loaded.encoder, encoder)
         config = replace(
             config,
@@ -93,7 +95,7 @@ def load_kfd(
             raise ValueError(
                 f"{folder} was trained on other weights of {config.encoder}: expected digest "
                 f"{config.encoder_digest[:12]}, got {loaded.digest[:12]}; pass the file, folder or hub id it "
-                "was trained with as --encoder-weights"
+                "was trained with as --encoder"
             )
         model = KFD(config, loaded.encoder, tokenizer)
     else:

@@ -30,6 +30,7 @@ class ScoreConfig:
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional]  # photographs, or folders of them
     out: Path | None = None  # JSON-lines file to write or to continue; None prints
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
     device: str = "cpu"
 
 
@@ -37,7 +38,7 @@ def main() -> None:
     config = parse(ScoreConfig, __doc__)
     try:
         paths = find_images(config.paths)
-        detector = Detector.from_pretrained(config.checkpoint, config.device)
+        detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         if config.out is None:
             for path in paths:
                 for line in lines_of(path, detector):

@@ -8,33 +8,48 @@
 protocol); `--recipe all` adds the known fakes of the set's train split. Every forgery stands in
 one batch with its real face. Killed at any moment, the same command resumes and ends with the
 same weights (same seed, CPU). The checkpoint kept is the one that validation prefers.
+
+The paper's encoder, and others, see kfd.backbones; they stay frozen, the set must have their size (224):
+
+    python -m kfd.train --data runs/set224 --out runs/huge --encoder imagebind-huge --device cuda \\
+        --encoder-weights checkpoints/imagebind_huge.pth --cache runs/cache --cache-steps 500
+    accelerate launch --multi_gpu --num_processes 4 -m kfd.train --encoder openclip-vit-h14 --device cuda ...
+    torchrun --nproc-per-node 2 -m kfd.train --encoder clip-vit-l14 ...            # CPU
+
+The batch is the global one, whatever the number of processes, which may change when a run is resumed.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+import tyro
 from torch import Tensor, nn
 
 from data_sim.cli import parse
-from data_sim.dataset import FaceSet, TrainingBatch, training_batch
+from data_sim.dataset import FaceSet
 from data_sim.simulate import SimulationConfig
 from kfd import storage
+from kfd.backbones import Dtype, usual_dtype
 from kfd.calibration import fit_decision
-from kfd.checkpoint import load_kfd, new_kfd, save_kfd
-from kfd.config import Decision, KFDConfig
-from kfd.losses import LossWeights, kfd_loss
+from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
+from kfd.config import Decision, EncoderName, KFDConfig
+from kfd.distributed import Processes, join, leave
+from kfd.feature_cache import FeatureCache, encode, faces_digest, fill
+from kfd.losses import LossWeights
 from kfd.model import KFD
+from kfd.sampler import PairSampler
+from kfd.training import global_loss, learning_rate, sum_terms, update_average
 from kfd.validation import Validation
 
 STATE_FILE = "state.pt"
-NOT_SETTINGS = ("out", "save_every", "device", "threads")  # may change between two resumed runs
+# May change between two resumed runs; the weights of a frozen encoder are known by their digest.
+NOT_SETTINGS = ("out", "save_every", "device", "threads", "encoder_weights", "cache")
 
 
 @dataclass(frozen=True)
@@ -42,13 +57,20 @@ class TrainConfig:
     data: Path  # a face set made by data_sim.build
     out: Path  # folder for the checkpoint, the log and the state to resume from
     recipe: Literal["real", "all"] = "real"  # real photographs only, or known fakes too
+    encoder: EncoderName = "embedded"  # the vision-language model underneath; all but embedded stay frozen
+    encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.backbones says
+    encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
+    dtype: Dtype | None = None  # what a frozen encoder computes in; None: bf16 on a GPU, fp32 on a CPU
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
     go_on_from: Path | None = None  # folder of a trained detector to start from instead
+    train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
     steps: int = 3000  # batches
-    batch: int = 20  # pairs of a real face and a forgery of it, in one batch
+    batch: int = 20  # pairs of a real face and a forgery of it, in one batch of all processes
+    cache_steps: int = 0  # step s sees the batch of step s % cache_steps again; 0: every step a new one
+    cache: Path | None = None  # folder where the tapped features of those batches are kept
     known_share: float = 0.5  # recipe all: share of pairs whose fake is a known one
     generated_share: float = 0.15  # of those, share that is generated as a whole, not swapped
-    lr: float = 5e-4  # peak learning rate of the encoder
+    lr: float = 5e-4  # peak learning rate of the embedded encoder
     head_lr: float = 1e-3  # peak learning rate of everything else
     weight_decay: float = 0.01
     warmup: int = 100  # steps of linear warm-up before the cosine
@@ -79,94 +101,160 @@ class TrainConfig:
             )
         if self.start is not None and self.go_on_from is not None:
             problems.append("give start or go_on_from, not both")
+        if min(self.train_images, self.cache_steps) < 0:
+            problems.append("train_images and cache_steps must not be negative")
+        if self.cache is not None and not self.cache_steps:
+            problems.append("cache needs cache_steps, the number of batches to keep and to see again")
+        if self.encoder == "embedded" and self.cache is not None:
+            problems.append("cache is for frozen encoders: the embedded one changes with every step")
         if problems:
             raise ValueError("; ".join(problems))
 
 
 def main() -> None:
     config = parse(TrainConfig, __doc__)
+    processes = join(config.device)
     try:
-        run(config)
+        run(replace(config, device=processes.device), processes)
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" if processes.main else 1)
+    leave(processes)
 
 
-def run(config: TrainConfig) -> None:
+def run(config: TrainConfig, processes: Processes) -> None:
     """Train, or go on training, and calibrate the checkpoint that validation prefers.
 
     Raises FileNotFoundError or ValueError that says which input is of no use.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
+    if processes.count > 1 and config.encoder == "embedded":
+        raise ValueError(
+            f"expected 1 process for the embedded encoder, got {processes.count}: its BatchNorm would see "
+            "parts of a batch; start python -m kfd.train without a launcher, or choose a frozen --encoder"
+        )
+    processes.part(config.batch)  # raises when a process would have nothing to do
+    config = replace(config, dtype=config.dtype or usual_dtype(config.encoder, config.device))
     train, val = FaceSet.open(config.data, "train"), FaceSet.open(config.data, "val")
-    model_config = KFDConfig(
-        encoder_settings={"image_size": train.size},
+    sampler = PairSampler(train, config)
+    model = build(config, train.size, processes)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters()) - trainable
+    processes.say(
+        f"{trainable:,} trainable and {frozen:,} frozen parameters; {len(train)} faces to train on, "
+        f"{len(sampler.reals)} of them real photographs to start from"
+    )
+    validation = Validation(val, config.val_images, known_fakes=config.recipe == "all")
+    if processes.main:
+        storage.save_config(config, config.out / "train.json")
+    cache = None
+    if config.cache is not None:
+        cache = FeatureCache(config.cache, cache_settings(config, model, train))
+        fill(cache, model, sampler.batch, min(config.cache_steps, config.steps), processes)
+    fit(model, sampler, cache, validation, config, processes)
+    if processes.main:
+        finish(model, config, validation)
+
+
+def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
+    """The detector to be trained, on its device. size: side of the set's crops, in pixels.
+
+    Raises ValueError when the encoder sees another size.
+    """
+    torch.manual_seed(config.seed)
+    embedded = {"image_size": size} if config.encoder == "embedded" else {}
+    settings = KFDConfig(
+        encoder=config.encoder,
+        encoder_settings={**embedded, **(config.encoder_settings or {})} or None,
         num_context=config.num_context,
         text_guidance=config.text_guidance,
     )
-    model = new_kfd(model_config, config.start)
-    if config.go_on_from is not None:
-        storage.load_weights(model, config.go_on_from)
-    model = model.to(config.device)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters()) - trainable
-    print(
-        f"{trainable:,} trainable and {frozen:,} frozen parameters; {len(train)} faces to train on",
-        flush=True,
+    model = new_kfd(
+        settings, config.start, config.encoder_weights, config.dtype, config.device, processes.say
     )
-    storage.save_config(config, config.out / "train.json")
-    validation = Validation(val, config.val_images, known_fakes=config.recipe == "all")
-    fit(model, train, validation, config)
-    finish(config, validation)
+    if model.encoder.image_size != size:
+        # Enlarged crops would hide the traces that crops made at the right size show.
+        raise ValueError(
+            f"{config.encoder} sees crops of {model.encoder.image_size} pixels, those of {config.data} have "
+            f"{size}; build a set for it: python -m data_sim.build --size {model.encoder.image_size}"
+        )
+    if config.go_on_from is not None:
+        load_trained(model, config.go_on_from)
+    return model
 
 
-def fit(model: KFD, train: FaceSet, validation: Validation, config: TrainConfig) -> None:
+def cache_settings(config: TrainConfig, model: KFD, train: FaceSet) -> dict[str, str]:
+    """All that the features of a step depend on."""
+    names = ("recipe", "train_images", "batch", "known_share", "generated_share", "seed", "strength",
+             "simulation", "dtype")  # fmt: skip
+    of_model = {
+        name: getattr(model.config, name) for name in ("encoder", "encoder_settings", "encoder_digest")
+    }
+    values = {name: getattr(config, name) for name in names} | of_model | {"faces": faces_digest(train)}
+    return {name: str(value) for name, value in values.items()}
+
+
+def fit(
+    model: KFD,
+    sampler: PairSampler,
+    cache: FeatureCache | None,
+    validation: Validation,
+    config: TrainConfig,
+    processes: Processes,
+) -> None:
     """Train to the end, from the saved state where there is one."""
-    sampler = PairSampler(train, config)
     weights = LossWeights(reference=LossWeights.reference if config.reference else 0.0)
+    part = processes.part(config.batch)
+    trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
-        {"params": list(model.encoder.parameters()), "lr": config.lr},
-        {
-            "params": [p for n, p in model.named_parameters() if not n.startswith("encoder.")],
-            "lr": config.head_lr,
-        },
+        {"params": [p for n, p in trains if n.startswith("encoder.")], "lr": config.lr},
+        {"params": [p for n, p in trains if not n.startswith("encoder.")], "lr": config.head_lr},
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: learning_rate(s, config))
-    average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: learning_rate(s, config.steps, config.warmup)
+    )
+    average = {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
     step, best = 0, -1.0
     settings = {k: str(v) for k, v in vars(config).items() if k not in NOT_SETTINGS}
+    settings["encoder_digest"] = model.config.encoder_digest
     state = storage.resume_state(config.out / STATE_FILE, settings)
     if state is not None:
-        model.load_state_dict(state["model"])
+        load_trained_state(model, state["model"], str(config.out / STATE_FILE))
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        average, step, best = state["average"], state["step"], state["best"]
-        print(f"resuming after step {step}", flush=True)
+        average = {name: t.to(config.device) for name, t in state["average"].items()}
+        step, best = state["step"], state["best"]
+        processes.say(f"resuming after step {step}")
     started, first = time.time(), step
     while step < config.steps:
-        batch = sampler.batch(step)
-        loss, terms = _loss(model.train(), batch, weights)
+        model.train()
+        number = step % config.cache_steps if config.cache_steps else step
+        if cache is None:
+            encoded = encode(model, sampler.batch(number), part)
+        else:
+            encoded = cache.read(number, part, config.device)
+        loss, terms = global_loss(model, encoded, weights, config.batch, processes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        processes.sum_gradients(model.parameters())
         nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         rate = schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()
-        update_average(average, model, min(config.ema, (step + 1) / (step + 10)))
+        update_average(average, trained_state(model), min(config.ema, (step + 1) / (step + 10)))
         step += 1
         if step % 25 == 0 or step == config.steps:
             seconds = (time.time() - started) / (step - first)
-            parts = " ".join(f"{name} {value:.3f}" for name, value in terms.items())
-            print(
-                f"step {step} loss {loss.item():.4f} {parts} lr {rate:.2e} {seconds:.2f} s/step", flush=True
-            )
-        if step % config.val_every == 0 or step == config.steps:
+            parts = " ".join(f"{name} {value:.3f}" for name, value in sum_terms(terms, processes).items())
+            total = processes.sum(loss.detach()).item()
+            processes.say(f"step {step} loss {total:.4f} {parts} lr {rate:.2e} {seconds:.2f} s/step")
+        last = step == config.steps
+        if processes.main and (step % config.val_every == 0 or last):
             best = validate(model, average, validation, step, best, config.out)
-        if step % config.save_every == 0 or step == config.steps:
+        if processes.main and (step % config.save_every == 0 or last):
             state = {
-                "model": model.state_dict(),
+                "model": trained_state(model),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "average": average,
@@ -177,127 +265,33 @@ def fit(model: KFD, train: FaceSet, validation: Validation, config: TrainConfig)
             storage.save_state(state, config.out / STATE_FILE)
 
 
-def _loss(model: KFD, batch: TrainingBatch, weights: LossWeights) -> tuple[Tensor, dict[str, float]]:
-    images = torch.cat([batch.real, batch.fake])
-    masks = torch.cat([torch.zeros_like(batch.masks), batch.masks])
-    labels = torch.arange(2, device=images.device).repeat_interleave(len(batch.real))
-    return kfd_loss(model, model(images), masks, labels, batch.aligned, weights)
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Factor on the peak rate at a step counted from 0: linear warm-up, then cosine to a hundredth."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@torch.no_grad()
-def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    """Move the averaged weights a step towards the model's; counters and constants are copied."""
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and bool(tensor.isfinite().all()):  # a causal mask is -inf
-            average[name].lerp_(tensor, 1 - decay)
-        else:
-            average[name].copy_(tensor)
-
-
 def validate(
     model: KFD, average: dict[str, Tensor], validation: Validation, step: int, best: float, out: Path
 ) -> float:
     """Measure the averaged weights, keep them if they are the best so far; returns the best value."""
-    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(average)
+    own = {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
+    load_trained_state(model, average, "the averaged weights")
     measured = validation.measure(model.eval())
     print(f"step {step} validation " + " ".join(f"{k} {v:.4f}" for k, v in measured.items()), flush=True)
     if measured["mean_auc"] > best:
         best = measured["mean_auc"]
         save_kfd(model, out, Decision())
-    model.load_state_dict(own)
+    load_trained_state(model, own, "the weights before")
     return best
 
 
-def finish(config: TrainConfig, validation: Validation) -> None:
+def finish(model: KFD, config: TrainConfig, validation: Validation) -> None:
     """Fit calibration and thresholds of the kept checkpoint on validation and save them with it."""
-    model, _ = load_kfd(config.out)
-    labels, logits = validation.logits(model.to(config.device))
+    load_trained(model, config.out)
+    labels, logits = validation.logits(model.eval())
     name = f"validation part of {config.data.name}, recipe {config.recipe}"
     try:
         decision = fit_decision(logits, labels, fitted_on=name)
     except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted
         print(f"kept without calibration: {error}")
         decision = Decision()
-    save_kfd(model.cpu(), config.out, decision)
+    save_kfd(model, config.out, decision)
     print(f"kept checkpoint in {config.out}: {decision}")
-
-
-class PairSampler:
-    """Draws the batch of each step; the same step always gives the same batch."""
-
-    def __init__(self, faces: FaceSet, config: TrainConfig):
-        self.faces, self.config = faces, config
-        self.reals = faces.where(label="real")
-        counts = {source: len(faces.where(label="real", source=source)) for source in self._sources()}
-        # The square root keeps a large source from drowning the small ones.
-        self.weights = torch.tensor([counts[faces.rows[i]["source"]] ** -0.5 for i in self.reals])
-        fakes = faces.where(label="fake") if config.recipe == "all" else []
-        self.aligned = [i for i in fakes if faces.pair_of(i) is not None]
-        self.generated = [i for i in fakes if faces.pair_of(i) is None]
-        if not self.reals or (config.recipe == "all" and not fakes):
-            raise ValueError(
-                f"recipe {config.recipe!r} needs real faces{' and fakes' * (config.recipe == 'all')} "
-                f"in split train; the set has {len(self.reals)} real faces and {len(fakes)} fakes"
-            )
-
-    def _sources(self) -> set[str]:
-        return {row["source"] for row in self.faces.rows}
-
-    def batch(self, step: int) -> TrainingBatch:
-        """The training batch of a step, on the config's device."""
-        config = self.config
-        draw = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        known = self._known(draw)
-        reals = [self._partner(i, draw) for i in known]
-        count = config.batch - len(known)
-        # A set smaller than a batch shows faces twice, each under another forgery.
-        rest = torch.multinomial(self.weights, count, count > len(self.reals), generator=draw)
-        reals += [self.reals[i] for i in rest.tolist()]
-        border = self.faces.border
-        shift = torch.randint(-border, border + 1, (config.batch, 2), generator=draw)
-        images, landmarks = self.faces.read(reals, shift)
-        fake = aligned = None
-        if known:
-            fake = self.faces.read(known, shift[: len(known)])[0].to(config.device)
-            aligned = torch.tensor([self.faces.pair_of(i) is not None for i in known], device=config.device)
-        generator = torch.Generator(config.device).manual_seed(config.seed * 1_000_003 + step)
-        return training_batch(
-            images.to(config.device),
-            landmarks.to(config.device),
-            generator,
-            config.simulation,
-            fake,
-            aligned,
-            config.strength,
-        )
-
-    def _known(self, draw: torch.Generator) -> list[int]:
-        """Positions of this batch's known fakes."""
-        if self.config.recipe != "all":
-            return []
-        count = round(self.config.known_share * self.config.batch)
-        generated = torch.rand(count, generator=draw) < self.config.generated_share
-        pools = [
-            self.generated if g and self.generated else self.aligned or self.generated for g in generated
-        ]
-        return [pool[int(torch.randint(len(pool), (1,), generator=draw))] for pool in pools]
-
-    def _partner(self, fake: int, draw: torch.Generator) -> int:
-        """The real face beside a known fake: its own, or one of the same source."""
-        pair = self.faces.pair_of(fake)
-        if pair is not None:
-            return pair
-        same = self.faces.where(label="real", source=self.faces.rows[fake]["source"]) or self.reals
-        return same[int(torch.randint(len(same), (1,), generator=draw))]
 
 
 if __name__ == "__main__":

@@ -226,7 +226,7 @@ def test_other_weights_are_refused(files, tmp_path):
     model = build(files, "clip-vit-l14")
     save_kfd(model, tmp_path, Decision())
     digest = model.config.encoder_digest
-    with pytest.raises(ValueError, match=rf"expected digest {digest[:12]}, got .*--encoder-weights"):
+    with pytest.raises(ValueError, match=rf"expected digest {digest[:12]}, got .*as --encoder"):
         load_kfd(tmp_path, files["openclip-vit-h14"])
     with pytest.raises(ValueError, match=r"expected openclip-vit-h14 .*, got clip-vit-l14"):
         load_trained(build(files, "openclip-vit-h14"), tmp_path)

@@ -19,8 +19,10 @@ from data_sim.dataset import FaceSet
 from kfd import train
 from kfd.checkpoint import load_kfd
 from kfd.encoders import EmbeddedConfig, EmbeddedEncoder
+from kfd.sampler import PairSampler
 from kfd.storage import digest_of
-from kfd.train import PairSampler, TrainConfig, learning_rate, update_average
+from kfd.train import TrainConfig
+from kfd.training import learning_rate, update_average
 
 STEPS = 6
 
@@ -105,8 +107,7 @@ def test_logged_learning_rates_follow_the_schedule(finished):
 
 
 def test_learning_rate_is_warm_up_then_cosine():
-    config = TrainConfig(Path("d"), Path("o"), steps=20, warmup=4)
-    rates = [learning_rate(step, config) for step in range(21)]
+    rates = [learning_rate(step, steps=20, warmup=4) for step in range(21)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[4] == 1
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[12] == pytest.approx(0.01 + 0.99 / 2) and rates[20] == pytest.approx(0.01)
@@ -174,7 +175,7 @@ def test_the_average_is_the_closed_form():
     model = torch.nn.BatchNorm1d(2)
     average = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
     model.num_batches_tracked += 7
-    update_average(average, model, 0.75)
+    update_average(average, model.state_dict(), 0.75)
     torch.testing.assert_close(average["weight"], torch.full((2,), 0.25))
     torch.testing.assert_close(average["running_var"], torch.full((2,), 0.25))
     assert average["num_batches_tracked"] == 7
