@@ -7,8 +7,8 @@ FOLDER is searched for images, recursively. Without a manifest every photograph 
 real, one face (the largest) from each, and every tenth group goes to validation. A manifest is
 a CSV with the columns path (relative to FOLDER), label, split and, where known, the others of
 data_sim.dataset.COLUMNS; a fake whose group holds a real photograph of the same frame and size is
-cut at the same place, so that the two are aligned pixel by pixel. Where `box` names a face, that
-one is cut instead of the largest. Videos: see data_sim.frames.
+cut at the same place, so that the two are aligned pixel by pixel. A column
+`landmarks`, 68 times "x y", says which face is meant and where. Videos: see data_sim.frames.
 
 Writes manifest.csv, crops.npy, landmarks.npy, set.json, rejected.csv and contact_sheet.jpg.
 """
@@ -34,11 +34,9 @@ from data_sim.confounders import file_facts
 from data_sim.dataset import BORDER, COLUMNS
 from data_sim.faces import Face, crop_face, find_faces
 from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
-from data_sim.tracks import overlap
 
 ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
 FAILURES_FILE = "failures.csv"  # beside a manifest: what gave no face while the photographs were prepared
-SAME_FACE = 0.3  # overlap (intersection over union) from which a found face is the one that was named
 
 
 @dataclass(frozen=True)
@@ -114,13 +112,15 @@ def read_rows(config: BuildConfig) -> list[dict[str, str]]:
             raise ValueError(
                 f"{config.manifest}, line {number}: needs a path and a label real or fake, got {row}"
             )
+        if row.get("landmarks") and len(row["landmarks"].split()) != 2 * 68:
+            raise ValueError(f'{config.manifest}, line {number}: landmarks need 68 times "x y"')
         row.setdefault("split", "train")
         row["group"] = row.get("group") or row["path"]
         if row["split"] == "train" and config.val_every and _bucket(row["group"]) % config.val_every == 0:
             row["split"] = "val"
     if not rows:
         raise ValueError(f"{config.folder} holds no photographs")
-    return [{name: row.get(name, "") or "" for name in COLUMNS} for row in rows]
+    return [{name: row.get(name, "") or "" for name in (*COLUMNS, "landmarks")} for row in rows]
 
 
 def _bucket(group: str) -> int:
@@ -146,7 +146,7 @@ def _failed_rows(items: list[Item], config: BuildConfig) -> list[dict[str, str]]
 
 
 def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item:
-    """Read one photograph and cut its largest face, or the one named; or say why it cannot be used.
+    """Read one photograph and cut its largest face, or the one meant; or say why it cannot be used.
 
     real: the item of the pristine photograph of the same group and frame, if there is one.
     """
@@ -164,16 +164,17 @@ def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item
         if gap <= ALIGNED_GAP:
             paired = row | {"pair": real.row["path"], "box": real.row["box"]}
             return Item(paired, digest, crop.pixels, crop.landmarks, real.face, shape)
-    faces = find_faces(image)
-    if row["box"]:
-        named = tuple(map(float, row["box"].split()))
-        faces = [face for face in faces if overlap(face.box, named) >= SAME_FACE]
-        faces = sorted(faces, key=lambda face: -overlap(face.box, named))
+    faces = [_meant(row["landmarks"])] if row["landmarks"] else find_faces(image)
     if not faces:
         return Item(row, digest, rejected="no_face")
     crop = crop_face(image, faces[0], stored, zoom)
     row = row | {"box": " ".join(f"{value:.1f}" for value in faces[0].box)}
     return Item(row, digest, crop.pixels, crop.landmarks, faces[0], shape)
+
+
+def _meant(landmarks: str) -> Face:
+    points = np.array(landmarks.split(), dtype=np.float32).reshape(68, 2)
+    return Face((*points.min(axis=0).tolist(), *points.max(axis=0).tolist()), points)
 
 
 def _extract_job(job: tuple[dict[str, str], Item | None, BuildConfig]) -> Item:
@@ -215,7 +216,7 @@ def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
     np.save(config.out / "crops.npy", np.stack([item.crop for item in kept]))
     np.save(config.out / "landmarks.npy", np.stack([item.landmarks for item in kept]).astype(np.float32))
     with (config.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for item in kept:
             writer.writerow({**item.row, "pair": position.get(item.row["pair"], "")})

@@ -2,7 +2,8 @@
 
 Frames are seconds apart, so a face is followed by where it is and how large, not by motion. A link
 that is in doubt is not made: two tracks of one person cost little, one track of two persons would mix
-an untouched face into the verdict on a forged one.
+an untouched face into the verdict on a forged one. Cuts are not looked for: somebody who appears in the next
+shot just where another was takes over the track.
 """
 
 from __future__ import annotations
@@ -16,15 +17,6 @@ from data_sim.faces import Face
 MOVED = 0.75  # mean distance of the landmarks, in sides of the face, up to which a face can be the same
 GROWN = 1.6  # ratio of sides up to which it can
 PATIENCE = 3  # sampled frames that a face may be away, hidden or turned, and still come back
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x0, y0, x1, y1), in [0, 1]."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return shared / total if total > 0 else 0.0
 
 
 def track_faces(frames: Sequence[Sequence[Face]]) -> list[list[int]]:

@@ -129,7 +129,7 @@ def test_an_old_set_does_not_tell_its_failures(tmp_path):
 
 
 def test_frames_of_a_video(photo, tmp_path):
-    """The named face is cut, not the largest; a frame finds the pristine frame of its own number."""
+    """The face that is meant is cut, not the largest; a frame finds the pristine one of its own number."""
     folder, out = tmp_path / "frames", tmp_path / "set"
     folder.mkdir()
     two = np.concatenate([cv2.resize(photo, (320, 320)), cv2.resize(photo, (290, 320))], axis=1)
@@ -137,13 +137,13 @@ def test_frames_of_a_video(photo, tmp_path):
     for name, image in (("a0", two), ("a1", dark), ("b1", cv2.add(dark, (4, 0, 0, 0)))):
         Image.fromarray(image).save(folder / f"{name}.png")
     largest, other = find_faces(two)
-    box = " ".join(map(str, other.box))
+    points = " ".join(f"{value:.1f}" for value in other.landmarks.ravel())
     shared = "test,studio,v,person 1|person 2,7,studio/1"
     (folder / "manifest.csv").write_text(
-        "path,label,kind,frame,box,width,height,jpeg_quality,bytes,split,source,video,identity,track,group\n"
-        f"a1.png,real,,11,{box},1920,1080,,5000,{shared}\n"
-        f"a0.png,real,,10,{box},1920,1080,,5000,{shared}\n"
-        f"b1.png,fake,tint,11,{box},1920,1080,,5000,{shared}\n"
+        "path,label,kind,frame,landmarks,width,height,jpeg_quality,bytes,split,source,video,identity,track,group\n"
+        f"a1.png,real,,11,{points},1920,1080,,5000,{shared}\n"
+        f"a0.png,real,,10,{points},1920,1080,,5000,{shared}\n"
+        f"b1.png,fake,tint,11,{points},1920,1080,,5000,{shared}\n"
     )
     (folder / FAILURES_FILE).write_text(
         "path,split,label,kind,source,video,frame,reason\nv.mp4,test,fake,tint,studio,w,,unreadable\n"

@@ -1,0 +1,282 @@
+"""Turn videos into face crops that data_sim.build makes a face set from.
+
+    python -m data_sim.frames /data/FaceForensics++ --layout ffpp --split test --out runs/frames
+    python -m data_sim.frames clips/ --frames 4 --out /tmp/frames       # clips/real, clips/fake; seconds
+    python -m data_sim.build runs/frames --manifest runs/frames/manifest.csv --val-every 0 --out runs/ffpp
+
+Layouts: see data_sim.layouts. From every video N frames are taken, spread over the whole of it; every face
+in them is kept, with the track of the person it belongs to. A crop is twice as wide as the face, at the
+pixels of the video, and saved as PNG: JPEG would lay its own traces over those that a detector looks for.
+A crop of a face 200 pixels wide takes about 300 KB.
+
+Writes faces/, manifest.csv (the columns of data_sim.dataset, and the landmarks found in the whole frame) and
+failures.csv: videos that cannot be read and frames without a face, with the reason. A killed run continues
+where it stopped. Of a forged video with several people every track is labelled fake; masks, where the data
+set has them, say who was forged.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from data_sim.build import FAILURES_FILE
+from data_sim.cli import parse
+from data_sim.confounders import file_facts
+from data_sim.dataset import COLUMNS
+from data_sim.faces import Face, find_faces
+from data_sim.images import ImageError, read_bytes, read_image
+from data_sim.layouts import LayoutName, read_layout
+from data_sim.records import VIDEO_SUFFIXES, LayoutError, Record
+from data_sim.tracks import track_faces
+from data_sim.video import VideoError, frame_times, read_frames, spread
+
+WIDE = 2.0  # side of a crop in sides of the face; the widest square that training cuts is 1.5 of them
+GRID = 16  # crops begin at multiples of it, so that shrinking one averages the same pixels as in the frame
+FAILURE_COLUMNS = ("path", "split", "label", "kind", "source", "video", "frame", "reason")
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    root: Annotated[Path, tyro.conf.Positional]  # where the data set lies
+    out: Path  # folder to write into, or to continue
+    layout: LayoutName | None = None  # None: told by the tree, where there is no doubt
+    frames: int = 32  # frames of each video
+    split: Literal["train", "val", "test"] | None = None  # None: all of them
+    source: str | None = None  # only this one, for instance ffpp-c23; None: all
+    allow_missing: bool = False  # count listed videos that are not there as failures
+    workers: int = 2  # processes
+
+    def __post_init__(self):
+        if self.frames < 1:
+            raise ValueError(f"frames must be at least 1, got {self.frames}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame: its name, pixels (H, W, 3) uint8, and the facts of its file."""
+
+    name: str
+    pixels: np.ndarray
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face of a frame with its surroundings.
+
+    face: in pixels of the frame. pixels: (h, w, 3) uint8. corner: (X, Y) of the crop in the frame.
+    """
+
+    frame: str
+    facts: dict[str, str]
+    face: Face
+    pixels: np.ndarray
+    corner: tuple[int, int]
+
+    @classmethod
+    def cut(cls, sample: Sample, face: Face) -> Crop:
+        return cls(sample.name, sample.facts, face, *wide_crop(sample.pixels, face))
+
+
+def main() -> None:
+    try:
+        config = parse(FramesConfig, __doc__)
+        extract(config)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def extract(config: FramesConfig) -> None:
+    """Cut the faces out of all videos of a data set. Raises FileNotFoundError or ValueError."""
+    from tqdm import tqdm
+
+    clips = select(config)
+    start(config)
+    jobs = [clip for clip in clips if not finished(part_of(config.out, clip))]
+    done = tqdm(total=len(clips), initial=len(clips) - len(jobs), desc="videos", unit="video")
+    for _ in _map(jobs, config):
+        done.update()
+    done.close()
+    rows, failures = collect(config.out, clips)
+    print(f"wrote {len(rows)} faces of {len(clips)} videos or photographs to {config.out}")
+    if failures:
+        print(f"{len(failures)} videos or frames gave no face; {config.out / FAILURES_FILE} says why")
+
+
+def select(config: FramesConfig) -> list[list[Record]]:
+    """The wanted videos, each as its records: one video file, or the images of its frames in order."""
+    records = read_layout(config.root, config.layout, config.allow_missing)
+    chosen = [
+        record
+        for record in records
+        if config.split in (None, record.split) and config.source in (None, record.source)
+    ]
+    if not chosen:
+        there = sorted({(record.source, record.split) for record in records})
+        raise LayoutError(
+            f"{config.root} has nothing of source {config.source} and split {config.split}; it has {there}"
+        )
+    return [list(clip) for _, clip in groupby(chosen, key=lambda record: record.key)]
+
+
+def start(config: FramesConfig) -> None:
+    """Write down what the run depends on. Raises ValueError when the folder holds another run."""
+    settings = {"frames": config.frames, "root": str(config.root.resolve())}
+    file = config.out / "settings.json"
+    if file.is_file() and (old := json.loads(file.read_text(encoding="utf-8"))) != settings:
+        raise ValueError(
+            f"{config.out} holds a run with {old}, not {settings}; delete it or use another folder"
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _map(jobs: list[list[Record]], config: FramesConfig) -> Iterator[None]:
+    arguments = jobs, [config.out] * len(jobs), [config.frames] * len(jobs)
+    if config.workers <= 1:
+        yield from map(write_clip, *arguments)
+        return
+    with ProcessPoolExecutor(config.workers) as pool:
+        yield from pool.map(write_clip, *arguments)
+
+
+def part_of(out: Path, clip: list[Record]) -> Path:
+    """Where the rows of a finished video are noted."""
+    return out / "parts" / f"{_name(clip)}.json"
+
+
+def finished(part: Path) -> bool:
+    """Whether a video has been read; one that was missing is looked for again."""
+    if not part.is_file():
+        return False
+    failures = json.loads(part.read_text(encoding="utf-8"))["failures"]
+    return all(failure["reason"] != "missing" for failure in failures)
+
+
+def _name(clip: list[Record]) -> str:
+    """A file name for a video: readable, and different for different full keys."""
+    key = "/".join(clip[0].key)
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', key)[-80:]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def write_clip(clip: list[Record], out: Path, count: int) -> None:
+    """Write the crops of one video, then, in one step, the note that it is finished."""
+    crops: list[list[Crop]] = []
+    rows, failures = [], []
+    try:
+        for sample in read_clip(clip, count, failures):
+            crops.append([Crop.cut(sample, face) for face in find_faces(sample.pixels)])
+            if not crops[-1]:
+                failures.append(_failure(clip[0], sample.name, "no_face"))
+    except VideoError as error:
+        failures.append(_failure(clip[0], "", error.code))
+    folder = out / "faces" / _name(clip)
+    folder.mkdir(parents=True, exist_ok=True)
+    for some, tracks in zip(
+        crops, track_faces([[crop.face for crop in some] for some in crops]), strict=True
+    ):
+        for crop, track in zip(some, tracks, strict=True):
+            path = folder / f"{crop.frame}_{track}.png"
+            Image.fromarray(crop.pixels).save(path)
+            rows.append(_row(clip[0], crop, path.relative_to(out), track))
+    part = part_of(out, clip)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = part.with_suffix(".part")
+    unfinished.write_text(json.dumps({"rows": rows, "failures": failures}), encoding="utf-8")
+    os.replace(unfinished, part)
+
+
+def read_clip(clip: list[Record], count: int, failures: list[dict[str, str]]) -> Iterator[Sample]:
+    """Frames spread over a video; those that are images and cannot be read are added to `failures`.
+
+    Raises VideoError.
+    """
+    first = clip[0].path
+    if first.suffix.lower() in VIDEO_SUFFIXES:
+        yield from _video_samples(first, count)
+        return
+    for position in spread(np.arange(len(clip), dtype=np.float64), count):
+        record = clip[position]
+        try:
+            data = read_bytes(record.path)
+            yield Sample(record.frame or "0", read_image(data), file_facts(data))
+        except ImageError as error:
+            failures.append(_failure(record, record.frame, error.code))
+
+
+def _video_samples(path: Path, count: int) -> Iterator[Sample]:
+    size = str(round(path.stat().st_size / len(frame_times(path)))) if path.is_file() else ""
+    for position, pixels in read_frames(path, count):
+        height, width = pixels.shape[:2]
+        facts = {"width": str(width), "height": str(height), "jpeg_quality": "", "bytes": size}
+        yield Sample(f"{position:06d}", pixels, facts)
+
+
+def wide_crop(image: np.ndarray, face: Face) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut a face with its surroundings, at the pixels of the frame.
+
+    image: (H, W, 3) uint8. Returns the crop, about WIDE sides of the face wide where the frame goes on that
+    far, and its corner (X, Y) in the frame. `data_sim.faces.crop_face` cuts the same pixels out of it.
+    """
+    x0, y0, x1, y1 = face.box
+    centre, reach = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), WIDE / 2 * face.side
+    end = np.array(image.shape[1::-1])
+    low = np.clip(np.floor((centre - reach) / GRID).astype(int) * GRID, 0, end)
+    high = np.clip(np.ceil((centre + reach) / GRID).astype(int) * GRID, 0, end)
+    crop = image[low[1] : high[1], low[0] : high[0]]
+    return np.ascontiguousarray(crop), (int(low[0]), int(low[1]))
+
+
+def _row(record: Record, crop: Crop, path: Path, track: int) -> dict[str, str]:
+    """The manifest row of a crop."""
+    names = ("split", "label", "kind", "source", "group", "regions", "video", "identity")
+    landmarks = crop.face.landmarks - np.array(crop.corner)
+    return {
+        "path": path.as_posix(),
+        **{name: getattr(record, name) for name in names},
+        "frame": crop.frame,
+        "track": str(track),
+        "landmarks": " ".join(f"{value:.2f}" for value in landmarks.ravel()),
+        **crop.facts,
+    }
+
+
+def _failure(record: Record, frame: str, reason: str) -> dict[str, str]:
+    names = ("split", "label", "kind", "source", "video")
+    fields = {name: getattr(record, name) for name in names}
+    return {"path": str(record.path), **fields, "frame": frame, "reason": reason}
+
+
+def collect(out: Path, clips: list[list[Record]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Put the notes of all videos together into manifest.csv and failures.csv, in the order of the videos."""
+    parts = [json.loads(part_of(out, clip).read_text(encoding="utf-8")) for clip in clips]
+    rows = [row for part in parts for row in part["rows"]]
+    failures = [failure for part in parts for failure in part["failures"]]
+    for name, columns, lines in (
+        ("manifest.csv", (*COLUMNS, "landmarks"), rows),
+        (FAILURES_FILE, FAILURE_COLUMNS, failures),
+    ):
+        with (out / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(lines)
+    return rows, failures
+
+
+if __name__ == "__main__":
+    main()
