@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, get_args
 
 EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-l14", "openclip-vit-h14"]
@@ -52,15 +53,29 @@ class KFDConfig:
 GROUPS = 4  # of the group norms in the heads
 
 
+NOT_FITTED = "not fitted"  # of Decision.fitted_on
+
+
 @dataclass(frozen=True)
 class Decision:
     """How a logit becomes a score and a score a verdict; fitted on validation, kept with the weights.
 
-    score = sigmoid(slope * logit + intercept) is P(fake) where real and fake are equally frequent.
+    score = sigmoid(slope * logit + intercept), or, where `method` is "isotonic", the sigmoid of the line
+    through the knots, is P(fake) where real and fake are equally frequent. See kfd.calibration.
     A score of at least `fake_above` reads as fake, one of at most `real_below` as real,
     one in between as inconclusive.
+
+    knot_logits, knot_log_odds: the knots of "isotonic", both rising; empty for "logistic".
+    min_log10_lr, max_log10_lr: the strongest log10 likelihood ratios for real and for fake that the
+        calibration faces support; None: not fitted, then no ratio is stated.
+    flip: the logit is the mean of those of the crop and of its mirror image.
     min_face: side of a face in pixels below which it is not scored.
     min_sharpness: variance of the Laplacian below which a verdict is withheld.
+    max_compression: estimate of kfd.quality above which a verdict is withheld; None: no limit was fitted.
+    min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
+    max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.
+    fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
+    measured: figures of the fit, by name (kfd.calibration.calibrate).
     """
 
     slope: float = 1.0
@@ -69,7 +84,17 @@ class Decision:
     real_below: float = 0.3
     min_face: float = 48.0
     min_sharpness: float = 4.0
-    fitted_on: str = "not fitted"
+    fitted_on: str = NOT_FITTED
+    method: Literal["logistic", "isotonic"] = "logistic"
+    knot_logits: tuple[float, ...] = ()
+    knot_log_odds: tuple[float, ...] = ()
+    min_log10_lr: float | None = None
+    max_log10_lr: float | None = None
+    flip: bool = False
+    max_compression: float | None = None
+    min_jpeg_quality: int | None = None
+    max_views_gap: float | None = None
+    measured: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.real_below < self.fake_above <= 1:
@@ -79,3 +104,17 @@ class Decision:
             )
         if self.slope <= 0:
             raise ValueError(f"slope must be positive, or a stronger sign would read as weaker: {self.slope}")
+        knots = len(self.knot_logits), len(self.knot_log_odds)
+        if knots[0] != knots[1] or (self.method == "isotonic") != (knots[0] >= 2):
+            raise ValueError(f"isotonic needs two or more knots of two numbers, logistic none; got {knots}")
+        if any(b <= a for k in (self.knot_logits, self.knot_log_odds) for a, b in pairwise(k)):
+            raise ValueError("the knots must rise, or a stronger sign would read as weaker")
+        if (self.min_log10_lr is None) != (self.max_log10_lr is None):
+            raise ValueError("min_log10_lr and max_log10_lr are given together or not at all")
+        if self.min_log10_lr is not None and not self.min_log10_lr <= 0 <= self.max_log10_lr:
+            raise ValueError(f"the bounds must enclose 0, got {self.min_log10_lr} and {self.max_log10_lr}")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether scores mean probabilities, so that verdicts may be given."""
+        return self.fitted_on != NOT_FITTED

@@ -9,6 +9,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from data_sim.faces import FaceCrop
+    from kfd.evidence import Evidence
 
 CLASSES = ("real", "fake")  # label 0 and label 1, everywhere
 
@@ -23,6 +24,8 @@ class Detection:
     consistency_maps: one (B, 2, H_i, W_i) float32 per tap, scaled cosine with the
         real and the fake class embedding (Eq. 1), in CLASSES order.
     embedding: (B, D) float32, L2-normalised image embedding of the encoder.
+    views_gap: (B,) float32, by how much the calibrated log-odds of the crop and of its mirror image
+        differ; None where only the crop was read. Maps and embedding are always the crop's own.
     """
 
     logit: Tensor
@@ -30,6 +33,7 @@ class Detection:
     heatmap: Tensor
     consistency_maps: tuple[Tensor, ...]
     embedding: Tensor
+    views_gap: Tensor | None = None
 
     def __getitem__(self, index: int) -> Detection:
         """The detection of one face, batch axis kept (B = 1)."""
@@ -40,6 +44,7 @@ class Detection:
             self.heatmap[part],
             tuple(maps[part] for maps in self.consistency_maps),
             self.embedding[part],
+            None if self.views_gap is None else self.views_gap[part],
         )
 
 
@@ -49,10 +54,14 @@ class Quality:
 
     face_pixels: side of the face box in pixels of the photograph.
     sharpness: variance of the Laplacian of the grey crop, 0..255 units squared.
+    compression: share of the fine detail that compression destroyed, 0..1, estimated (kfd.quality).
+    jpeg_quality: of the file, libjpeg's 1..100; None where it is no JPEG, or not known.
     """
 
     face_pixels: float
     sharpness: float
+    compression: float | None = None
+    jpeg_quality: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class FaceFinding:
     quality: see Quality.
     crop: the square the detector saw.
     detection: the detector's full answer, B = 1, or None when not scored.
+    evidence: the likelihood ratio, or None when not scored, or when no bounds were fitted.
     """
 
     index: int
@@ -83,3 +93,4 @@ class FaceFinding:
     quality: Quality
     crop: FaceCrop
     detection: Detection | None
+    evidence: Evidence | None = None

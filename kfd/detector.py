@@ -12,16 +12,25 @@ from torch import Tensor
 
 from data_sim.faces import FaceCrop, crop_face, find_faces
 from data_sim.regions import REGION_NAMES, named_regions, region_scores
+from kfd import evidence
 from kfd.backbones import Dtype
+from kfd.calibration import log_odds
 from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.model import KFD
+from kfd.quality import compression, sharpness
 
 BATCH = 16  # faces judged together
 FACE_TOO_SMALL = "face_too_small"
 BLURRED = "blurred"
 BETWEEN = "score_between_thresholds"
+HEAVY_COMPRESSION = "heavy_compression"
+VIEWS_DISAGREE = "views_disagree"
+FRAMES_DISAGREE = "frames_disagree"
+NOT_CALIBRATED = "not_calibrated"
+MINORITY = 0.2  # share of a track's frames that must read the other way for its frames to disagree
+SMALLEST_MEASURED = 32  # pixels, of a side in which compression can be measured
 
 
 class NoFaceError(ValueError):
@@ -94,13 +103,19 @@ class Detector:
             got = f"{tuple(crops.shape)} {crops.dtype}"
             raise ValueError(f"crops: expected (B, *{expected}) float in [0, 1], got {got}")
         output = self.model(crops.to(self.device), self._class_features)
-        logit = output.logit.float().cpu()
+        logit, views_gap = output.logit.float().cpu(), None
+        if self.decision.flip:
+            mirrored = self.model(crops.flip(-1).to(self.device), self._class_features).logit.float().cpu()
+            odds = [log_odds(self.decision, view.numpy()) for view in (logit, mirrored)]
+            views_gap = torch.from_numpy(np.abs(odds[0] - odds[1])).float()
+            logit = (logit + mirrored) / 2
         return Detection(
             logit=logit,
-            score=torch.sigmoid(self.decision.slope * logit + self.decision.intercept),
+            score=torch.from_numpy(log_odds(self.decision, logit.numpy())).sigmoid().float(),
             heatmap=output.mask_logits.float().sigmoid().cpu(),
             consistency_maps=tuple(maps.float().cpu() for maps in output.consistency_maps),
             embedding=output.embedding.float().cpu(),
+            views_gap=views_gap,
         )
 
     def grad_cam(self, crops: Tensor) -> Tensor:
@@ -112,10 +127,11 @@ class Detector:
 
         return grad_cam(self.model, crops.to(self.device), self._class_features).cpu()
 
-    def examine(self, image: np.ndarray) -> list[FaceFinding]:
+    def examine(self, image: np.ndarray, jpeg_quality: int | None = None) -> list[FaceFinding]:
         """Find and judge every face of a photograph.
 
         image: (H, W, 3) uint8 RGB, upright (see data_sim.images.read_image).
+        jpeg_quality: of the file (kfd.quality.jpeg_quality); None where it is no JPEG, or not known.
         Returns one finding per face, largest first. Raises NoFaceError when there is none.
         """
         faces = find_faces(image)
@@ -124,8 +140,8 @@ class Detector:
         judged = []
         for face in faces:
             crop = crop_face(image, face, self.image_size)
-            quality = Quality(face.side, sharpness(crop.pixels))
-            judged.append(_Judged(crop, quality, self._withheld(quality)))
+            quality = Quality(face.side, sharpness(crop.pixels), _compression(crop), jpeg_quality)
+            judged.append(_Judged(crop, quality, self.withheld(quality)))
         scored = [i for i, j in enumerate(judged) if FACE_TOO_SMALL not in j.withheld]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):
@@ -140,16 +156,48 @@ class Detector:
 
         withheld: reasons that the photograph itself gives against any verdict.
         """
+        if not self.decision.is_fitted:  # thresholds that nobody fitted separate nothing
+            return "inconclusive", (*withheld, NOT_CALIBRATED)
         between = self.decision.real_below < score < self.decision.fake_above
         reasons = (*withheld, *((BETWEEN,) if between else ()))
         if reasons:
             return "inconclusive", reasons
         return ("fake" if score >= self.decision.fake_above else "real"), ()
 
-    def _withheld(self, quality: Quality) -> tuple[str, ...]:
-        small = (FACE_TOO_SMALL,) if quality.face_pixels < self.decision.min_face else ()
-        blurred = (BLURRED,) if quality.sharpness < self.decision.min_sharpness else ()
-        return small + blurred
+    def track_verdict(self, logits: np.ndarray) -> tuple[float, str, tuple[str, ...]]:
+        """Score, verdict and reasons of one person's track of a video.
+
+        logits: (N,) of its frames, N >= 1, those that may be scored. The score is that of their mean.
+        Frames disagree where MINORITY of them or more read as fake and as many as real: a mean would hide
+        that only a part of the clip was manipulated, or that the detector wavers.
+        """
+        scores = 1 / (1 + np.exp(-log_odds(self.decision, logits)))
+        split = (scores >= self.decision.fake_above).mean(), (scores <= self.decision.real_below).mean()
+        score = float(1 / (1 + np.exp(-log_odds(self.decision, np.mean(logits)))))
+        return score, *self.verdict(score, (FRAMES_DISAGREE,) if min(split) >= MINORITY else ())
+
+    def withheld(self, quality: Quality) -> tuple[str, ...]:
+        """Reasons that the photograph itself gives against a verdict on a face."""
+        limits = self.decision
+        compressed = (
+            limits.max_compression is not None
+            and quality.compression is not None
+            and quality.compression > limits.max_compression
+        ) or (
+            limits.min_jpeg_quality is not None
+            and quality.jpeg_quality is not None
+            and quality.jpeg_quality < limits.min_jpeg_quality
+        )
+        small = (FACE_TOO_SMALL,) if quality.face_pixels < limits.min_face else ()
+        blurred = (BLURRED,) if quality.sharpness < limits.min_sharpness else ()
+        return small + blurred + ((HEAVY_COMPRESSION,) if compressed else ())
+
+    def evidence(self, logit: float) -> evidence.Evidence | None:
+        """What a logit is worth as a likelihood ratio; None where no bounds were fitted."""
+        least, most = self.decision.min_log10_lr, self.decision.max_log10_lr
+        if not self.decision.is_fitted or least is None or most is None:
+            return None
+        return evidence.weigh(float(log_odds(self.decision, logit)), (least, most))
 
     def _finding(
         self, index: int, box: tuple[int, int, int, int], judged: _Judged, detection: Detection | None
@@ -158,22 +206,30 @@ class Detector:
             verdict, score, reasons, named, scores = "inconclusive", None, judged.withheld, (), {}
         else:
             score = float(detection.score)
-            verdict, reasons = self.verdict(score, judged.withheld)
+            verdict, reasons = self.verdict(score, judged.withheld + self._views_disagree(detection))
             landmarks = torch.from_numpy(judged.crop.landmarks)[None]
             values = region_scores(detection.heatmap, landmarks)[0]
             scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
             named = () if verdict == "real" else named_regions(values)
+        worth = None if detection is None else self.evidence(float(detection.logit))
         return FaceFinding(
-            index, box, verdict, score, reasons, named, scores, judged.quality, judged.crop, detection
+            index, box, verdict, score, reasons, named, scores, judged.quality, judged.crop, detection, worth
         )
+
+    def _views_disagree(self, detection: Detection) -> tuple[str, ...]:
+        limit = self.decision.max_views_gap
+        gap = None if detection.views_gap is None else float(detection.views_gap)
+        return (VIEWS_DISAGREE,) if limit is not None and gap is not None and gap > limit else ()
+
+
+def _compression(crop: FaceCrop) -> float:
+    """The estimate at the scale of the detector, or at the photograph's own where the face was enlarged."""
+    side = max(SMALLEST_MEASURED, round(crop.box[2] - crop.box[0]))
+    if side >= len(crop.pixels):
+        return compression(crop.pixels)
+    return compression(cv2.resize(crop.pixels, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def to_batch(crops: list[np.ndarray]) -> Tensor:
     """(S, S, 3) uint8 RGB crops -> (B, 3, S, S) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-
-
-def sharpness(pixels: np.ndarray) -> float:
-    """Variance of the Laplacian of the grey picture: (H, W, 3) uint8 -> 0 and up; under 10 is soft."""
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())

@@ -14,7 +14,8 @@ from data_sim.images import read_image
 from data_sim.regions import REGION_NAMES
 from kfd import Detector, NoFaceError
 from kfd.config import Decision
-from kfd.detector import sharpness, to_batch
+from kfd.detector import to_batch
+from kfd.quality import sharpness
 
 EXAMPLE = Path(__file__).parents[1] / "app" / "example.jpg"
 
@@ -31,9 +32,9 @@ def pair() -> np.ndarray:
     return np.concatenate([photo, photo[:, ::-1]], axis=1)
 
 
-def under(detector: Detector, **decision: float) -> Detector:
+def under(detector: Detector, **decision: object) -> Detector:
     """The same weights under another decision."""
-    return Detector(detector.model, Decision(**decision), detector.digest)
+    return Detector(detector.model, Decision(**{"fitted_on": "a test"} | decision), detector.digest)
 
 
 def test_every_face_is_judged_by_itself(detector, pair):

@@ -25,7 +25,9 @@ NASTY = 'Is <script>alert("x")</script> & <b>Жук</b> real?'
 def folder(tmp_path_factory) -> Path:
     """Every score counts as fake here, so that regions and their words appear."""
     folder = tmp_path_factory.mktemp("tiny")
-    return save_tiny_checkpoint(folder, Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0))
+    return save_tiny_checkpoint(
+        folder, Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
+    )
 
 
 @pytest.fixture(scope="module")

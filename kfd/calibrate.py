@@ -1,0 +1,241 @@
+"""Calibrate a detector on validation faces and write the result into its folder.
+
+    python -m kfd.calibrate --data runs/set --checkpoint runs/kfd
+    python -m kfd.calibrate --data runs/set --checkpoint runs/kfd --real 40 --fake 20 --limits 10   # seconds
+
+Fits the score, the likelihood ratio and its bounds, the two thresholds, and the limits beyond which no
+verdict is given: for compression, for the quality of a JPEG file, and for how much the readings of a face
+and of its mirror image may differ. Training ends with the same. What was measured before, such as
+robustness.json, speaks of the former decision and has to be measured again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_sim.cli import parse
+from data_sim.dataset import FaceSet, unit_of
+from data_sim.degrade import Degradation, degrade
+from data_sim.simulate import simulate
+from kfd.calibration import fit_decision, log_odds
+from kfd.checkpoint import DECISION_FILE
+from kfd.conditions import AS_IT_IS, apply, shrunk, spread, to_uint8
+from kfd.config import Decision
+from kfd.detector import Detector
+from kfd.quality import compression, sharpness
+from kfd.storage import save_config
+
+BATCH = 50
+SEED = 20_260_000
+DEGRADED = 0.5  # how often calibration faces are degraded, of how often training's are
+MOST_FALSE_ALARMS = 0.10  # rate on real photographs of one compression, beyond which no verdict is given
+LEAST_FOUND = 0.5  # of the share of fakes found in photographs as they are; below it the same
+VIEWS_DISAGREE_RATE = 0.025  # share of calibration faces whose two readings differ by more than the limit
+ENOUGH = 20  # real faces, and fakes, without which no limit is fitted
+JPEG_QUALITIES = (90, 70, 50, 30, 20, 10)
+CONDITIONS = (
+    AS_IT_IS, *(f"jpeg {quality}" for quality in JPEG_QUALITIES), "webp 20", "video 28", "video 33",
+    "video 40", "resize 50 jpeg 40", "resize 50 video 33", "video 33 jpeg 75",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How many faces of the validation split are read, at most, and how."""
+
+    real: int = 600  # real faces
+    fake: int = 300  # fakes of each known kind, and as many simulated ones
+    limits: int = 100  # real faces, and fakes, in each condition that the limits are fitted on
+    known_fakes: bool = True  # False: only simulated forgeries, as the paper's protocol asks
+    flip: bool = True  # read every face a second time as its mirror image
+
+
+@dataclass(frozen=True)
+class CalibrateConfig(CalibrationSettings):
+    data: Path = Path("runs/set")  # a face set made by data_sim.build; its val split is used
+    checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a detector and the measures of quality say of N faces.
+
+    logits: (N,). gaps: (N,) |logit of the crop - logit of its mirror image|, or None. compression,
+    sharpness: (N,), see kfd.quality.
+    """
+
+    logits: np.ndarray
+    gaps: np.ndarray | None
+    compression: np.ndarray
+    sharpness: np.ndarray
+
+
+def main() -> None:
+    config = parse(CalibrateConfig, __doc__)
+    try:
+        detector = Detector.from_pretrained(config.checkpoint, config.device)
+        decision = calibrate(detector, FaceSet.open(config.data, "val"), config)
+        save_config(decision, config.checkpoint / DECISION_FILE)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    for name, value in vars(decision).items():
+        print(f"{name}: {value}")
+
+
+def calibrate(detector: Detector, faces: FaceSet, settings: CalibrationSettings | None = None) -> Decision:
+    """Fit everything a Decision holds but `min_face` and `min_sharpness`, which are kept.
+
+    faces: of the validation split, never of the test split.
+    Raises ValueError where the faces do not suffice or the detector does not separate them.
+    """
+    settings = settings or CalibrationSettings()
+    probe = Detector(detector.model, Decision(flip=settings.flip), detector.digest, detector.device)
+    chosen, words = _chosen(faces, settings)
+    readings, labels, rows = [], [], []
+    for name, positions in chosen.items():
+        for start in range(0, len(positions), BATCH):
+            part = positions[start : start + BATCH]
+            readings.append(read(probe, _images(faces, part, name, start), measured=False))
+            labels += [int(name != "real")] * len(part)
+            rows += part
+    logits = np.concatenate([reading.logits for reading in readings])
+    groups, sources = (np.array([key(faces.rows[i]) for i in rows]) for key in (unit_of, _source))
+    fitted = fit_decision(logits, np.array(labels), words, groups, sources)
+    kept = {name: getattr(detector.decision, name) for name in ("min_face", "min_sharpness")}
+    fitted = replace(fitted, flip=settings.flip, max_views_gap=_views_limit(readings, fitted), **kept)
+    return replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
+
+
+def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured: bool = True) -> Reading:
+    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.conditions.
+
+    measured: False leaves the measures of quality out (NaN).
+    """
+    seen = apply(condition, images)
+    found = [detector(part) for part in seen.split(BATCH)]
+    logits = torch.cat([detection.logit for detection in found]).numpy()
+    gaps = torch.cat([d.views_gap for d in found]).numpy() if detector.decision.flip else None
+    nothing = np.full(len(images), np.nan)
+    if not measured:
+        return Reading(logits, gaps, nothing, nothing)
+    small = to_uint8(shrunk(condition, images))
+    estimates = np.array([compression(pixels) for pixels in small])
+    return Reading(logits, gaps, estimates, np.array([sharpness(pixels) for pixels in to_uint8(seen)]))
+
+
+def _source(row: dict[str, str]) -> str:
+    return row["source"]
+
+
+def _chosen(faces: FaceSet, settings: CalibrationSettings) -> tuple[dict[str, list[int]], str]:
+    """Positions by what they are read as: "real", "simulated" (from them) and kinds of known fakes; words."""
+    reals = spread(faces, faces.where(label="real"), settings.real)
+    chosen = {"real": reals, "simulated": spread(faces, reals, settings.fake)}
+    fakes = faces.where(label="fake") if settings.known_fakes else []
+    for kind in sorted({faces.rows[i]["kind"] for i in fakes}):
+        own = [i for i in fakes if faces.rows[i]["kind"] == kind]
+        chosen[kind or "fake"] = spread(faces, own, settings.fake)
+    counts = Counter(faces.rows[i]["source"] for i in reals)
+    shown = ", ".join(f"{count} of {source}" for source, count in counts.most_common())
+    made = [f"{len(chosen['simulated'])} simulated from them"]
+    made += [f"{len(chosen[kind])} of the kind {kind}" for kind in list(chosen)[2:]]
+    words = (
+        f"{len(reals)} genuine face photographs ({shown}) and {sum(map(len, chosen.values())) - len(reals)} "
+        f"manipulated ones ({', '.join(made)}). The detector was not trained on them; they served to choose "
+        "among its versions. More than half were compressed, resized, blurred or otherwise degraded, real and "
+        "manipulated alike"
+    )
+    return chosen, words
+
+
+def _images(faces: FaceSet, positions: list[int], name: str, start: int) -> Tensor:
+    """Faces as they are, or forged, degraded alike at a share of the training's frequency."""
+    generator = torch.Generator().manual_seed(SEED + start)
+    images, landmarks = faces.read(positions)
+    if name == "simulated":
+        images = simulate(images, landmarks, generator).images
+    return degrade(images, Degradation.draw(len(images), generator, DEGRADED), generator)
+
+
+def _views_limit(readings: list[Reading], fitted: Decision) -> float | None:
+    """The log-odds by which few calibration faces and their mirror images differ."""
+    gaps = [reading.gaps for reading in readings if reading.gaps is not None]
+    if not gaps:
+        return None
+    # A gap of logits becomes one of log-odds by the slope, which the isotonic line has on average.
+    return round(float(np.quantile(np.concatenate(gaps) * fitted.slope, 1 - VIEWS_DISAGREE_RATE)), 3)
+
+
+def _limits(
+    probe: Detector, faces: FaceSet, fitted: Decision, chosen: dict[str, list[int]], count: int
+) -> dict[str, float | None]:
+    """`max_compression` and `min_jpeg_quality`: how far real photographs keep their rate of false alarms."""
+    reals = spread(faces, chosen["real"], count)
+    known = [i for name, some in chosen.items() if name not in ("real", "simulated") for i in some]
+    fakes = spread(faces, known or chosen["simulated"], count)
+    if min(len(reals), len(fakes)) < ENOUGH:
+        return {"max_compression": None, "min_jpeg_quality": None}
+    fake_images, landmarks = faces.read(fakes)
+    if not known:
+        fake_images = simulate(fake_images, landmarks, torch.Generator().manual_seed(SEED)).images
+    images = torch.cat([faces.read(reals)[0], fake_images])
+    real = np.arange(len(images)) < len(reals)
+    found = {name: read(probe, images, name) for name in CONDITIONS}
+    flagged = {name: _scores(fitted, r.logits) >= fitted.fake_above for name, r in found.items()}
+    least = LEAST_FOUND * flagged[AS_IT_IS][~real].mean()
+    return {
+        "max_compression": compression_limit(
+            np.concatenate([r.compression for r in found.values()]),
+            np.concatenate(list(flagged.values())),
+            np.tile(real, len(found)),
+            least,
+        ),
+        "min_jpeg_quality": jpeg_limit(
+            [flagged[f"jpeg {quality}"][real].mean() for quality in JPEG_QUALITIES],
+            [flagged[f"jpeg {quality}"][~real].mean() for quality in JPEG_QUALITIES],
+            least,
+        ),
+    }
+
+
+def compression_limit(estimates: np.ndarray, flagged: np.ndarray, real: np.ndarray, least: float) -> float:
+    """The highest estimate up to which real faces are rarely called fake and fakes are still found.
+
+    estimates, flagged, real: (N,) estimate of kfd.quality, whether the score reads as fake, whether it is
+    real. least: share of fakes that must be found. The rates as functions of the estimate are isotonic:
+    false alarms rise with compression, finds fall.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    grid = np.linspace(0, 1, 201)
+    alarms = IsotonicRegression(out_of_bounds="clip").fit(estimates[real], flagged[real])
+    finds = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(estimates[~real], flagged[~real])
+    good = (alarms.predict(grid) <= MOST_FALSE_ALARMS) & (finds.predict(grid) >= least)
+    first_bad = int(np.argmin(good)) if not good.all() else len(grid) - 1
+    return round(float(grid[max(0, first_bad - 1)]), 3)
+
+
+def jpeg_limit(alarms: list[float], finds: list[float], least: float) -> int | None:
+    """The lowest of JPEG_QUALITIES down to which the two rates hold; below the last nothing was measured."""
+    lowest = None
+    for quality, alarm, find in zip(JPEG_QUALITIES, alarms, finds, strict=True):
+        if alarm > MOST_FALSE_ALARMS or find < least:
+            break
+        lowest = quality
+    return lowest
+
+
+def _scores(decision: Decision, logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-log_odds(decision, logits)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""What of a photograph itself limits a finding: sharpness, and how strongly it was compressed.
+
+    python -m kfd.quality --data runs/set                      # fit the estimate of compression again
+    python -m kfd.quality --data runs/set --photos 6 --out /tmp/c.json   # seconds
+
+The estimate of compression needs no file: it reads what JPEG, WebP and H.264 leave in the pixels, also
+after the picture was resized and saved once more. It is a quadratic function of eleven measures, fitted by
+ridge regression on real training photographs that were degraded on purpose. What it predicts is the share
+of fine detail that compression destroyed: 1 - r², r the correlation of the high-pass of the picture with
+that of its original; 0 for photographs that were only shrunk, blurred or made noisy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_sim.cli import parse
+
+WEIGHTS = Path(__file__).with_name("compression.json")
+BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms
+RIDGE = 10.0
+HIGH_PASS = 1.5  # sigma in pixels
+# What the estimate is fitted on, by kfd.conditions' names; the target of those of the second line is 0.
+COMPRESSED = (
+    "jpeg 70", "jpeg 50", "jpeg 30", "jpeg 20", "jpeg 10", "webp 50", "webp 20", "webp 5", "video 23",
+    "video 28", "video 33", "video 37", "video 40", "video 44", "video 33 jpeg 75", "video 40 jpeg 75",
+)  # fmt: skip
+OTHERWISE = ("as it is", "resize 50", "resize 25", "blur 1", "blur 2", "noise 2", "noise 5")
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    data: Path  # a face set made by data_sim.build; its train split is used
+    photos: int = 400  # real photographs, evenly over the sources
+    out: Path = WEIGHTS  # JSON file for the weights of the estimate
+
+
+def sharpness(pixels: np.ndarray) -> float:
+    """Variance of the Laplacian of the grey picture: (H, W, 3) uint8 -> 0 and up; under 10 is soft."""
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
+def compression(pixels: np.ndarray) -> float:
+    """Estimated share of the fine detail that compression destroyed.
+
+    pixels: (H, W, 3) uint8 RGB, at the scale at which a detector sees it, at least 32 pixels a side.
+    Returns 0 (nothing) to 1 (all of it); steps of less than 0.1 mean little for a single photograph.
+    """
+    mean, deviation, weights, constant = _estimate()
+    values = _quadratic((measures(pixels) - mean) / deviation)
+    return float(np.clip(values @ weights + constant, 0, 1))
+
+
+def jpeg_quality(data: bytes) -> int | None:
+    """The quality a JPEG file was saved with, libjpeg's 1..100, from its luminance table; None for others.
+
+    The table of another encoder gets the quality whose table has the same mean.
+    """
+    from PIL import Image
+
+    from data_sim.degrade import LUMINANCE
+
+    try:
+        tables = getattr(Image.open(BytesIO(data)), "quantization", None)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    if not tables:
+        return None
+    found = np.mean(next(iter(tables.values())))
+    every = np.arange(1, 101)
+    scale = np.where(every < 50, 5000 / every, 200 - 2 * every)
+    steps = np.floor((np.array(LUMINANCE) * scale[:, None] + 50) / 100).clip(1, 255).mean(axis=1)
+    return int(every[np.abs(steps - found).argmin()])
+
+
+def measures(pixels: np.ndarray) -> np.ndarray:
+    """The (11,) float64 measures of one (H, W, 3) uint8 picture that the estimate rests on.
+
+    Codecs flatten faint texture and keep edges, and leave steps at the borders of their blocks. So: faint
+    (median) against strong (standard deviation) detail in three octaves, textureless blocks and pixels,
+    and the mean gradient in the strongest column and row of a block against the others.
+    """
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    octaves, finer = [], grey
+    for sigma in (1, 2, 4):
+        coarser = cv2.GaussianBlur(grey, (0, 0), sigma)
+        octaves.append(finer - coarser)
+        finer = coarser
+    faint = [_log(np.median(np.abs(octave))) for octave in octaves]
+    strong = [_log(octave.std()) for octave in octaves]
+    fainter = _log(np.percentile(np.abs(octaves[0]), 25))
+    laplacian = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    rows, columns = (side // BLOCK for side in grey.shape)
+    blocks = laplacian[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    smooth, textured = np.quantile(blocks.mean(axis=(1, 3)), [0.1, 0.9])
+    return np.array([
+        faint[0] - faint[1], faint[1] - faint[2], strong[0] - strong[1], strong[1] - strong[2],
+        faint[0] - strong[0], faint[1] - strong[1], fainter - faint[0], _log(smooth) - _log(textured),
+        np.mean(laplacian <= 1), _steps(grey, 0) + _steps(grey, 1), faint[0],
+    ])  # fmt: skip
+
+
+def _log(value: float) -> float:
+    return float(np.log(value + 0.05))  # grey levels; a fifth of a level and none are the same
+
+
+def _steps(grey: np.ndarray, axis: int) -> float:
+    """How much steeper the steepest of eight phases of the block grid is than the usual one, as a log."""
+    gradient = np.abs(np.diff(grey, axis=axis)).mean(axis=1 - axis)
+    phases = np.array([gradient[k::BLOCK].mean() for k in range(BLOCK)]) + 0.1
+    return float(np.log(phases.max() / np.median(phases)))
+
+
+def _quadratic(values: np.ndarray) -> np.ndarray:
+    """(..., M) -> (..., M + M (M + 1) / 2): the values and their products."""
+    i, j = np.triu_indices(values.shape[-1])
+    return np.concatenate([values, values[..., i] * values[..., j]], axis=-1)
+
+
+@lru_cache(maxsize=1)
+def _estimate() -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Mean and deviation of the measures, weights of the quadratic terms, constant."""
+    stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    return *(np.array(stored[name]) for name in ("mean", "deviation", "weights")), stored["constant"]
+
+
+def lost_detail(pixels: np.ndarray, original: np.ndarray) -> float:
+    """1 - r² of the two high-passes, see above. Both (H, W, 3) uint8."""
+    a, b = _high_pass(pixels), _high_pass(original)
+    if a.std() == 0 or b.std() == 0:
+        return 1.0
+    return float(1 - max(0.0, np.corrcoef(a.ravel(), b.ravel())[0, 1]) ** 2)
+
+
+def _high_pass(pixels: np.ndarray) -> np.ndarray:
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return grey - cv2.GaussianBlur(grey, (0, 0), HIGH_PASS)
+
+
+def main() -> None:
+    config = parse(QualityConfig, __doc__)
+    try:
+        print(fit(config))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def fit(config: QualityConfig) -> str:
+    """Fit and write the weights. Returns how well the estimate holds on sources it did not see."""
+    from sklearn.linear_model import Ridge
+    from tqdm import tqdm
+
+    from data_sim.dataset import FaceSet
+    from kfd.conditions import apply, spread, to_uint8
+    from kfd.storage import write_atomically
+
+    faces = FaceSet.open(config.data, "train")
+    chosen = spread(faces, faces.where(label="real"), config.photos)
+    images = faces.read(chosen)[0]
+    originals = to_uint8(images)
+    found, targets = [], []
+    for name in tqdm((*COMPRESSED, *OTHERWISE), unit="condition"):
+        degraded = to_uint8(apply(name, images))
+        found += [measures(pixels) for pixels in degraded]
+        lost = [lost_detail(a, b) for a, b in zip(degraded, originals, strict=True)]
+        targets += lost if name in COMPRESSED else [0.0] * len(lost)
+    x, y = np.array(found), np.array(targets)
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
+    terms = _quadratic((x - mean) / deviation)
+    ridge = Ridge(RIDGE).fit(terms, y)
+    source = np.tile([faces.rows[i]["source"] for i in chosen], len(COMPRESSED) + len(OTHERWISE))
+    held_out = np.zeros(len(y))
+    for name in sorted(set(source)):
+        if (source != name).any():
+            held_out[source == name] = (
+                Ridge(RIDGE).fit(terms[source != name], y[source != name]).predict(terms[source == name])
+            )
+    weights = {"mean": mean, "deviation": deviation, "weights": ridge.coef_}
+    stored = {name: np.round(values, 5).tolist() for name, values in weights.items()}
+    text = json.dumps(stored | {"constant": round(float(ridge.intercept_), 5)}) + "\n"
+    write_atomically(config.out, lambda part: part.write_text(text, encoding="utf-8"))
+    return (
+        f"{len(chosen)} photographs under {len(COMPRESSED) + len(OTHERWISE)} conditions; correlation with "
+        f"the truth {np.corrcoef(ridge.predict(terms), y)[0, 1]:.3f}, on sources left out "
+        f"{np.corrcoef(held_out, y)[0, 1]:.3f}; written to {config.out}"
+    )
+
+
+if __name__ == "__main__":
+    main()
