@@ -11,7 +11,8 @@ import numpy as np
 from kfd.aggregate import METHODS, Method, VideoKey, video_scores, video_thresholds
 from kfd.calibration import log_odds, logit_of
 from kfd.config import Decision
-from kfd.metrics import DRAWS, Figure, auc_figure, figures
+from kfd.evidence import ECE_BINS, LN10, brier, cllr, expected_calibration_error
+from kfd.metrics import DRAWS, Figure, auc_figure, draw, figure_of, figures
 from kfd.results import SIMULATED, Item
 
 SEED = 0  # of the bootstrap
@@ -85,6 +86,45 @@ def video_level(items: Sequence[Item], decision: Decision, method: Method, draws
             found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
         level[comparison.name] = found
     return level
+
+
+def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
+    """Cllr, Brier score and expected calibration error of every comparison with both classes, by face.
+
+    The log-odds are those that users are told: cut at the bounds that the calibration faces support.
+    """
+    odds = log_odds(decision, np.array([item.logit for item in items]))
+    if decision.min_log10_lr is not None:
+        odds = odds.clip(decision.min_log10_lr * LN10, decision.max_log10_lr * LN10)
+    level: Level = {}
+    for comparison in comparisons(items):
+        some = [items[i] for i in comparison.positions]
+        if len({item.label for item in some}) == 2:
+            level[comparison.name] = _calibration(some, odds[comparison.positions], draws)
+    return level
+
+
+def _calibration(items: Sequence[Item], odds: np.ndarray, draws: int) -> dict[str, object]:
+    """The measures of kfd.evidence as figures; both classes count equally in each draw, too."""
+    labels, scores = labels_of(items), 1 / (1 + np.exp(-odds))
+    surprise = np.logaddexp2(0, np.where(labels == 1, -odds, odds) / np.log(2))  # of Cllr, in bits
+    bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = (scores - labels)[:, None] * np.eye(ECE_BINS)[bins]
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        # NaN, and so left out, where a draw holds one class alone.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            halves = [
+                w / (2 * w.sum(axis=1, keepdims=True)) for w in (weights * (labels == c) for c in (0, 1))
+            ]
+        even = halves[0] + halves[1]
+        return {"cllr": even @ surprise, "brier": even @ (scores - labels) ** 2,
+                "ece": np.abs(even @ gaps).sum(axis=1)}  # fmt: skip
+
+    spread, few = draw(statistics, labels, [item.unit for item in items], draws, SEED)
+    values = {"cllr": cllr(odds / LN10, labels), "brier": brier(scores, labels),
+              "ece": expected_calibration_error(scores, labels)}  # fmt: skip
+    return {name: figure_of(value, None, spread.get(name), few) for name, value in values.items()}
 
 
 def aggregations(

@@ -19,9 +19,19 @@ from tqdm import tqdm
 from data_sim.confounders import confounder_scores, pixel_facts, row_facts
 from data_sim.dataset import FaceSet, difference_mask, unit_of
 from data_sim.leaks import as_text, find_leaks
+from data_sim.regions import REGION_NAMES, REGIONS, region_mask
 from data_sim.simulate import simulate
 from kfd.aggregate import Method, vla_score
-from kfd.benchmark import SEED, aggregations, auc_of, comparisons, frame_level, has_videos, video_level
+from kfd.benchmark import (
+    SEED,
+    aggregations,
+    auc_of,
+    calibration_level,
+    comparisons,
+    frame_level,
+    has_videos,
+    video_level,
+)
 from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.fairness import Label, fairness
@@ -100,6 +110,7 @@ def measure(
         "failures": lost,
         "confounders": confounders(items, measured.facts, config.draws),
         "results": {"frame": frame},
+        "calibration": calibration_level(items, decision, config.draws),
         "fairness": fairness(items, decision, config.by),
     }
     if has_videos(items):
@@ -179,13 +190,33 @@ def score_stored(measured: Measured, judge: Judge, faces: FaceSet) -> None:
     for start in tqdm(range(0, len(faces), BATCH), desc="faces", unit="batch"):
         positions = list(range(start, min(start + BATCH, len(faces))))
         images, landmarks = faces.read(positions)
-        pairs = [faces.pair_of(p) for p in positions]
-        paired = [k for k, pair in enumerate(pairs) if pair is not None]
-        masks = {}
-        if paired:
-            reals = faces.read([pairs[k] for k in paired])[0]
-            masks = dict(zip(paired, difference_mask(reals, images[paired])[:, 0].numpy(), strict=True))
+        masks = true_masks(faces, positions, images, landmarks)
         measured.add([faces.rows[p] for p in positions], images, judge(images, landmarks), masks)
+
+
+def true_masks(
+    faces: FaceSet, positions: list[int], images: Tensor, landmarks: Tensor
+) -> dict[int, np.ndarray]:
+    """(S, S) masks in [0, 1] by place in `positions`, of the fakes whose forged pixels are known.
+
+    Known are those with a pixel-aligned real face, by the difference, and those whose manifest row names the
+    replaced regions, as the union of these. images: (B, 3, S, S). landmarks: (B, 68, 2), both of `positions`.
+    """
+    masks = {}
+    pairs = [faces.pair_of(p) for p in positions]
+    if paired := [k for k, pair in enumerate(pairs) if pair is not None]:
+        reals = faces.read([pairs[k] for k in paired])[0]
+        masks |= dict(zip(paired, difference_mask(reals, images[paired])[:, 0].numpy(), strict=True))
+    for k, position in enumerate(positions):
+        row = faces.rows[position]
+        names = [name for name in row["regions"].split("|") if name]
+        if unknown := sorted(set(names) - set(REGION_NAMES)):
+            raise ValueError(f"{row['path']}: no regions {unknown}; data_sim.regions has {REGION_NAMES}")
+        if names and k not in masks and row["label"] == "fake":
+            named = [REGIONS[REGION_NAMES.index(name)] for name in names]
+            parts = [region_mask(landmarks[k : k + 1], region, faces.size)[0] for region in named]
+            masks[k] = torch.stack(parts).amax(dim=0).numpy()
+    return masks
 
 
 def score_simulated(measured: Measured, judge: Judge, faces: FaceSet, count: int) -> None:

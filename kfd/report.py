@@ -23,6 +23,7 @@ VERDICTS = {
     "inconclusive_real": "real inconclusive", "fake_called_real": "fake called real",
     "inconclusive_fake": "fake inconclusive",
 }  # fmt: skip
+CALIBRATION = {"cllr": "Cllr", "brier": "Brier", "ece": "ECE"}
 PLACES = {"pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing game"}
 STYLE = """
 :root { color-scheme: light; }
@@ -63,6 +64,7 @@ def tables(results: Mapping[str, object]) -> list[Table]:
     if "video" in results["results"]:
         found += _level(results, "video", f"each video, aggregation `{results['aggregation']}`")
         found.append(_aggregations(results["aggregations"]))
+    found += [_calibration(results["calibration"])] if results.get("calibration") else []
     found += [_confounders(results["confounders"])] if results.get("confounders") else []
     for label, values in (results.get("fairness") or {}).items():
         found.append(_fairness(label, values, str(results["data"]["split"])))
@@ -102,7 +104,10 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     found.append(Table(f"Verdicts, {what}", note, ("kind", "real", "fake", *VERDICTS.values()), rows))
     rows = tuple((kind, *(f[n] for n in PLACES)) for kind, f in level.items() if "iou" in f)
     if rows:
-        note = "Heat map against the true mask, on the fakes whose mask is known; map cut at 0.5 for IoU."
+        note = (
+            "Heat map, cut at 0.5 for IoU, against the true mask, on the fakes whose mask is known: by the "
+            "difference to an aligned real face, or as the union of the regions that the data set names."
+        )
         found.append(Table("Localization", note, ("kind", *PLACES.values()), rows))
     return found
 
@@ -114,6 +119,15 @@ def _strongest(facts: Mapping[str, Mapping[str, object]]) -> str | None:
         return None
     name = max(known, key=lambda fact: known[fact])
     return f"{known[name]:.3f} {name}"
+
+
+def _calibration(level: Mapping[str, Mapping[str, Cell]]) -> Table:
+    rows = tuple((kind, *(f[name] for name in CALIBRATION)) for kind, f in level.items())
+    note = (
+        "Does the score mean what it says, real and fake counting equally? Cllr: cost of the likelihood "
+        "ratio; 0 is perfect, 1 says nothing, above 1 misleads. Brier: 0.25 says nothing. ECE: mean gap."
+    )
+    return Table("Calibration, each face", note, ("kind", *CALIBRATION.values()), rows)
 
 
 def _confounders(found: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kfd.benchmark import aggregations, comparisons, frame_level, has_videos, video_level
+from kfd.benchmark import aggregations, calibration_level, comparisons, frame_level, has_videos, video_level
 from kfd.calibration import logit_of
 from kfd.compare import compare_files, compare_items
 from kfd.config import Decision
@@ -68,6 +68,27 @@ def test_frame_figures_are_those_of_the_planted_scores():
     assert logit_of(DECISION, 0.8) == pytest.approx(0.443, abs=1e-3)
     sure = frame_level([replace(i, logit=50 * i.logit) for i in items], DECISION, draws=20)["swap"]
     assert sure["auc"]["value"] == found["auc"]["value"], "scores that round to 1 keep their order"
+
+
+def test_calibration_is_measured_on_what_users_are_told():
+    """A score that means what it says has the least Cllr; bounds cut what it may claim."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=4000) * 2
+    fakes = rng.random(4000) < 1 / (1 + np.exp(-odds))
+    logits = (odds - DECISION.intercept) / DECISION.slope
+    items = [
+        item(f"{i}", x, "fake" if f else "real", "swap" if f else "")
+        for i, (x, f) in enumerate(zip(logits, fakes, strict=True))
+    ]
+    found = calibration_level(items, DECISION, draws=50)["swap"]
+    assert (
+        found["ece"]["value"] < 0.03 and found["cllr"]["low"] < found["cllr"]["value"] < found["cllr"]["high"]
+    )
+    bold = calibration_level(items, replace(DECISION, slope=8.0, intercept=2.0), draws=5)["swap"]
+    assert bold["cllr"]["value"] > found["cllr"]["value"] and bold["ece"]["value"] > 0.1
+    careful = replace(DECISION, slope=8.0, intercept=2.0, min_log10_lr=-0.5, max_log10_lr=0.5)
+    assert calibration_level(items, careful, draws=5)["swap"]["cllr"]["value"] < bold["cllr"]["value"]
+    assert calibration_level([i for i in items if i.label == "real"], DECISION, draws=5) == {}
 
 
 def test_four_methods_of_one_video_name_are_four_videos():

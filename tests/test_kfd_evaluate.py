@@ -171,6 +171,17 @@ def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys
     assert "each video, aggregation `vote`" in capsys.readouterr().out
 
 
+def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp_path):
+    data = face_set(tmp_path / "set", ("val",))
+    edit_rows(data, lambda number, row: {"pair": "", "regions": "nose|mouth"} if number == FACES else {})
+    faces = evaluate.FaceSet.open(data, "val")
+    images, landmarks = faces.read(list(range(len(faces))))
+    masks = measure.true_masks(faces, list(range(len(faces))), images, landmarks)
+    assert set(masks) == set(range(FACES, 2 * FACES)), "every fake, no real"
+    named = {row: masks[FACES][row].max() for row in (int(SIZE * y) for y in (0.1, 0.55, 0.74))}
+    assert list(named.values()) == [0, 1, 1], "brow, nose and mouth of the drawn landmarks"
+
+
 def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
     data = face_set(tmp_path / "set", ("train", "test"))
     words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
