@@ -72,7 +72,7 @@ class ForgeryPromptLearner(nn.Module):
         nn.init.constant_(self.norm.weight, config.token_rms)
 
     def forward(self, detection: Detection) -> Tensor:
-        """Returns E_forgery, (B, num_prompts, llm_dim), in this module's dtype.
+        """Returns E_forgery, (B, num_prompts, llm_dim), in this module's dtype and on its device.
 
         Raises ValueError when the detection has another number of consistency maps.
         """
@@ -81,10 +81,9 @@ class ForgeryPromptLearner(nn.Module):
                 f"the prompt learner expects {self.config.taps} consistency maps, got "
                 f"{len(detection.consistency_maps)}: use the detector it was trained with, or train it again"
             )
-        dtype = self.base.dtype
-        e_loc = self.map_tokens(detection.heatmap.to(dtype))
-        e_cons = self.cons_tokens(self._stack(detection.consistency_maps).to(dtype))
-        e_cls = self.score_token(detection.score.to(dtype)[:, None, None])
+        e_loc = self.map_tokens(detection.heatmap.to(self.base))
+        e_cons = self.cons_tokens(self._stack(detection.consistency_maps).to(self.base))
+        e_cls = self.score_token(detection.score.to(self.base)[:, None, None])
         e_base = self.base.expand(e_loc.shape[0], -1, -1)
         return self.norm(self.fuse(torch.cat([e_base, e_loc, e_cons, e_cls], dim=1)))
 
@@ -130,7 +129,7 @@ class VisualProjector(nn.Module):
                 f"the visual projector expects embeddings of width {self.config.image_embed_dim}, got "
                 f"{embedding.shape[-1]}: use the detector it was trained with, or train it again"
             )
-        return self.linear(embedding.to(self.linear.weight.dtype))[:, None]
+        return self.linear(embedding.to(self.linear.weight))[:, None]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""

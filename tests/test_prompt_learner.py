@@ -105,3 +105,11 @@ def test_a_detector_with_other_taps_or_width_is_refused() -> None:
 def test_config_names_every_bad_size() -> None:
     with pytest.raises(ValueError, match=r"taps = 0.*width = 12"):
         learner_config(taps=0, width=12)
+
+
+def test_findings_come_to_the_module() -> None:
+    """A detector answers on the CPU whatever it computes on: a chat on a GPU broke at its first question."""
+    found = detection()
+    with torch.device("meta"):
+        learner, projector = ForgeryPromptLearner(learner_config()), VisualProjector(learner_config())
+    assert learner(found).device.type == projector(found.embedding).device.type == "meta"

@@ -1,0 +1,272 @@
+"""FLOPs and bytes from the shapes alone, where there is no GPU to measure on.
+
+A multiplication with its addition counts as two operations. Counted are matrix products and attention, which
+is counted in full although half of it is masked; the small convolutions of the heads are left out (below
+0.1 %). Parameters are those of the real modules on the meta device. Bytes of activations are what the
+modules were seen to hold at their highest, as so many bytes per token and width; tests keep all of it true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.build import (
+    build_assistant,
+    build_base,
+    build_kfd,
+    scored_case,
+    stand_in_prompter,
+    training_batch,
+)
+from benchmarks.rows import Row
+from benchmarks.sizes import Size
+from kfd.imagebind import ImageBindConfig
+from llm.base import count_parameters
+from llm.conversation import VERDICT_QUESTION
+from llm.finetune import FinetuneConfig
+from llm.prompt import opening, question
+from llm.tokens import IGNORED, NO_VERDICT, Batch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
+NF4 = (
+    0.5 + (1 + FULL / 256) / 64
+)  # bytes of a weight: 4 bits, a byte for 64 of them, a float32 for 256 of those
+TRAINED = 4 * FULL  # a trained parameter, its gradient and Adam's two moments
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What bounds are computed for.
+
+    tflops: bfloat16 matrix rate in 10^12 operations per second. bandwidth: of its memory, 10^12 bytes per
+    second. By default those of an H200's data sheet.
+    """
+
+    tflops: float = 989.0
+    bandwidth: float = 4.8
+
+    def least_seconds(self, flops: float, weights: float) -> float:
+        """No run is faster: every operation at full rate, or all weights read once."""
+        return max(flops / (1e12 * self.tflops), weights / (1e12 * self.bandwidth))
+
+
+# --- detector
+
+
+def vision_flops(config: ImageBindConfig, images: int) -> float:
+    """One pass of the image tower."""
+    patches, dim = (config.image_size // config.patch_size) ** 2, config.vision_dim
+    stem = 2 * images * patches * 6 * config.patch_size**2 * dim
+    return (
+        stem + _blocks(dim, config.vision_blocks, images, 1 + patches) + 2 * images * dim * config.embed_dim
+    )
+
+
+def text_flops(config: ImageBindConfig, texts: int, tokens: int) -> float:
+    """One pass of the text tower over `texts` of `tokens` each, learnable context included."""
+    head = 2 * texts * config.text_dim * config.embed_dim
+    return _blocks(config.text_dim, config.text_blocks, texts, tokens) + head
+
+
+def _blocks(dim: int, blocks: int, sequences: int, length: int) -> float:
+    """Four projections and an MLP of four times the width, 12 dim^2 weights; scores and their mixture."""
+    return blocks * sequences * length * (24 * dim * dim + 4 * length * dim)
+
+
+def alignment_flops(config: ImageBindConfig, images: int) -> float:
+    """The taps' projections and the comparison with two class vectors."""
+    patches = images * (config.image_size // config.patch_size) ** 2
+    return len(config.taps) * 2 * patches * config.embed_dim * (config.vision_dim + 2)
+
+
+def tower_bytes(config: ImageBindConfig, images: int) -> float:
+    """Activations of the image tower without gradients: inside the last MLP, taps kept."""
+    tokens = 1 + (config.image_size // config.patch_size) ** 2
+    return 15 * HALF * images * tokens * config.vision_dim
+
+
+def heads_bytes(config: ImageBindConfig, images: int, text_tokens: int) -> float:
+    """Activations of a training step on frozen towers: what the heads and the text tower keep and return."""
+    patches = images * (config.image_size // config.patch_size) ** 2
+    of_patch = 6 * config.vision_dim + 17.5 * config.embed_dim + 1000
+    of_text = 20 * config.text_dim * config.text_blocks
+    return len(config.taps) * patches * of_patch + text_tokens * of_text
+
+
+# --- language model
+
+
+def layer_parameters(config: PretrainedConfig) -> float:
+    """Weights of one decoder layer's seven projections."""
+    width, head = config.hidden_size, config.hidden_size // config.num_attention_heads
+    attention = 2 * width * head * (config.num_attention_heads + config.num_key_value_heads)
+    return attention + 3 * width * config.intermediate_size
+
+
+def decoder_flops(config: PretrainedConfig, tokens: float, attended: float) -> float:
+    """One pass of all layers over `tokens`, each of which attends to `attended` tokens."""
+    of_layer = 2 * layer_parameters(config) + 4 * attended * config.hidden_size
+    return config.num_hidden_layers * tokens * of_layer
+
+
+def lora_flops(config: PretrainedConfig, tokens: float, rank: int) -> float:
+    """One pass of the LoRA matrices beside q, k, v and o."""
+    width = config.hidden_size
+    keys = width // config.num_attention_heads * config.num_key_value_heads
+    return config.num_hidden_layers * tokens * 2 * rank * (6 * width + 2 * keys)
+
+
+def finetune_flops(config: PretrainedConfig, batch: Batch, rank: int) -> float:
+    """A step with recomputed activations: a frozen matrix is used three times, a trained one four times.
+
+    The last matrix of a layer is used twice, because recomputing stops where nothing more is needed.
+    """
+    rows, length = batch.input_ids.shape
+    tokens = rows * length
+    linear = decoder_flops(config, tokens, 0)
+    attention = decoder_flops(config, tokens, length) - linear
+    head = 2 * 2 * _kept(batch) * config.hidden_size * config.vocab_size
+    last = 2 * config.num_hidden_layers * tokens * config.hidden_size * config.intermediate_size
+    return 3 * linear - last + 4.5 * attention + 4 * lora_flops(config, tokens, rank) + head
+
+
+def finetune_bytes(config: PretrainedConfig, batch: Batch) -> float:
+    """Activations of such a step: one layer's input each, and one layer, or the logits, being computed."""
+    tokens, width, inner = batch.input_ids.numel(), config.hidden_size, config.intermediate_size
+    inputs = HALF * config.num_hidden_layers * tokens * width
+    layer = tokens * max(73 * width, 53 * width + 12 * inner)
+    targets = int((batch.labels[:, 1:] != IGNORED).sum())
+    return inputs + max(layer, config.vocab_size * (HALF * _kept(batch) + 3 * FULL * targets))
+
+
+def _kept(batch: Batch) -> int:
+    """Places whose logits are computed: where any row of the batch has a target, in all rows."""
+    wanted = (batch.labels[:, 1:] != IGNORED) | (batch.yes_targets[:, 1:] != NO_VERDICT)
+    return int(wanted.any(dim=0).sum()) * len(wanted)
+
+
+def cache_bytes(config: PretrainedConfig, tokens: int) -> float:
+    """Keys and values of a conversation."""
+    head = config.hidden_size // config.num_attention_heads
+    return 2 * HALF * config.num_hidden_layers * config.num_key_value_heads * head * tokens
+
+
+def weight_bytes(config: PretrainedConfig, parameters: int, quantize: bool) -> float:
+    """A base model in bfloat16, or its layers in NF4 with double quantisation and the rest in bfloat16."""
+    if not quantize:
+        return HALF * parameters
+    linear = config.num_hidden_layers * layer_parameters(config)
+    return NF4 * linear + HALF * (parameters - linear)
+
+
+# --- rows of the table
+
+
+def computed_rows(size: Size, tasks: tuple[str, ...], machine: Machine, dtype: str = "bf16") -> Iterator[Row]:
+    """The table from shapes: times are bounds for `machine`, bytes those of bf16. dtype: for the settings."""
+    if "kfd-inference" in tasks or "kfd-training" in tasks:
+        yield from _detector_rows(size, tasks, machine, dtype)
+    for name in size.llms:
+        if "qlora" in tasks:
+            yield _finetune_row(size, name, machine)
+        if "chat" in tasks:
+            yield from (_chat_row(size, name, q, machine, "NF4" if q else dtype) for q in (False, True))
+
+
+def _detector_rows(size: Size, tasks: tuple[str, ...], machine: Machine, dtype: str) -> Iterator[Row]:
+    config, model = size.encoder, build_kfd(size, "meta")
+    trained, frozen = count_parameters(model)
+    texts, tokens = model.alignment.input_ids.shape
+    tokens += model.config.num_context
+    name = "ImageBind-Huge" if config == ImageBindConfig() else "tiny ImageBind"
+    weights = HALF * frozen + FULL * trained
+    if "kfd-inference" in tasks:
+        flops = vision_flops(config, size.images) + alignment_flops(config, size.images)
+        seconds = machine.least_seconds(flops, weights)
+        yield Row(
+            "kfd-inference",
+            name,
+            f"{size.images} faces, {config.image_size} px, {dtype}",
+            flops=flops,
+            least_seconds=seconds,
+            rates={"images/s": size.images / seconds},
+            bytes={"weights": weights, "activations": tower_bytes(config, size.images)},
+            parameters=(trained, frozen),
+        )
+    if "kfd-training" in tasks:
+        images = 2 * size.pairs
+        flops = vision_flops(config, images) + 2 * alignment_flops(config, images)
+        flops += 2 * text_flops(config, texts, tokens)
+        seconds = machine.least_seconds(flops, weights)
+        activations = max(tower_bytes(config, images), heads_bytes(config, images, texts * tokens))
+        yield Row(
+            "kfd-training",
+            name,
+            f"{size.pairs} pairs, {config.image_size} px, towers frozen in {dtype}",
+            flops=flops,
+            least_seconds=seconds,
+            rates={"images/s": images / seconds},
+            bytes={
+                "weights": HALF * frozen,
+                "trained, gradients, Adam": TRAINED * trained,
+                "activations": activations,
+            },
+            parameters=(trained, frozen),
+        )
+
+
+def _finetune_row(size: Size, name: str, machine: Machine) -> Row:
+    config = size.llm_config(name)
+    trained, base = count_parameters(build_assistant(size, name, "meta", quantize=False, adapter=True))
+    batch = training_batch(stand_in_prompter(), size)
+    flops = finetune_flops(config, batch, FinetuneConfig.rank)
+    weights = weight_bytes(config, base, quantize=True)
+    seconds = machine.least_seconds(flops, weights)
+    return Row(
+        "qlora",
+        name,
+        f"{size.conversations} x {size.tokens} tokens, NF4, recomputed activations",
+        flops=flops,
+        least_seconds=seconds,
+        rates={"tokens/s": batch.input_ids.numel() / seconds},
+        bytes={
+            "weights": weights,
+            "trained, gradients, Adam": TRAINED * trained,
+            "activations": finetune_bytes(config, batch),
+        },
+        parameters=(trained, base),
+    )
+
+
+def _chat_row(size: Size, name: str, quantize: bool, machine: Machine, dtype: str) -> Row:
+    config = size.llm_config(name)
+    parameters = sum(count_parameters(build_base(size, name, "meta")))
+    weights, prompt = weight_bytes(config, parameters, quantize), prompt_tokens()
+    head = 2 * config.hidden_size * config.vocab_size
+    table = HALF * config.hidden_size * config.vocab_size  # of embeddings a few rows are read, not all
+    first = machine.least_seconds(decoder_flops(config, prompt, prompt) + head, weights - table)
+    flops = decoder_flops(config, 1, prompt + size.answer) + head
+    cache = cache_bytes(config, prompt + size.answer)
+    each = machine.least_seconds(flops, weights - table + cache)
+    return Row(
+        "chat",
+        name,
+        f"{prompt} + {size.answer} tokens, {dtype}",
+        flops=flops,
+        least_seconds=first,
+        rates={"tokens/s": 1 / each},
+        bytes={"weights": weights, "KV cache": cache},
+        parameters=(0, parameters),
+    )
+
+
+def prompt_tokens() -> int:
+    """Tokens before the first answer, in the stand-in vocabulary."""
+    prompter = stand_in_prompter()
+    head = opening(prompter.style, prompter.frames, scored_case())
+    return len(prompter.tokenise([*head, *question(prompter.frames, VERDICT_QUESTION, first=True)]))
