@@ -25,5 +25,5 @@ def tiny_kfd(seed: int = 0, **changes: object) -> KFD:
 
 def save_tiny_kfd(folder: Path, decision: Decision | None = None, seed: int = 0) -> Path:
     """Write a checkpoint folder of `tiny_kfd` and return it."""
-    save_kfd(tiny_kfd(seed), folder, decision or Decision())
+    save_kfd(tiny_kfd(seed), folder, decision or Decision(fitted_on="a test"))
     return folder

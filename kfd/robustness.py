@@ -1,0 +1,293 @@
+"""Measure a detector on photographs that were compressed, shrunk, blurred: its error rate for each kind.
+
+    python -m kfd.robustness --data runs/set --split val --checkpoint runs/kfd
+    python -m kfd.robustness --data runs/set --checkpoint runs/kfd --real 6 --fake 6   # a minute, CPU
+
+Every condition (kfd.conditions) gives one cell: AUC, and at the shipped thresholds the share of real
+photographs called fake and of fakes called fake, with 95 % intervals, before and after abstaining. The
+same readings, sorted by what can be measured on any photograph (size of the face, estimated compression),
+give the error rates that the page and the report state for the photograph at hand. All of it is written to
+robustness.json in the detector's folder, cell by cell: a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_sim.cli import parse
+from data_sim.dataset import FaceSet, unit_of
+from data_sim.simulate import simulate
+from kfd.calibrate import SEED, Reading, read
+from kfd.calibration import log_odds
+from kfd.conditions import AS_IT_IS, SOCIAL, scale_of, spread
+from kfd.config import Decision
+from kfd.detection import Quality
+from kfd.detector import Detector
+from kfd.metrics import auc_figure, wilson_interval
+from kfd.storage import write_atomically
+
+ROBUSTNESS_FILE = "robustness.json"
+CONDITIONS = (
+    AS_IT_IS, *(f"jpeg {quality}" for quality in range(100, 10, -10)), "webp 80", "webp 50", "webp 20",
+    "video 23", "video 28", "video 33", "video 40", "video 40 jpeg 75", "resize 50", "resize 25",
+    "resize 50 jpeg 40", "resize 50 video 33", "blur 1", "blur 2", "noise 2", "noise 5", SOCIAL,
+)  # fmt: skip
+COMPRESSION_EDGES = (0.15, 0.3, 0.45)  # between the bands of the estimate of kfd.quality
+LARGE = 0.7  # from this scale on a face counts as large: it has so much of the pixels the detector reads
+FEWEST = 30  # different real photographs, without which no error rate is stated
+DRAWS = 400  # of the bootstrap of an AUC
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    data: Path = Path("runs/set")  # a face set made by data_sim.build
+    split: str = "val"  # which split; `test` is for the last measurement only
+    checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    real: int = 100  # real faces, evenly over the sources
+    fake: int = 60  # fakes: half of them known ones where there are any, the others simulated
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """What is known of photographs of one kind.
+
+    large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, 0 the
+    least, counted by COMPRESSION_EDGES. real, fake: different photographs measured. false_alarms, found:
+    share of the real and of the fake that reach the score from which a face counts as fake; each with its
+    95 % interval. `found` is None where no fake was measured.
+    """
+
+    large: bool
+    band: int
+    real: int
+    fake: int
+    false_alarms: tuple[float, float, float]
+    found: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A finished grid: cells by condition as in the file, error rates by (large, band)."""
+
+    cells: dict[str, dict[str, object]]
+    rates: dict[tuple[bool, int], ErrorRate]
+    image_size: int
+
+    @classmethod
+    def load(cls, folder: str | Path, detector: Detector) -> Robustness | None:
+        """The grid of a detector's folder; None where it was never measured to its end.
+
+        Raises ValueError when the file speaks of other weights or another decision.
+        """
+        path = Path(folder) / ROBUSTNESS_FILE
+        if not path.is_file():
+            return None
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_stale(path, stored, detector)
+        if set(CONDITIONS) - set(stored["cells"]):
+            return None
+        rates = {(rate["large"], rate["band"]): _rate(rate) for rate in stored["rates"]}
+        return cls(stored["cells"], rates, detector.image_size)
+
+    def rate_of(self, quality: Quality, crop_side: float) -> ErrorRate | None:
+        """The error rates of photographs like the present one; None where too few were measured.
+
+        crop_side: of the square around the face, in pixels of the photograph.
+        """
+        if quality.compression is None:
+            return None
+        return self.rates.get((crop_side >= LARGE * self.image_size, band_of(quality.compression)))
+
+
+def main() -> None:
+    config = parse(RobustnessConfig, __doc__)
+    try:
+        detector = Detector.from_pretrained(config.checkpoint, config.device)
+        faces = FaceSet.open(config.data, config.split)
+        stored = measure(detector, faces, config)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(table(stored["cells"]))
+
+
+def measure(detector: Detector, faces: FaceSet, config: RobustnessConfig) -> dict[str, object]:
+    """Measure every condition that the file does not hold yet; returns what is in the file then.
+
+    Raises ValueError when the file belongs to another detector, decision or sample.
+    """
+    from tqdm import tqdm
+
+    path = config.checkpoint / ROBUSTNESS_FILE
+    head = {
+        "detector": detector.digest,
+        "decision": digest_of_decision(detector.decision),
+        "data": config.data.name,
+        "split": config.split,
+        "real": config.real,
+        "fake": config.fake,
+    }
+    cells: dict[str, dict[str, object]] = {}
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_stale(path, stored, detector)
+        changed = [name for name, value in head.items() if stored[name] != value]
+        if changed:
+            raise ValueError(f"{path} was measured with another {' and '.join(changed)}; delete it first")
+        cells = stored["cells"]
+    left = [name for name in CONDITIONS if name not in cells]
+    if not left:
+        return stored
+    images, labels, units = sample(faces, config.real, config.fake)
+    for name in tqdm(left, unit="condition", initial=len(cells), total=len(CONDITIONS)):
+        cells[name] = _cell(detector, read(detector, images, name), labels, units, scale_of(name))
+        ordered = {name: cells[name] for name in CONDITIONS if name in cells}
+        rates = [dataclasses.asdict(rate) for rate in _rates(ordered, labels, units)]
+        stored = head | {"cells": ordered, "rates": rates}
+        text = json.dumps(stored, indent=1) + "\n"
+        write_atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+    return stored
+
+
+def sample(faces: FaceSet, real: int, fake: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """The same faces for every condition: (N, 3, S, S) crops in [0, 1], (N,) labels, (N,) units.
+
+    Raises ValueError without real faces.
+    """
+    reals = spread(faces, faces.where(label="real"), real)
+    if not reals:
+        raise ValueError("this split holds no real faces to measure false alarms on")
+    fakes = spread(faces, faces.where(label="fake"), fake // 2)
+    forged = spread(faces, reals, fake - len(fakes))
+    images, landmarks = faces.read(forged)
+    parts = [faces.read(reals)[0], simulate(images, landmarks, torch.Generator().manual_seed(SEED)).images]
+    parts += [faces.read(fakes)[0]] if fakes else []
+    rows = [faces.rows[i] for i in (*reals, *forged, *fakes)]
+    labels = np.repeat([0, 1], [len(reals), len(rows) - len(reals)])
+    return torch.cat(parts), labels, np.array([unit_of(row) for row in rows])
+
+
+def _cell(
+    detector: Detector, reading: Reading, labels: np.ndarray, units: np.ndarray, scale: float
+) -> dict[str, object]:
+    """Figures of one condition, and of each face its kind and whether it was called fake, as one digit."""
+    decision = detector.decision
+    odds = log_odds(decision, reading.logits)
+    scores = 1 / (1 + np.exp(-odds))
+    flagged = scores >= decision.fake_above
+    verdicts = np.array(list(_verdicts(detector, reading, scores, scale)))
+    cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, DRAWS)}
+    for name, label in (("real", 0), ("fake", 1)):
+        own, total = labels == label, int((labels == label).sum())
+        cell[f"{name}_above"] = _share(int(flagged[own].sum()), total)  # by the score alone
+        cell[f"{name}_called_fake"] = _share(int((verdicts[own] == "fake").sum()), total)
+        cell[f"{name}_inconclusive"] = _share(int((verdicts[own] == "inconclusive").sum()), total)
+    cell["compression"] = round(float(np.median(reading.compression)), 3)
+    kinds = [4 * (scale >= LARGE) + band_of(value) for value in reading.compression]
+    cell["faces"] = "".join(f"{2 * kind + int(hit):x}" for kind, hit in zip(kinds, flagged, strict=True))
+    return cell
+
+
+def _verdicts(detector: Detector, reading: Reading, scores: np.ndarray, scale: float) -> Iterator[str]:
+    """The verdict of every face, the limits on the photograph included.
+
+    The size of the face is left out: a set does not tell how large its faces were.
+    """
+    limit = detector.decision.max_views_gap
+    gaps = np.zeros(len(scores)) if reading.gaps is None else reading.gaps
+    for score, gap, estimate, sharp in zip(scores, gaps, reading.compression, reading.sharpness, strict=True):
+        quality = Quality(detector.decision.min_face, sharp, estimate)
+        reasons = detector.withheld(quality) + (("views",) if limit is not None and gap > limit else ())
+        yield detector.verdict(float(score), reasons)[0]
+
+
+def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.ndarray) -> Iterator[ErrorRate]:
+    """Error rates by kind, over all conditions measured.
+
+    One photograph comes under many conditions: intervals count it once, by its unit.
+    """
+    codes = np.array([[int(digit, 16) for digit in cell["faces"]] for cell in cells.values()])
+    kinds, flagged = codes // 2, codes % 2 == 1
+    for kind in range(8):
+        shares = []
+        for label in (0, 1):
+            hit = (kinds == kind) & (labels == label)
+            different = len(set(units[hit.any(axis=0)]))
+            share = float(flagged[hit].mean()) if different else 0.0
+            low, high = wilson_interval(round(share * different), different) if different else (0.0, 1.0)
+            # The count of a share of few units is rounded, which must not push the share out of its interval.
+            shares.append(
+                (different, (round(share, 4), round(min(low, share), 4), round(max(high, share), 4)))
+            )
+        (real, alarms), (fake, found) = shares
+        if real >= FEWEST:
+            yield ErrorRate(kind >= 4, kind % 4, real, fake, alarms, found if fake else None)
+
+
+def band_of(estimate: float) -> int:
+    """The band of an estimate of compression, 0 the least."""
+    return int(np.searchsorted(COMPRESSION_EDGES, estimate, side="right"))
+
+
+def digest_of_decision(decision: Decision) -> str:
+    """SHA-256 of a decision's values, hex."""
+    values = json.dumps(dataclasses.asdict(decision), sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()
+
+
+def _refuse_stale(path: Path, stored: dict[str, object], detector: Detector) -> None:
+    for name, own in (("detector", detector.digest), ("decision", digest_of_decision(detector.decision))):
+        if stored.get(name) != own:
+            raise ValueError(
+                f"{path} was measured with another {name}: expected {own[:12]}, got "
+                f"{str(stored.get(name))[:12]}. Delete it and run python -m kfd.robustness again"
+            )
+
+
+def _rate(stored: dict[str, object]) -> ErrorRate:
+    return ErrorRate(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+
+
+def _share(count: int, total: int) -> dict[str, object]:
+    low, high = wilson_interval(count, total) if total else (0.0, 1.0)
+    return {
+        "value": round(count / max(1, total), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+        "n": total,
+    }
+
+
+def table(cells: dict[str, dict[str, object]]) -> str:
+    """The cells as a Markdown table."""
+    columns = {
+        "auc": "AUC", "real_above": "real at or above threshold", "fake_above": "fake at or above threshold",
+        "real_called_fake": "real called fake", "real_inconclusive": "real inconclusive",
+        "fake_called_fake": "fake called fake", "fake_inconclusive": "fake inconclusive",
+    }  # fmt: skip
+    head = f"| condition | {' | '.join(columns.values())} | compression |"
+    lines = [head, "|---" * (len(columns) + 2) + "|"]
+    for name, cell in cells.items():
+        shown = [_shown(cell[column]) for column in columns]
+        lines.append(f"| {name} | {' | '.join(shown)} | {cell['compression']:.2f} |")
+    return "\n".join(lines)
+
+
+def _shown(figure: dict[str, object]) -> str:
+    if figure["value"] is None or figure["low"] is None:
+        return "" if figure["value"] is None else f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+
+
+if __name__ == "__main__":
+    main()
