@@ -1,5 +1,7 @@
 # Everything a newcomer types. The first run of a target builds .venv; later runs find it ready.
 #   make chat                     the page on http://127.0.0.1:7860 (ARGS="--port 8000" for more)
+#   make chat KFD=DIR ENCODER=FILE LLM=NAME DEVICE=cuda ARGS=--quantize     with models of your choice
+#   make chat LLM_URL=http://127.0.0.1:8000/v1     answers from an OpenAI-compatible endpoint
 #   make test                     all tests (ARGS="-k report" for some)
 #   make lint                     ruff
 #   make train-embedded PHOTOS=DIR   build checkpoints/embedded again from a folder of photos
@@ -11,8 +13,19 @@ ARGS ?=
 
 .PHONY: chat test lint train-embedded
 
-chat: $(VENV)/.installed-app
-	$(BIN)/python -m app $(ARGS)
+# What chat passes on; each is a flag of python -m app.
+KFD ?=
+ENCODER ?=
+LLM ?=
+LLM_URL ?=
+LLM_MODEL ?=
+DEVICE ?=
+comma := ,
+
+chat: $(VENV)/.installed-app$(if $(findstring --quantize,$(ARGS)),$(comma)qlora)
+	$(BIN)/python -m app $(if $(KFD),--kfd "$(KFD)") $(if $(ENCODER),--encoder "$(ENCODER)") \
+	  $(if $(LLM),--llm "$(LLM)") $(if $(LLM_URL),--llm-url "$(LLM_URL)") \
+	  $(if $(LLM_MODEL),--llm-model "$(LLM_MODEL)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)

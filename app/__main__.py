@@ -2,7 +2,14 @@
 
     python -m app
     python -m app --port 8000 --checkpoint checkpoints/embedded
+    python -m app --kfd runs/kfd --encoder imagebind_huge.pth --llm runs/assistant --device cuda --quantize
+    python -m app --llm Qwen/Qwen2.5-7B-Instruct --device cuda     # untuned: told the findings as text
+    python -m app --llm-url http://127.0.0.1:8000/v1               # the same, behind an endpoint
+    python -m app --llm runs/export --llm-url http://127.0.0.1:8000/v1 --llm-model unmask
 
+With --llm-url questions and findings go to that endpoint, the picture only with --send-image; a key for it is
+read from the environment variable UNMASK_LLM_KEY (for api.openai.com also OPENAI_API_KEY). docs/deploy.md
+tells more.
 Open the printed address in a browser. The page is for this machine alone unless --host says otherwise;
 it asks for no password, so name another host only inside a network you trust.
 """
@@ -16,17 +23,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.report import DEFAULT_CHECKPOINT
+from app.models import ModelChoice
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(ModelChoice):
     """Where the page is served, and with which models."""
 
     host: str = "127.0.0.1"  # address to listen on
     port: int = 7860  # port to listen on
-    checkpoint: Path = DEFAULT_CHECKPOINT  # folder with kfd, llm and assistant
-    device: str = "cpu"  # "cpu" or "cuda"
 
 
 def main() -> None:
@@ -41,7 +46,7 @@ def main() -> None:
         print("loading the models", flush=True)
         from app.ui import EXAMPLE, Assistant, serve
 
-        assistant = Assistant.from_pretrained(config.checkpoint, config.device)
+        assistant = Assistant.load(config)
         assistant.analyse(EXAMPLE)
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
             serve(assistant, config.host, config.port, Path(folder))

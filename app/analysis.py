@@ -43,13 +43,28 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
+class TalkRecord:
+    """What answers the questions.
+
+    name: of the language model. tuned: it was fine-tuned to read this detector; otherwise it is told the
+    findings as text. host: host and port of the endpoint behind which it runs, "" for this machine.
+    face_sent: the picture of the face goes there too.
+    """
+
+    name: str
+    tuned: bool
+    host: str = ""
+    face_sent: bool = False
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """The models behind a finding.
 
     name: of the checkpoint folder. good_for: one paragraph out of the model card.
     thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
     the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
-    fitted on, in words, or "not fitted".
+    fitted on, in words, or "not fitted". talk: what answers the questions.
     """
 
     name: str
@@ -57,17 +72,22 @@ class ModelRecord:
     thresholds: tuple[float, float]
     fitted_on: str
     files: tuple[WeightsFile, ...]
+    talk: TalkRecord
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question about one face and the answer given; `complete` is False where it was broken off."""
+    """A question about one face and the answer given; `complete` is False where it was broken off.
+
+    failure: why there is no (whole) answer, where the language model could not be reached; else "".
+    """
 
     face: int
     question: str
     answer: str
     complete: bool
     asked: datetime
+    failure: str = ""
 
 
 @dataclass

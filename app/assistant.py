@@ -24,21 +24,22 @@ from app.analysis import (
     ModelRecord,
     Session,
     SourceFile,
-    WeightsFile,
     case_of,
     overall_verdict,
 )
+from app.models import DEFAULT_CHECKPOINT, ModelChoice, load_models
 from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
 from data_sim.images import ImageSource, format_of, frame_count, read_bytes, read_image, sha256_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError, to_batch
-from kfd.storage import digest_of
+from llm.endpoint import EndpointError
 
 if TYPE_CHECKING:
-    from llm.model import ForgeryLLM
+    from app.talkers import Talker
+    from llm.conversation import Conversation
+    from llm.remote import RemoteConversation
 
-PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
 OPENING_QUESTION = FIRST_QUESTION
 
 
@@ -49,36 +50,26 @@ class Assistant:
     because the face finder cannot be shared between threads.
     """
 
-    def __init__(self, detector: Detector, llm: ForgeryLLM, models: ModelRecord):
+    def __init__(self, detector: Detector, llm: Talker, models: ModelRecord):
+        """llm: see app.talkers."""
         self.detector = detector
         self.llm = llm
         self.models = models
         self._examining = Lock()
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path = "checkpoints/embedded", device: str = "cpu") -> Assistant:
-        """Load a checkpoint folder that holds `kfd`, `llm` and `assistant`.
+    def from_pretrained(cls, folder: str | Path = DEFAULT_CHECKPOINT, device: str = "cpu") -> Assistant:
+        """Load a checkpoint folder that holds `kfd`, `llm` and `assistant`. Raises like `load`."""
+        return cls.load(ModelChoice(checkpoint=Path(folder), device=device))
 
-        Raises FileNotFoundError naming the parts that are missing.
+    @classmethod
+    def load(cls, choice: ModelChoice) -> Assistant:
+        """Load other models than those of one checkpoint folder; see app.models.
+
+        Raises FileNotFoundError naming the parts that are missing, ValueError for models that do not fit one
+        another, llm.endpoint.EndpointError for an endpoint that does not name its model.
         """
-        from llm.model import ForgeryLLM
-
-        folder = Path(folder)
-        missing = [part for part in PARTS if not (folder / part).is_dir()]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} holds no {' and no '.join(missing)}; expected a checkpoint folder with "
-                f"{', '.join(PARTS)}, such as checkpoints/embedded of the repository"
-            )
-        detector = Detector.from_pretrained(folder / "kfd", device)
-        llm = ForgeryLLM.from_pretrained(folder / "assistant", device=device)
-        learnt_from = llm.info.kfd_digest
-        if learnt_from and learnt_from != detector.digest:
-            raise ValueError(
-                f"the assistant in {folder} learnt to read detector {learnt_from[:12]}, but the detector "
-                f"there is {detector.digest[:12]}; fine-tune it for that one with python -m llm.finetune"
-            )
-        return cls(detector, llm, model_record(folder, detector))
+        return cls(*load_models(choice))
 
     def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
         """Examine a photograph: a path, the bytes of a file, a PIL image or an array.
@@ -104,10 +95,11 @@ class Assistant:
         """Answer a question about one face, piece by piece, and note both in the analysis.
 
         face: index into `analysis.faces`. The conversation about it goes on where it stood.
-        An answer that is not read to its end is noted as broken off.
-        Raises, before the first piece: ValueError for an empty question, a photograph without a face or a
-        full conversation; IndexError for a face there is not; RuntimeError while another answer about the
-        same photograph is still being written.
+        An answer that is not read to its end is noted as broken off, one that fails as failed.
+        Raises llm.endpoint.EndpointError, while it is read, when the language model's endpoint fails; before
+        the first piece ValueError for an empty question, a photograph without a face or a full conversation,
+        IndexError for a face there is not, and RuntimeError while another answer about the same photograph
+        is still being written.
         """
         session = analysis.session
         if session.answering:
@@ -122,30 +114,29 @@ class Assistant:
     def _grad_cam(self, crop: np.ndarray) -> np.ndarray:
         return self.detector.grad_cam(to_batch([crop]))[0, 0].numpy()
 
-    def _conversation(self, analysis: Analysis, face: int):
-        from llm.conversation import Conversation
-
+    def _conversation(self, analysis: Analysis, face: int) -> Conversation | RemoteConversation:
         conversations = analysis.session.conversations
         if face not in conversations:
             case = case_of(analysis, face)
-            soft = self.llm.prompter.style.mode == "soft_prompts"
-            detection = analysis.faces[face].detection if soft else None
-            conversations[face] = Conversation(self.llm, case, detection)
+            conversations[face] = self.llm.conversation(case, analysis.faces[face])
         return conversations[face]
 
 
 def _noted(session: Session, face: int, question: str, pieces: Iterator[str]) -> Iterator[str]:
     """Pass the pieces on and write the exchange down when they end, however they end."""
     session.answering = True
-    asked, answer, complete = datetime.now(UTC), "", False
+    asked, answer, complete, failure = datetime.now(UTC), "", False, ""
     try:
         for piece in pieces:
             answer += piece
             yield piece
         complete = True
+    except EndpointError as error:
+        failure = str(error)
+        raise
     finally:
         session.answering = False
-        session.exchanges.append(Exchange(face, question, answer.strip(), complete, asked))
+        session.exchanges.append(Exchange(face, question, answer.strip(), complete, asked, failure))
 
 
 def _warnings(
@@ -176,25 +167,3 @@ def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
     if isinstance(data, bytes):
         return SourceFile(name, format_of(data), len(data), sha256_of(data), pixels)
     return SourceFile(name, "pixels", None, None, pixels)
-
-
-def model_record(folder: Path, detector: Detector) -> ModelRecord:
-    """Name, purpose, thresholds and digests of the models in a checkpoint folder."""
-    weights = sorted(path for part in PARTS for path in (folder / part).rglob("*.safetensors"))
-    files = tuple(WeightsFile(path.relative_to(folder).as_posix(), digest_of(path)) for path in weights)
-    decision = detector.decision
-    thresholds = (decision.real_below, decision.fake_above)
-    return ModelRecord(folder.name, purpose(folder), thresholds, decision.fitted_on, files)
-
-
-def purpose(folder: Path) -> str:
-    """The first paragraph of the folder's MODEL_CARD.md: what the models are, and what they are good for."""
-    card = folder / "MODEL_CARD.md"
-    if not card.is_file():
-        return "These models have no model card: nothing is known of their error rates."
-    text = card.read_text(encoding="utf-8")
-    if text.startswith("---"):  # the metadata block of a model hub
-        text = text.split("---", 2)[2]
-    blocks = (block.strip() for block in text.split("\n\n"))
-    first = next((block for block in blocks if block and not block.startswith("#")), "")
-    return " ".join(first.split())

@@ -120,8 +120,10 @@ def footer(models: ModelRecord, version: str) -> str:
     return (
         f'<div class="foot"><p><b>Models “{escape(models.name)}”.</b> {escape(models.good_for)}</p>'
         f"<details><summary>Weights, SHA-256</summary><ul>{digests}</ul></details>"
-        f"<p>Unmask {escape(version)}. Photographs are examined where this page is served and sent nowhere "
-        "else. A finding is a statement about pixels; an examiner should confirm it.</p></div>"
+        f"<p>Questions are answered by {escape(wording.answered_by(models.talk))}.</p>"
+        f"<p>Unmask {escape(version)}. Photographs are examined where this page is served. "
+        f"{escape(wording.sent_away(models.talk))} A finding is a statement about pixels; an examiner should "
+        "confirm it.</p></div>"
     )
 
 

@@ -3,10 +3,11 @@
     python -m app.report photo.jpg -o report.pdf
     python -m app.report photo.jpg -o report.html --ask "Is this a deepfake image?" --ask "Where?"
     python -m app.report photo.jpg -o report.json
+    python -m app.report photo.jpg -o report.pdf --llm-url http://127.0.0.1:8000/v1
     python -m app.report --verify report.json
 
 The JSON form is the canonical one; HTML and PDF are rendered from it. Its `seal` is the SHA-256 digest
-of everything else in it, so that a later change shows.
+of everything else in it, so that a later change shows. The models are chosen as for `python -m app`.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from app.models import ModelChoice
 from app.report_data import SCHEMA, report_data
 from data_sim.images import ImageError, sha256_of
 from kfd.storage import write_atomically
 
 if TYPE_CHECKING:
     from app.analysis import Analysis
+    from app.assistant import Assistant
 
 SUFFIXES = (".pdf", ".html", ".json")
-DEFAULT_CHECKPOINT = Path("checkpoints/embedded")
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,16 @@ def checked_suffix(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(ModelChoice):
     """What to report on, and where to."""
 
     photo: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph to examine
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json
     ask: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # a question about every face
     verify: Path | None = None  # check the seal of this JSON report instead
-    checkpoint: Path = DEFAULT_CHECKPOINT  # folder with kfd, llm and assistant
-    device: str = "cpu"  # "cpu" or "cuda"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.verify is not None:
             return
         if self.photo is None or self.out is None:
@@ -125,19 +126,32 @@ class ReportConfig:
 
 
 def write_report(config: ReportConfig) -> Path:
-    """Examine `config.photo`, ask the questions of every face, save the report."""
-    from app.assistant import OPENING_QUESTION, Assistant
+    """Examine `config.photo`, ask the questions of every face, save the report.
 
-    assistant = Assistant.from_pretrained(config.checkpoint, config.device)
+    Where the language model's endpoint fails, the report says so and no more is asked.
+    """
+    from app.assistant import Assistant
+    from llm.endpoint import EndpointError
+
+    assistant = Assistant.load(config)
     analysis = assistant.analyse(config.photo)
-    for finding in analysis.faces:
-        for question in (OPENING_QUESTION, *config.ask):
-            print(f"face {finding.index + 1} of {len(analysis.faces)}: {question}", file=sys.stderr)
-            for _ in assistant.ask(analysis, question, finding.index):
-                pass
+    try:
+        _ask_everything(assistant, analysis, config.ask)
+    except EndpointError as error:
+        print(f"warning: {error}; the report is written without further answers", file=sys.stderr)
     report = assistant.report(analysis)
     print(report.data["finding"])
     return report.save(config.out)
+
+
+def _ask_everything(assistant: Assistant, analysis: Analysis, questions: tuple[str, ...]) -> None:
+    from app.assistant import OPENING_QUESTION
+
+    for finding in analysis.faces:
+        for question in (OPENING_QUESTION, *questions):
+            print(f"face {finding.index + 1} of {len(analysis.faces)}: {question}", file=sys.stderr)
+            for _ in assistant.ask(analysis, question, finding.index):
+                pass
 
 
 def verify(path: Path) -> bool:

@@ -62,8 +62,9 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "name": analysis.models.name,
             "good_for": analysis.models.good_for,
             "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
+            "language_model": _language_model(analysis),
         },
-        "method": list(wording.METHOD),
+        "method": wording.method(analysis.models.talk),
         "limits": list(wording.LIMITS),
         "checking": list(wording.CHECKING),
         "pictures": {
@@ -134,6 +135,19 @@ def _grey(values: np.ndarray) -> str:
     return data_uri(np.rint(values * 255).astype(np.uint8), "PNG")
 
 
+def _language_model(analysis: Analysis) -> dict[str, Any]:
+    """What answered, in fields and in words; what was sent elsewhere only where something was asked."""
+    talk, asked = analysis.models.talk, bool(analysis.session.exchanges)
+    words = f"{wording.answered_by(talk)}. {wording.sent_away(talk)}" if asked else "No question was asked."
+    return {
+        "name": talk.name,
+        "tuned": talk.tuned,
+        "endpoint": talk.host or None,
+        "face_sent": talk.face_sent and asked,
+        "words": words,
+    }
+
+
 def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"code": reason, "words": wording.reason_words(reason)} for reason in reasons]
 
@@ -144,6 +158,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         "question": exchange.question,
         "answer": exchange.answer,
         "complete": exchange.complete,
+        "failure": exchange.failure,
         "asked": _utc(exchange.asked),
     }
 

@@ -25,6 +25,7 @@ def heading_rows(data: dict[str, Any]) -> Rows:
         ("SHA-256", file["sha256"] or f"of the pixels: {file['pixels_sha256']}"),
         ("Date", data["created"].replace("T", " ").replace("Z", " UTC")),
         ("Examined with", f"{software['name']} {software['version']}, models “{data['models']['name']}”"),
+        ("Answers by", data["models"]["language_model"]["words"]),
     ]
 
 
@@ -58,5 +59,12 @@ def question_line(exchange: dict[str, Any]) -> str:
 
 
 def answer_line(exchange: dict[str, Any]) -> str:
-    """The answer of an exchange; one that was broken off says so."""
+    """The answer of an exchange; one that was broken off or failed says so."""
+    if exchange["failure"]:
+        return failed(exchange["answer"], exchange["failure"])
     return exchange["answer"] + ("" if exchange["complete"] else " [broken off]")
+
+
+def failed(answer: str, failure: str) -> str:
+    """What there was of an answer, and why there is no more of it."""
+    return f"{answer} [failed: {failure}]".strip()

@@ -24,8 +24,10 @@ from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.report import SUFFIXES
 from app.report_data import software_version
+from app.report_text import failed
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from data_sim.images import MAX_FILE_BYTES, ImageError
+from llm.endpoint import EndpointError
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -118,7 +120,7 @@ class Desk:
                     said += piece
                     if visit.face == face:  # the visitor may have turned to another face meanwhile
                         yield _messages(visit, face, question, said), gr.skip(), gr.skip(), gr.skip()
-            except ValueError as error:
+            except (ValueError, EndpointError) as error:  # findings and report are there all the same
                 yield _messages(visit, face), question, panels.notice(str(error)), gr.skip()
 
     def write_report(self, visit: Visit | None, request: gr.Request) -> tuple[Any, ...]:
@@ -275,7 +277,10 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
 
 def _messages(visit: Visit, face: int, question: str | None = None, said: str = "") -> Messages:
     """The exchanges about a face, and the one that is being written."""
-    turns = [(exchange.question, exchange.answer) for exchange in visit.analysis.session.about(face)]
+    turns = [
+        (e.question, failed(e.answer, e.failure) if e.failure else e.answer)
+        for e in visit.analysis.session.about(face)
+    ]
     turns += [] if question is None else [(question, said)]
     messages = []
     for asked, answer in turns:

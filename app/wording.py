@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.analysis import NO_FACE, Analysis
+from app.analysis import NO_FACE, Analysis, TalkRecord
 from data_sim.dialogue import join_words, reasons_in_words, region_words
 from data_sim.regions import REGIONS, WHOLE_FACE
 from kfd.detection import FaceFinding
@@ -23,7 +23,7 @@ VERDICT_WORDS = {
 
 NO_FACE_WORDS = "no face was found in the photograph"
 
-METHOD = (
+DETECTION = (
     "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
     "Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
     "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
@@ -31,12 +31,7 @@ METHOD = (
     "apart from training; two thresholds on it, fixed before this photograph was seen, decide between the "
     "verdicts. Regions are outlined by the landmarks; a region's value is the mean of the heat map in it. "
     "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
-    "on the score, and so shows what the score rests on; nothing is decided by it.",
-    "The answers to questions are written by a language model. It is given the score, the verdict and, "
-    "through a learned prompt, the heat map and the comparison maps; it is not given the file's origin or "
-    "any other knowledge. The score, the verdict and the region table do not depend on it. "
-    "The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
-    "Generalizable and Explainable Deepfake Detection.",
+    "on the score, and so shows what the score rests on; nothing is decided by it."
 )
 
 LIMITS = (
@@ -60,6 +55,43 @@ CHECKING = (
     "form, and shows any later change to it. It does not show who wrote the report; note it down where the "
     "report's recipient keeps it.",
 )
+
+
+def method(talk: TalkRecord) -> list[str]:
+    """How the findings came about, and how the answers did: a paragraph for each."""
+    if talk.tuned:
+        given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
+    else:
+        given = "the score, the verdict and its reasons, the regions named and means of the heat map, as text"
+    if talk.face_sent:
+        given += ", and the picture of the face"
+    answers = (
+        f"The answers to questions are written by a language model. It is given {given}; it is not given the "
+        "file's origin or any other knowledge. The score, the verdict and the region table do not depend on "
+        "it. The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
+        "Generalizable and Explainable Deepfake Detection."
+    )
+    return [DETECTION, answers]
+
+
+def answered_by(talk: TalkRecord) -> str:
+    """Which language model answers, and where it runs, without a full stop."""
+    tuned = "fine-tuned to read this detector" if talk.tuned else "not tuned for this task"
+    return f"“{talk.name}”, {tuned}, {f'behind the endpoint {talk.host}' if talk.host else 'on this machine'}"
+
+
+def sent_away(talk: TalkRecord) -> str:
+    """What an answer sends elsewhere, in one sentence."""
+    if not talk.host:
+        return "Nothing is sent anywhere else."
+    if talk.tuned:
+        return (
+            f"Questions go to {talk.host}, and with them the findings and a summary of the face as numbers "
+            "(prompt embeddings); the picture does not."
+        )
+    if talk.face_sent:
+        return f"Questions go to {talk.host}, and with them the findings as text and the picture of the face."
+    return f"Questions go to {talk.host}, and with them the findings as text; the picture does not."
 
 
 def reason_words(*reasons: str) -> str:
