@@ -21,6 +21,7 @@ The batch is the global one, whatever the number of processes, which may change 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -235,6 +236,10 @@ def fit(
         else:
             encoded = cache.read(number, part, config.device)
         loss, terms = global_loss(model, encoded, weights, config.batch, processes)
+        if not all(map(math.isfinite, terms.values())):  # before it is in weights and state
+            raise ValueError(
+                f"step {step + 1} has no finite loss ({terms}); lower the rates, or --dtype bf16"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes.sum_gradients(model.parameters())

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from kfd.detection import CLASSES
 from kfd.text import (
+    BPE_FILE,
     DESCRIPTIONS,
     END,
     START,
@@ -26,15 +27,18 @@ SENTENCES = [sentence for name in CLASSES for sentence in DESCRIPTIONS[name]]
 
 
 @pytest.mark.shared
-def test_clip_ids_equal_the_original() -> None:
+def test_clip_ids_equal_the_original(tmp_path: Path) -> None:
     """Punctuation, accents, HTML entities, an emoji and a text longer than the context."""
     if not PARITY.is_dir():
         pytest.skip("the parity tensors (../shared/parity/imagebind) are not beside the checkout")
     texts = json.loads((PARITY / "tiny_config.json").read_text())["texts"]
     wanted = load_file(PARITY / "tiny_inputs.safetensors")["text_ids"]
-    input_ids, eot = tokenize(clip_tokenizer(PARITY / "bpe_simple_vocab_16e6.txt.gz"), texts, 77)
+    tokenizer = clip_tokenizer(PARITY / BPE_FILE)
+    input_ids, eot = tokenize(tokenizer, texts, 77)
     assert torch.equal(input_ids, wanted)
     assert torch.equal(eot, wanted.argmax(dim=-1))
+    save_tokenizer(tokenizer, tmp_path)  # as a checkpoint keeps it
+    assert torch.equal(tokenize(load_tokenizer(tmp_path), texts, 77)[0], wanted)
 
 
 def test_long_text_keeps_its_end_token() -> None:

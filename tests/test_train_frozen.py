@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_encoders import CLIP, IMAGEBIND, SIZE, save_clip, save_imagebind
 from tiny_faces import add_known_fakes, save_tiny_faces
 
@@ -115,6 +115,23 @@ def test_a_set_of_another_size_is_refused(place, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kfd.train", *words_for(place, tmp_path / "o", data=tmp_path / "set")])
     with pytest.raises(SystemExit, match=r"sees crops of 56 pixels, .* have 64; .*data_sim.build --size 56"):
         train.main()
+
+
+def test_a_run_does_not_go_on_with_other_weights(place, whole):
+    other = save_clip(place / "other", seed=9)
+    with pytest.raises(SystemExit, match=r"state\.pt is of a run with other settings \(encoder_digest"):
+        run(place, whole, cache_steps=2, encoder_weights=other)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(place, tmp_path):
+    """In 16 bits a tower can overflow; the weights that would follow must not reach the saved state."""
+    broken = save_clip(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["vision_model.encoder.layers.0.layer_norm1.weight"][:] = 1e30
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SystemExit, match="step 1 has no finite loss"):
+        run(place, tmp_path / "out", encoder_weights=broken)
+    assert not (tmp_path / "out" / "state.pt").exists()
 
 
 def test_settings_that_cannot_be_are_told():
