@@ -41,7 +41,9 @@ def table(files: tuple[Path, ...]) -> str:
         rows = {(row.task, row.model, row.setting): row for row in found} | rows
         if "bounds_for" in facts:
             rates = "{tflops:g} TFLOP/s and {terabytes_per_second:g} TB/s".format(**facts["bounds_for"])
-            notes.append(f"≥ and ≤ are bounds at {rates}, not measurements; their memory is computed, too.")
+            notes.append(
+                f"≥ and ≤ are bounds at {rates}, no measurements; memory is computed, without CUDA's own."
+            )
         else:
             notes.append(
                 f"Measured on {facts['machine']}: {facts['matrix_tflops']:.3g} TFLOP/s in a product."
@@ -59,9 +61,9 @@ def _cells(row: Row) -> list[str]:
         NAMES[row.task],
         row.model,
         row.setting,
-        f"{row.flops / 1e12:.3g}" + (" a token" if row.task == "chat" else ""),
-        f"{least}{1000 * seconds:.3g} ms" + (" to the first word" if row.task == "chat" else ""),
-        ", ".join(f"{most}{rate:.3g} {unit}" for unit, rate in row.rates.items()),
+        _number(row.flops / 1e12) + (" a token" if row.task == "chat" else ""),
+        f"{least}{_number(1000 * seconds)} ms" + (" to the first word" if row.task == "chat" else ""),
+        ", ".join(f"{most}{_number(rate)} {unit}" for unit, rate in row.rates.items()),
         "" if row.share is None else f"{100 * row.share:.0f} %",
         _memory(row),
         row.source,
@@ -70,9 +72,14 @@ def _cells(row: Row) -> list[str]:
 
 def _memory(row: Row) -> str:
     if row.peak_bytes is not None:
-        return f"{row.peak_bytes / GIB:.1f} GiB"
+        return f"{row.peak_bytes / GIB:.1f} GiB ({row.reserved_bytes / GIB:.1f} reserved)"
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in row.bytes.items())
     return f"{sum(row.bytes.values()) / GIB:.1f} GiB: {parts}" if parts else "not measured"
+
+
+def _number(value: float) -> str:
+    """Three digits that count: 26,200 or 12.7 or 0.0133."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main(args: list[str] | None = None) -> None:

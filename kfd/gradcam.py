@@ -40,7 +40,7 @@ def grad_cam(model: KFD, images: Tensor, class_features: Tensor | None = None) -
     lowers the logit is cut off. Nothing stands between this layer and the heads, so no gradient runs
     through the image tower, frozen or not, and a map costs one more pass of the tower.
 
-    model: in eval mode. images: (B, 3, S, S) float RGB in [0, 1], in the model's dtype and on its device.
+    model: in eval mode. images: (B, 3, S, S) float32 RGB in [0, 1], on the model's device.
     class_features: (2, C) as `model.alignment.class_features` gives them, computed anew when None.
     Returns (B, 1, S, S) float32 in [0, 1]: shares of each map's own highest value; all zero where no place
     raises the logit. Works under `torch.no_grad` and `torch.inference_mode`, and leaves gradients alone.
@@ -55,7 +55,7 @@ def grad_cam(model: KFD, images: Tensor, class_features: Tensor | None = None) -
             image = model.encoder.image_features(images)
             if class_features is None:
                 class_features = model.alignment.class_features(model.encoder)
-        features = image.patches[-1].detach().transpose(1, 2).unflatten(2, image.grids[-1])
+        features = image.patches[-1].detach().float().transpose(1, 2).unflatten(2, image.grids[-1])
         head = _LogitOfGrid(model, image, class_features.clone())  # a clone is never an inference tensor
         with torch.enable_grad():
             found = LayerGradCam(head, head.grid).attribute(features.requires_grad_(), relu_attributions=True)
