@@ -90,35 +90,58 @@ def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> Gro
     num_faces: most real faces that are used, evenly spread over the set.
     Raises ValueError when the set's crops have another size than the detector's.
     """
-    if faces.size != detector.image_size:
-        raise ValueError(
-            f"the detector sees crops of side {detector.image_size}, the set has {faces.size}: "
-            f"build the set with --size {detector.image_size}"
-        )
     reals = faces.where(label="real")
     reals = reals[:: max(1, len(reals) // num_faces)][:num_faces]
-    parts: list[Detection] = []
-    cases: list[Case] = []
-    labels: list[int] = []
-    forged: list[tuple[str, ...]] = []
-    shown: list[tuple[str, ...]] = []
+    judged = _Judged(detector, faces)
     for start in tqdm(range(0, len(reals), BATCH), desc="judging faces", mininterval=5):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
         images, landmarks = faces.read(reals[start : start + BATCH])
         forgeries = simulate(images, landmarks, generator)
         pixels = torch.cat([forgeries.pristine, forgeries.images])
         pixels = degrade(pixels, Degradation.draw(len(pixels), generator, STRENGTH), generator)
-        found = detector(pixels)
-        strengths = region_scores(found.heatmap, landmarks.repeat(2, 1, 1))
-        for row, score in enumerate(found.score.tolist()):
-            label = int(row >= len(images))
-            truth = forgeries.names(row - len(images)) if label else ()
-            cases.append(say_honestly(*detector.verdict(score), score, label, truth, strengths[row]))
-            labels.append(label)
-            forged.append(truth)
-            shown.append(named_regions(strengths[row]))
-        parts.append(_half(found))
-    return GroundedCases(_joined(parts), tuple(cases), tuple(labels), tuple(forged), tuple(shown))
+        truth = [()] * len(images) + [forgeries.names(row) for row in range(len(images))]
+        judged.add(pixels, landmarks.repeat(2, 1, 1), truth)
+    return judged.cases()
+
+
+def ground_known(detector: Detector, faces: FaceSet, positions: list[int]) -> GroundedCases:
+    """Judge known fakes whose replaced regions somebody named (column `regions`, names split by "|").
+
+    Raises ValueError when the set's crops have another size than the detector's.
+    """
+    judged = _Judged(detector, faces)
+    for start in range(0, len(positions), BATCH):
+        part = positions[start : start + BATCH]
+        truth = [tuple(name for name in faces.rows[p]["regions"].split("|") if name) for p in part]
+        judged.add(*faces.read(part), truth)
+    return judged.cases()
+
+
+class _Judged:
+    """Gathers judged faces, batch by batch."""
+
+    def __init__(self, detector: Detector, faces: FaceSet):
+        if faces.size != detector.image_size:
+            raise ValueError(
+                f"the detector sees crops of side {detector.image_size}, the set has {faces.size}: "
+                f"build the set with --size {detector.image_size}"
+            )
+        self.detector = detector
+        self.parts: list[Detection] = []
+        self.found: list[tuple[Case, int, tuple[str, ...], tuple[str, ...]]] = []
+
+    def add(self, pixels: Tensor, landmarks: Tensor, truth: list[tuple[str, ...]]) -> None:
+        """Judge B faces. truth: the regions replaced in each; none of a real one."""
+        detection = self.detector(pixels)
+        strengths = region_scores(detection.heatmap, landmarks)
+        for score, forged, strength in zip(detection.score.tolist(), truth, strengths, strict=True):
+            label = int(bool(forged))
+            case = say_honestly(*self.detector.verdict(score), score, label, forged, strength)
+            self.found.append((case, label, forged, named_regions(strength)))
+        self.parts.append(_half(detection))
+
+    def cases(self) -> GroundedCases:
+        return GroundedCases(_joined(self.parts), *map(tuple, zip(*self.found, strict=True)))
 
 
 def ground_once(

@@ -8,9 +8,10 @@ Faces are of a split that no training saw, questions in wordings that no trainin
 
 * verdict: does the first word of the answer agree with the detector, and does P(Yes) separate real from fake
   as well as the detector's score?
+* wordings: is Yes or No the same, and the verdict's, in twenty wordings of the question?
 * regions: F1 of the regions named against those truly forged, next to a blind reader (the same model with
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
-  for all forgeries and for those of single regions.
+  for all simulated forgeries, for those of single regions, and for known fakes whose regions the set names.
 * conversations: contradictions between the answers and the evidence, in random conversations.
 * general, with --general FILE: perplexity on general instruction data (llm.general) that training never saw,
   with LoRA and without: what the language model has forgotten.
@@ -23,9 +24,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 from tqdm import tqdm
@@ -33,20 +32,17 @@ from tqdm import tqdm
 from data_sim.cli import parse
 from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case, make_dialogue, questions
-from data_sim.regions import REGION_NAMES, REGIONS, WHOLE_FACE
 from kfd.detector import Detector
 from kfd.metrics import image_metrics
 from kfd.results import data_digest, folder_digest, header
 from kfd.storage import write_atomically
-from llm.cases import GroundedCases, ground_once, vary
+from llm.cases import GroundedCases, ground_known, ground_once, vary
 from llm.consistency import FIRST_WORDS, contradictions
 from llm.conversation import NO_WORDING, VERDICT_QUESTION, Conversation
 from llm.fit import general_loss
 from llm.general import GeneralData, embed_pictures, read_general
 from llm.model import ForgeryLLM
-
-_WORDS = {region.words: region.name for region in REGIONS}
-_NAMED = re.compile("|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)), re.IGNORECASE)
+from llm.region_figures import measure_regions
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ class EvaluateConfig:
     out: str = "runs/llm-evaluation.json"  # file for the figures
     split: str = "test"  # of the face set
     faces: int = 150  # real faces; each is judged as it is and forged
+    wordings: int = 20  # of the question for the verdict, put to every face that has one
     conversations: int = 500  # with every sentence checked before it is said, as in the app
     raw_conversations: int = 100  # unchecked, to show what the check takes out
     turns: int = 5  # of each conversation
@@ -67,26 +64,6 @@ class EvaluateConfig:
     general_images: str = ""  # folder of its pictures
     seed: int = 1
     device: str = "cpu"
-
-
-def regions_in(text: str) -> tuple[str, ...]:
-    """The regions a text mentions, by name, in order of appearance."""
-    return tuple(dict.fromkeys(_WORDS[found.lower()] for found in _NAMED.findall(text)))
-
-
-def region_f1(named: Sequence[Sequence[str]], forged: Sequence[Sequence[str]]) -> float:
-    """Micro-averaged F1 of named against forged regions over all faces; 0 when nothing is right."""
-    hits = sum(len(set(n) & set(f)) for n, f in zip(named, forged, strict=True))
-    mentioned = sum(len(set(n)) for n in named) + sum(len(set(f)) for f in forged)
-    return 2 * hits / mentioned if mentioned else 0.0
-
-
-def best_constant(forged: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], float]:
-    """The one answer, of one to three regions, that scores best when given to every face, and its F1."""
-    choices = [c for size in (1, 2, 3) for c in combinations(REGION_NAMES, size)]
-    scored = [(region_f1([choice] * len(forged), forged), choice) for choice in choices]
-    value, choice = max(scored)
-    return choice, value
 
 
 def shown_case(faces: GroundedCases, row: int) -> Case:
@@ -138,39 +115,46 @@ def measure_verdicts(
     }
 
 
-def measure_regions(
+def measure_wordings(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
-) -> dict[str, object]:
-    """F1 of the regions named for forgeries that the detector does not call real, sighted and blind."""
-    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict != "real"]
-    if len(rows) < 2:
-        raise ValueError(f"expected at least 2 forgeries not called real, got {len(rows)}: take more --faces")
-    wordings = questions("where", heldout=True)
-    named: dict[str, list[tuple[str, ...]]] = {"sighted": [], "blind": []}
-    for place, row in enumerate(tqdm(rows, desc="regions", mininterval=5)):
-        asked = rng.choice(wordings)
-        other = rows[(place + rng.randrange(1, len(rows))) % len(rows)]  # any forgery but this one
-        for eyes, seen in (("sighted", row), ("blind", other)):
-            conversation = Conversation(model, faces.cases[row], faces.detection([seen], model.device))
-            named[eyes].append(regions_in("".join(conversation.ask(asked, config.max_new_tokens))))
-    named["heatmap"] = [faces.shown[row] for row in rows]
-    forged = [faces.forged[row] for row in rows]
-    local = [place for place, names in enumerate(forged) if WHOLE_FACE not in names]
+) -> dict[str, float]:
+    """How often the likelier of Yes and No is the verdict's, whatever the wording of the question."""
+    asked = rng.sample(questions("verdict", heldout=True), config.wordings)
+    agreed: list[float] = []
+    for row, case in enumerate(tqdm(faces.cases, desc="wordings", mininterval=5)):
+        if case.verdict != "inconclusive":
+            conversation = conversation_about(model, faces, row, case)
+            sides = [conversation.yes_probability(text) > 0.5 for text in asked]
+            agreed.append(sum(side == (case.verdict == "fake") for side in sides) / len(sides))
     return {
-        "all": _compare(named, forged, range(len(rows))),
-        "local": _compare(named, forged, local),
-        "silent": sum(not regions for regions in named["sighted"]) / len(rows),
+        "faces": len(agreed),
+        "wordings": len(asked),
+        "agreement": sum(agreed) / max(1, len(agreed)),
+        "faces_with_one_verdict": sum(share in (0.0, 1.0) for share in agreed) / max(1, len(agreed)),
     }
 
 
-def _compare(
-    named: dict[str, list[tuple[str, ...]]], forged: list[tuple[str, ...]], places: Sequence[int]
+def measure_all_regions(
+    model: ForgeryLLM, faces: GroundedCases, known: dict[str, GroundedCases], config: EvaluateConfig
 ) -> dict[str, object]:
-    """F1 of every reader, and of the best constant answer, on some of the forgeries."""
-    truth = [forged[place] for place in places]
-    constant, constant_f1 = best_constant(truth)
-    readers = {reader: region_f1([names[p] for p in places], truth) for reader, names in named.items()}
-    return {"forgeries": len(truth), **readers, "best_constant": constant_f1, "constant": list(constant)}
+    """`measure_regions` on simulated forgeries and, by source, on known fakes."""
+    sets = {"simulated": faces, **known}
+    return {
+        name: measure_regions(model, found, config.max_new_tokens, random.Random(config.seed))
+        for name, found in sets.items()
+    }
+
+
+def known_fakes(detector: Detector, faces: FaceSet, most: int) -> dict[str, GroundedCases]:
+    """The fakes of a split whose replaced regions somebody named, at most `most` of each source, judged."""
+    found: dict[str, list[int]] = {}
+    for position in faces.where(label="fake"):
+        if faces.rows[position]["regions"]:
+            found.setdefault(faces.rows[position]["source"], []).append(position)
+    return {
+        source: ground_known(detector, faces, positions[:: max(1, len(positions) // most)][:most])
+        for source, positions in sorted(found.items())
+    }
 
 
 def measure_conversations(
@@ -264,10 +248,14 @@ def main(args: list[str] | None = None) -> None:
         figures["general"] = measure_general(model, detector, config)
         print("general", json.dumps(figures["general"]), flush=True)
     model.merge_adapter()
+    known = known_fakes(detector, split, config.faces)
     for name, measure in (
-        ("verdict", measure_verdicts), ("regions", measure_regions), ("conversations", measure_conversations),
-    ):  # fmt: skip
-        figures[name] = measure(model, faces, config, random.Random(config.seed))
+        ("verdict", lambda: measure_verdicts(model, faces, config, random.Random(config.seed))),
+        ("wordings", lambda: measure_wordings(model, faces, config, random.Random(config.seed))),
+        ("regions", lambda: measure_all_regions(model, faces, known, config)),
+        ("conversations", lambda: measure_conversations(model, faces, config, random.Random(config.seed))),
+    ):
+        figures[name] = measure()
         print(name, json.dumps(figures[name])[:2000], flush=True)
         write_atomically(out, lambda part: part.write_text(json.dumps(figures, indent=2) + "\n"))
 

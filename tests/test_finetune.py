@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_checkpoint import save_tiny_checkpoint
 from tiny_faces import save_tiny_faces
+from tiny_general import save_general
 from tiny_llm import detection, save_base
 
 from data_sim.dataset import FaceSet
@@ -25,9 +26,11 @@ from kfd.detector import Detector
 from llm import evaluate, finetune, pretrain
 from llm.align import align
 from llm.base import load_base
-from llm.cases import ground, ground_once, mirror, mirror_case, say_honestly, vary
+from llm.cases import ground, ground_known, ground_once, mirror, mirror_case, say_honestly, vary
 from llm.conversation import Conversation
+from llm.fit import ALONE, Data, validate
 from llm.model import ForgeryLLM
+from llm.region_figures import best_constant, region_f1, regions_in
 from llm.training import bucketed, cosine_rate
 
 
@@ -54,16 +57,24 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return {f"{path.relative_to(out)}/{k}": v for path in files for k, v in load_file(path).items()}
 
 
-def kill_after(module: str, words: list[str], line: str) -> None:
-    """Start a command and kill it, without warning, as soon as it prints `line`."""
+def kill_after(module: str, words: list[str], line: str) -> str:
+    """Start a command and kill it, without warning, as soon as it prints `line`; returns what it printed."""
     command, root = [sys.executable, "-m", module, *words], Path(__file__).parents[1]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-    for printed in process.stdout:
-        if line in printed:
+    printed = ""
+    for text in process.stdout:
+        printed += text
+        if line in text:
             process.kill()
             break
     process.wait()
     assert process.returncode == -9, "the run must not have finished"
+    return printed
+
+
+def curve(printed: str) -> dict[int, str]:
+    """The logged values of every step, as printed, without the seconds."""
+    return {int(step): values for step, values in re.findall(r"step (\d+)/\d+ (.*) seconds", printed)}
 
 
 # ---------------------------------------------------------------- fine-tuning
@@ -87,11 +98,23 @@ def test_finetune_writes_an_assistant_that_chats(folder: Path, tmp_path: Path, c
     assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
 
 
-def test_a_killed_run_resumes_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_with_the_same_losses_to_the_same_weights(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    """With general data in alternation: the resumed run must also find its place in that."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finetune.main(flags(folder, whole))
-    kill_after("llm.finetune", flags(folder, broken), "step 5/6")
-    finetune.main(flags(folder, broken))
+    save_general(tmp_path)
+    changes = {"general": tmp_path / "general.json", "general-images": tmp_path / "pictures",
+               "val-general": 4, "steps": 8}  # fmt: skip
+    finetune.main(flags(folder, whole, **changes))
+    expected_curve = curve(capsys.readouterr().out)
+    before = curve(kill_after("llm.finetune", flags(folder, broken, **changes), "step 5/8"))
+    finetune.main(flags(folder, broken, **changes))
+    printed = capsys.readouterr().out
+    resumed = curve(printed)
+    assert "continuing at step" in printed and min(resumed) > 1 and len(expected_curve) == 8
+    assert before | resumed == expected_curve
+    assert all(values == expected_curve[step] for step, values in before.items())
     expected = weights(whole)
     assert expected
     for name, value in weights(broken).items():
@@ -118,6 +141,58 @@ def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, caps
     assert model.prompt_learner.base.dtype == torch.float32
 
 
+def test_each_rate_is_set_once_per_optimizer_step(folder: Path, tmp_path: Path, capsys) -> None:
+    """DeepfakeBench steps its schedule after the loop; with accumulation one may also step it too often."""
+    changes = {"steps": 7, "accumulate": 3, "warmup": 2, "lr": 0.02, "soft-lr": 0.5, "log-every": 1}
+    finetune.main(flags(folder, tmp_path / "assistant", **changes))
+    rates = [float(rate) for rate in re.findall(r"lr (\S+) seconds", capsys.readouterr().out)]
+    assert rates == [pytest.approx(0.02 * cosine_rate(step, 7, 2), rel=0.01) for step in range(7)]
+    assert rates[:2] == [0.01, 0.02] and rates[2:] == sorted(rates[2:], reverse=True)
+    groups = torch.load(tmp_path / "assistant-run" / "state.pt")["optimizer"]["param_groups"]
+    assert [group["lr"] / group["peak"] for group in groups] == [pytest.approx(cosine_rate(6, 7, 2))] * 2
+    assert [group["peak"] for group in groups] == [0.02, 0.5]
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(folder: Path, tmp_path: Path, capsys) -> None:
+    words = flags(folder, tmp_path / "plain", steps=3, dropout=0.0)
+    finetune.main(words)
+    plain = curve(capsys.readouterr().out)
+    finetune.main([*flags(folder, tmp_path / "thrifty", steps=3, dropout=0.0), "--checkpointing"])
+    assert curve(capsys.readouterr().out) == plain
+
+
+# ---------------------------------------------------------------- ablations
+
+
+@pytest.mark.parametrize(("flag", "mode", "adapter", "trains"), [
+    ("--no-prompt-learner", "visual", True, {"lora_A", "lora_B", "linear"}),
+    ("--no-lora", "soft_prompts", False, {"linear", "base", "map_tokens", "cons_tokens", "fuse", "norm"}),
+])  # fmt: skip
+def test_an_ablation_trains_saves_and_chats(
+    folder: Path, tmp_path: Path, capsys, flag: str, mode: str, adapter: bool, trains: set[str]
+) -> None:
+    out = tmp_path / "assistant"
+    finetune.main([*flags(folder, out), flag])
+    last = re.findall(r"step 6 validation (.*)", capsys.readouterr().out)[0]
+    state = torch.load(tmp_path / "assistant-run" / "state.pt")["trained"]
+    assert {part for name in state for part in trains if f".{part}." in f".{name}."} == trains
+    assert any("lora_" in name for name in state) is adapter
+    model = ForgeryLLM.from_pretrained(out)
+    assert model.prompter.style.mode == mode and model.info.adapter is adapter
+    assert (model.prompt_learner is None) is (mode == "visual")
+    detector = Detector.from_pretrained(folder / "kfd")
+    val = ground_once(tmp_path / "assistant-run" / "val", detector, folder / "set", "val", 2, seed=0)
+    config = finetune.FinetuneConfig(llm="", kfd="", data="", out="", batch_size=2, max_turns=2)
+    assert str(validate(config, model, Data(val, val), ALONE)) == last, "the checkpoint is the trained model"
+    model.eval()
+    conversation = Conversation(model, Case("fake", 0.9), detector(torch.rand(1, 3, 64, 64)))
+    assert 0 < conversation.yes_probability() < 1
+    text = model.prompter.decode(
+        conversation.input_ids or model.prompter.conversation(Case("fake", 0.9), []).input_ids
+    )
+    assert ("KFD" in text) is (mode == "soft_prompts")
+
+
 def test_the_base_model_and_the_detector_stay_as_they_were(folder: Path, tmp_path: Path) -> None:
     before = weights(folder)
     finetune.main(flags(folder, tmp_path / "assistant", steps=3))
@@ -136,6 +211,15 @@ def test_ground_judges_each_face_real_and_forged(folder: Path) -> None:
     assert faces.detection([0, 5]).heatmap.shape == (2, 1, 64, 64)
     for case, score in zip(faces.cases, faces.detections.score.tolist(), strict=True):
         assert case.verdict == detector.verdict(score)[0]
+
+
+def test_known_fakes_bring_the_regions_that_the_set_names(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = FaceSet.open(folder / "set", "train")
+    row = {**faces.rows[1], "label": "fake", "regions": "left_eye|mouth"}
+    found = ground_known(detector, replace(faces, rows=(faces.rows[0], row, *faces.rows[2:])), [1])
+    assert found.labels == (1,) and found.forged == (("left_eye", "mouth"),)
+    assert torch.equal(found.detections.score, detector(faces.read([1])[0]).score)
 
 
 def test_judged_faces_are_remembered_until_something_changes(
@@ -205,7 +289,7 @@ def test_some_cases_become_too_poor_for_a_verdict() -> None:
 def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     # Thresholds that let an untrained detector say "fake" of everything.
-    save_tiny_checkpoint(tmp_path / "models", Decision(fake_above=0.02, real_below=0.01))
+    save_tiny_checkpoint(tmp_path / "models", Decision(fake_above=0.02, real_below=0.01, fitted_on="a test"))
     models = tmp_path / "models"
     evaluate.main([
         "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(folder / "set"),
@@ -213,32 +297,35 @@ def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
         "--max-new-tokens", "6", "--out", str(out),
     ])  # fmt: skip
     figures = json.loads(out.read_text())
-    assert set(figures) == {"config", "kfd", "verdict", "regions", "conversations"}
+    assert {"schema", "config", "checkpoint", "kfd", "data", "environment", "seeds"} <= set(figures)
+    assert {"verdict", "regions", "conversations"} <= set(figures)
     assert 0 <= figures["verdict"]["yes_no_agreement"] <= 1
-    assert {"sighted", "blind", "heatmap", "best_constant"} <= set(figures["regions"]["all"])
+    assert {"sighted", "blind", "heatmap", "best_constant"} <= set(figures["regions"]["simulated"]["all"])
+    assert figures["wordings"]["wordings"] == 20
+    assert figures["wordings"]["faces"] == 4 and 0 <= figures["wordings"]["agreement"] <= 1
     assert figures["conversations"]["checked"]["answers"] == 4
     assert figures["conversations"]["raw"]["answers"] == 2
 
 
 def test_regions_are_read_out_of_a_sentence() -> None:
-    assert evaluate.regions_in("It marks the left eyebrow, the Nose and the left eye; the nose most.") == (
+    assert regions_in("It marks the left eyebrow, the Nose and the left eye; the nose most.") == (
         "left_eyebrow", "nose", "left_eye",
     )  # fmt: skip
     for name in REGION_NAMES:
-        assert evaluate.regions_in(f"It points at {region_words([name])}.") == (name,)
+        assert regions_in(f"It points at {region_words([name])}.") == (name,)
 
 
 def test_region_f1_is_the_closed_form() -> None:
     named = [("nose", "mouth"), (), ("chin",)]
     forged = [("nose",), ("chin",), ("mouth", "nose")]
     precision, recall = 1 / 3, 1 / 4
-    assert evaluate.region_f1(named, forged) == pytest.approx(2 * precision * recall / (precision + recall))
-    assert evaluate.region_f1([()], [()]) == 0
+    assert region_f1(named, forged) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert region_f1([()], [()]) == 0
 
 
 def test_best_constant_answer_is_found() -> None:
     forged = [("nose",), ("nose",), ("nose",), ("mouth",)]
-    assert evaluate.best_constant(forged) == (("nose",), 0.75)
+    assert best_constant(forged) == (("nose",), 0.75)
 
 
 # ---------------------------------------------------------------- pretraining

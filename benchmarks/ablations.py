@@ -1,0 +1,122 @@
+"""The paper's ablations at a size that two CPU cores train: Tables 3 and 4, text guidance, C_ref.
+
+    python -m benchmarks.ablations --data runs/set128 --start weights/mobilenet_v1 --out runs/ablations
+    python -m benchmarks.ablations --data runs/set --out runs/ablations --part llm
+    python -m benchmarks.ablations --data runs/set128 --out runs/try --steps 6 --simulated 8   # minutes
+
+Every row is one run of the project's own commands, from the same start and with the same number of steps, and
+is measured once on the test split. The detector's rows learn from real photographs alone. A row that is done
+is not run again, and a killed one goes on where it stood. The table is printed and written as OUT/PART.md.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data_sim.cli import parse
+from kfd.results import SIMULATED
+from kfd.storage import write_atomically
+
+# Name of the row, its folder, and what it changes. "500 photographs" is the row that the others change.
+DETECTOR_ROWS = (
+    ("500 photographs", "500", ()),
+    ("200 photographs", "200", ("--train-images", "200")),
+    ("100 photographs", "100", ("--train-images", "100")),
+    ("50 photographs", "50", ("--train-images", "50")),
+    ("500, fixed random vectors for the texts", "no-text", ("--no-text-guidance",)),
+    ("500, without C_ref", "no-reference", ("--no-reference",)),
+)
+LLM_ROWS = (
+    ("FPL and LoRA", "both", ()),
+    ("FPL alone", "no-lora", ("--no-lora",)),
+    ("LoRA alone", "no-fpl", ("--no-prompt-learner",)),
+    ("neither", "neither", ("--no-prompt-learner", "--no-lora")),
+)
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    data: Path  # a face set with the splits train, val and test
+    out: Path  # folder of the runs and of the table
+    part: Literal["detector", "llm"] = "detector"  # Table 3 with text guidance and C_ref, or Table 4
+    start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
+    steps: int = 600  # of every row's training
+    batch: int = 16  # pairs (detector) or conversations (language model) of a step
+    simulated: int = 600  # most real test faces that forgeries are simulated from
+    kfd: Path = Path("checkpoints/embedded/kfd")  # part llm: the detector; `data` must have its crop size
+    llm: Path = Path("checkpoints/embedded/llm")  # part llm: the base model
+    threads: int = 1  # CPU threads of a detector's training
+
+
+def main() -> None:
+    config = parse(AblationConfig, __doc__)
+    rows = DETECTOR_ROWS if config.part == "detector" else LLM_ROWS
+    results = []
+    for name, folder, changes in rows:
+        out = config.out / config.part / folder
+        for module, arguments in commands(config, out, changes):
+            run(module, arguments)
+        results.append((name, json.loads((out / "test.json").read_text(encoding="utf-8"))))
+    text = table(results)
+    path = config.out / f"{config.part}.md"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    print(text)
+
+
+def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """(module, arguments) of what a row still lacks: its training, its measurement."""
+    if (out / "test.json").is_file():
+        return
+    measured = ["--data", config.data, "--split", "test", "--simulated", config.simulated,
+                "--out", out / "test.json"]  # fmt: skip
+    if config.part == "detector":
+        start = ["--start", config.start] if config.start is not None else []
+        photographs = [] if "--train-images" in changes else ["--train-images", 500]
+        shape = ["--data", config.data, "--out", out, "--recipe", "real", "--steps", config.steps,
+                 "--batch", config.batch, "--val-every", max(1, config.steps // 3),
+                 "--threads", config.threads]  # fmt: skip
+        yield "kfd.train", [*map(str, shape + start + photographs), *changes]
+        yield "kfd.evaluate", list(map(str, ["--checkpoint", out, *measured]))
+        return
+    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out,
+             "--run", out / "run", "--steps", config.steps, "--batch-size", config.batch]  # fmt: skip
+    yield "llm.finetune", [*map(str, shape), *changes]
+    yield "llm.benchmark", list(map(str, ["--assistant", out, "--kfd", config.kfd, *measured]))
+
+
+def run(module: str, arguments: list[str]) -> None:
+    """Run one of the project's commands; its error ends this one."""
+    print(f"python -m {module} {' '.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+    if done.returncode:
+        sys.exit(f"error: python -m {module} ended with {done.returncode}; the message is above")
+
+
+def table(results: list[tuple[str, dict]]) -> str:
+    """Markdown: AUC with its 95 % interval; a row for each run, a column for each source."""
+    first = results[0][1]["results"]["frame"]
+    sources = sorted(name for name in first if name.startswith("all "))
+    columns = [SIMULATED, *sources]
+    heads = ["row", *(name.removeprefix("all ") for name in columns)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, found in results:
+        frame = found["results"]["frame"]
+        lines.append(f"| {name} | " + " | ".join(_auc(frame[column]["auc"]) for column in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _auc(figure: dict) -> str:
+    if figure["value"] is None:
+        return figure["reason"]
+    interval = f" ({figure['low']:.3f}–{figure['high']:.3f})" if figure["low"] is not None else ""
+    return f"{figure['value']:.3f}{interval}"
+
+
+if __name__ == "__main__":
+    main()
