@@ -51,14 +51,14 @@ class FeatureCache:
     settings: all that the features depend on. Raises ValueError when the folder was made with other ones.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, str]):
+    def __init__(self, folder: Path, settings: dict[str, str], processes: Processes):
         self.folder = folder
         path = folder / SETTINGS_FILE
-        if path.is_file():
-            storage.check_settings(path, json.loads(path.read_text(encoding="utf-8")), settings)
-        else:
+        if processes.main and not path.is_file():
             text = json.dumps(settings, indent=2) + "\n"
             storage.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+        processes.wait()
+        storage.check_settings(path, json.loads(path.read_text(encoding="utf-8")), settings)
 
     def path_of(self, step: int) -> Path:
         """The file of one step's batch."""

@@ -150,7 +150,7 @@ def run(config: TrainConfig, processes: Processes) -> None:
         storage.save_config(config, config.out / "train.json")
     cache = None
     if config.cache is not None:
-        cache = FeatureCache(config.cache, cache_settings(config, model, train))
+        cache = FeatureCache(config.cache, cache_settings(config, model, train), processes)
         fill(cache, model, sampler.batch, min(config.cache_steps, config.steps), processes)
     fit(model, sampler, cache, validation, config, processes)
     if processes.main:

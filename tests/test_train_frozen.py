@@ -251,9 +251,9 @@ def test_two_processes_give_the_loss_of_one(place, capsys, tmp_path):
 
 
 def test_one_process_goes_on_with_what_two_began(place, tmp_path, capsys):
-    """The state is that of the run, not of a process; the loss curve goes on."""
-    changes = {"steps": 30, "val_every": 30}
-    process = two_processes("torchrun", place, tmp_path / "run", **changes)
+    """The state and the cache are those of the run, not of a process; the loss curve goes on."""
+    changes = {"steps": 30, "val_every": 30, "cache_steps": 3}
+    process = two_processes("torchrun", place, tmp_path / "run", cache=tmp_path / "cache", **changes)
     deadline = time.time() + 120
     while process.poll() is None and time.time() < deadline and not (tmp_path / "run" / "state.pt").exists():
         time.sleep(0.01)
@@ -261,7 +261,8 @@ def test_one_process_goes_on_with_what_two_began(place, tmp_path, capsys):
     process.communicate()
     begun = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"]
     assert 1 <= begun < 30
-    run(place, tmp_path / "run", **changes)
+    assert len(list((tmp_path / "cache").glob("step_*.safetensors"))) == 3
+    run(place, tmp_path / "run", cache=tmp_path / "cache", **changes)
     resumed = capsys.readouterr().out
     assert f"resuming after step {begun}" in resumed
     run(place, tmp_path / "one", **changes)
