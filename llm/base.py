@@ -53,6 +53,11 @@ def load_base(
         )
     llm = AutoModelForCausalLM.from_pretrained(name, **options)
     llm = llm if quantize else llm.to(device)
+    for module in llm.modules():
+        # On a CPU with bfloat16 units, bitsandbytes would repack 4-bit weights at the first inference, with
+        # rounded scales: after a validation, training would go on from other weights.
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
     return llm.eval(), AutoTokenizer.from_pretrained(name)
 
 
@@ -103,7 +108,9 @@ def shard_base(llm: nn.Module, device: str) -> None:
     mesh = init_device_mesh(torch.device(device).type, (torch.distributed.get_world_size(),))
     base = llm.get_base_model() if hasattr(llm, "get_base_model") else llm
     for layer in base.get_decoder().layers:
-        fully_shard(layer, mesh=mesh, ignored_params={p for p in layer.parameters() if p.requires_grad})
+        trains = {parameter for parameter in layer.parameters() if parameter.requires_grad}
+        # Every layer is a root of its own, and roots would keep what they gathered.
+        fully_shard(layer, mesh=mesh, ignored_params=trains, reshard_after_forward=True)
     for parameter in llm.parameters():
         if parameter.device.type != torch.device(device).type:
             parameter.data = parameter.data.to(device)

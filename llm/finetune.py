@@ -30,7 +30,7 @@ from kfd.detector import Detector
 from kfd.distributed import Processes, join, leave
 from kfd.storage import save_config
 from llm.adapter import ATTENTION, add_adapter
-from llm.base import count_parameters, load_base, shard_base, token_rms
+from llm.base import count_parameters, load_base, token_rms
 from llm.cases import ground_once
 from llm.examples import general_examples
 from llm.fit import Data, fit
@@ -107,7 +107,7 @@ class FinetuneConfig:
 def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: bool = False) -> ForgeryLLM:
     """The base model with fresh LoRA matrices, prompt learner and projector; only these train.
 
-    sharded: split the base model over the processes, see llm.base.shard_base.
+    sharded: split the base model over the processes, see ForgeryLLM.shard.
     """
     torch.manual_seed(config.seed)
     dtype = torch.bfloat16 if torch.device(processes.device).type == "cuda" else torch.float32
@@ -131,7 +131,7 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
     style = PromptStyle(config.template, "soft_prompts" if config.prompt_learner else "visual")
     model = ForgeryLLM(llm, tokenizer, style, learner, projector)
     if sharded:
-        shard_base(llm, processes.device)
+        model.shard(processes.device)
     return model
 
 
@@ -180,6 +180,7 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
     processes.say(
         f"{trainable:,} trainable and {frozen:,} frozen parameters; {len(data.train)} judged faces"
         + (f", {len(data.general)} general records" if data.general else "")
+        + (f"; base model split over {processes.count} processes" if sharded else "")
     )
     fit(config, model, data, digest, folder, processes)
     if processes.main:

@@ -204,7 +204,8 @@ def fit(
         model.load_state_dict(state["trained"], strict=False)  # the frozen base is not in the state
         optimizer.load_state_dict(state["optimizer"])
         first, best = state["step"], state["best"]
-        processes.say(f"continuing at step {first} of {config.steps}")
+        where = f", on {processes.count} processes" if processes.count > 1 else ""
+        processes.say(f"continuing at step {first} of {config.steps}{where}")
     elif config.align_steps and model.prompt_learner is not None:
         loss = align(model, data.train, config.align_steps, config.soft_lr, config.seed)
         processes.say(f"aligned the prompt learner, loss {loss:.4f}")

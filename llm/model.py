@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
-from llm.base import BaseShape, base_digest, base_shape, load_base
+from llm.base import BaseShape, base_digest, base_shape, load_base, shard_base
 from llm.losses import Losses, conversation_losses
 from llm.prompt import PromptStyle
 from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer
@@ -69,6 +69,7 @@ class ForgeryLLM(nn.Module):
         self.prompt_learner = prompt_learner
         self.projector = projector
         self.info: AssistantInfo | None = None  # set by from_pretrained
+        self._digest: str | None = None  # of the base model, where its weights are no longer in one place
         width = llm.get_input_embeddings().embedding_dim
         for part in (prompt_learner, projector):
             if part is not None and part.config.llm_dim != width:
@@ -145,6 +146,14 @@ class ForgeryLLM(nn.Module):
         ids = self.prompter.yes_id, self.prompter.no_id
         return conversation_losses(logits, labels, yes_targets, *ids, verdict_weight, counts)
 
+    def shard(self, device: str) -> None:
+        """Split the frozen base model over the processes, see llm.base.shard_base."""
+        self._digest = base_digest(self._base())
+        shard_base(self.llm, device)
+
+    def _base(self) -> PreTrainedModel:
+        return self.llm.get_base_model() if hasattr(self.llm, "peft_config") else self.llm
+
     def merge_adapter(self) -> None:
         """Fold the LoRA matrices into the base weights: same answers, fewer products per token."""
         if hasattr(self.llm, "merge_and_unload"):
@@ -167,11 +176,10 @@ class ForgeryLLM(nn.Module):
             if part is not None:
                 part.save_pretrained(folder / name)
         self.prompter.tokenizer.save_pretrained(str(folder))
-        base_model = self.llm.get_base_model() if has_adapter else self.llm
         info = AssistantInfo(
             base=os.path.relpath(base, folder) if Path(base).is_dir() else str(base),
-            base_shape=base_shape(base_model),
-            base_digest=base_digest(base_model),
+            base_shape=base_shape(self._base()),
+            base_digest=self._digest or base_digest(self._base()),
             style=self.prompter.style,
             adapter=has_adapter,
             kfd_digest=kfd_digest,

@@ -176,7 +176,7 @@ def save_qwen_base(folder: Path, width: int = 64, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024, initializer_range=0.1,
         bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)

@@ -1,0 +1,129 @@
+"""The complete command line at a tiny size: fine-tune on 4-bit weights, reload, chat, evaluate, export.
+
+Once on a model shaped as Vicuna is and once on a Qwen2, each with the real classes of model and tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_checkpoint import save_tiny_checkpoint
+from tiny_faces import save_tiny_faces
+from tiny_general import save_general
+from tiny_llm import dialogue, save_qwen_base, save_vicuna_base
+from transformers import AutoModelForCausalLM
+
+from data_sim.dialogue import Case
+from kfd.config import Decision
+from kfd.detection import Detection
+from kfd.detector import Detector
+from llm import evaluate, export, finetune
+from llm.cases import ground_once
+from llm.conversation import Conversation
+from llm.fit import ALONE, Data, validate
+from llm.model import ForgeryLLM
+from llm.prompt import opening, question
+from llm.tokens import NO_SOFT, collate
+
+pytest.importorskip("bitsandbytes")
+
+QUESTIONS = (
+    "Is this a deepfake image?", "Where are the signs?", "How sure are you?", "Why do you think so?",
+    "Is the nose forged?", "What is the forgery score?", "Can I trust this?", "Is the mouth real?",
+)  # fmt: skip
+CASE = Case("fake", 0.93, ("nose",))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector whose thresholds let it say "fake" untrained, a face set and general data."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    save_tiny_checkpoint(folder, Decision(fake_above=0.02, real_below=0.01, fitted_on="nothing"))
+    save_tiny_faces(folder / "set")
+    save_general(folder)
+    return folder
+
+
+def places(folder: Path) -> list[str]:
+    return ["--kfd", str(folder / "kfd"), "--data", str(folder / "set")]
+
+
+def check_against_uncached(model: ForgeryLLM, found: Detection) -> None:
+    """Three turns over the KV cache: every token is the likeliest after a pass over all tokens, uncached."""
+    prompter, soft = model.prompter, torch.cat(model.soft_prompts(found), dim=1)
+    conversation = Conversation(model, CASE, found)
+    head = prompter.tokenise(opening(prompter.style, prompter.frames, CASE))
+    for text in QUESTIONS:
+        asked = prompter.tokenise(question(prompter.frames, text, first=not conversation.history))
+        before = (conversation.input_ids + conversation._pending) or head.input_ids
+        list(conversation.ask(text, max_new_tokens=8))
+        written = conversation.input_ids + conversation._pending
+        start, end = len(before) + len(asked), len(written) - len(prompter.end_ids)
+        if written == before or not conversation.history:
+            continue  # a model of 20 steps may have nothing to say; such a question is forgotten
+        assert written[:start] == before + asked.input_ids and end > start
+        places = head.soft_index + [NO_SOFT] * (len(written) - len(head))
+        with torch.no_grad():
+            embeds = model.embed(torch.tensor([written]), torch.tensor([places]), soft)
+            logits = model.llm(inputs_embeds=embeds, use_cache=False).logits[0]
+        assert logits[start - 1 : end - 1].argmax(dim=-1).tolist() == written[start:end]
+        if len(conversation.history) == 3:
+            return
+    pytest.fail(f"expected three turns with an answer, got {conversation.history}")
+
+
+@pytest.mark.parametrize(("save_base", "template"), [(save_vicuna_base, "vicuna"), (save_qwen_base, "chat")],
+                         ids=["vicuna", "qwen2"])  # fmt: skip
+def test_the_complete_command_line(
+    folder: Path, tmp_path: Path, capsys, save_base: Callable[..., Path], template: str
+) -> None:
+    base, out, run = save_base(tmp_path / "base"), tmp_path / "assistant", tmp_path / "run"
+    detector = Detector.from_pretrained(folder / "kfd")
+    general = ["--general", str(folder / "general.json"), "--general-images", str(folder / "pictures")]
+
+    # Fine-tune with NF4 weights, general data in every other step: both losses fall.
+    finetune.main([
+        "--llm", str(base), "--template", template, "--quantize", "--checkpointing", *places(folder),
+        "--out", str(out), "--run", str(run), "--faces", "4", "--val-faces", "2", "--steps", "20",
+        "--batch-size", "4", "--accumulate", "2", "--max-turns", "2", "--lr", "0.03", "--soft-lr", "0.01",
+        "--warmup", "2", "--rank", "8", "--num-prompts", "3", "--align-steps", "5", "--val-every", "20",
+        "--log-every", "1", "--val-general", "4", *general,
+    ])  # fmt: skip
+    printed = capsys.readouterr().out
+    for name in ("loss", "general"):
+        losses = [float(v) for v in re.findall(rf"step \d+/20 {name} (\S+)", printed)]
+        assert len(losses) == 10 and sum(losses[-3:]) < sum(losses[:3]) - 0.15, (name, losses)
+
+    # Reload: the validation figures of the trained model, and the same logits after another round of saving.
+    model = ForgeryLLM.from_pretrained(out, quantize=True)
+    assert model.llm.get_base_model().is_loaded_in_4bit
+    val = ground_once(run / "val", detector, folder / "set", "val", 2, seed=0)
+    settings = finetune.FinetuneConfig(llm="", kfd="", data="", out="", batch_size=4, max_turns=2)
+    figures = re.search(r"step 20 validation (loss \S+ verdict \S+)", printed)[1]
+    assert str(validate(settings, model, Data(val, val), ALONE)) == figures
+    model.eval().save_pretrained(tmp_path / "again", base)
+    again = ForgeryLLM.from_pretrained(tmp_path / "again", base, quantize=True)
+    batch = collate([model.prompter.conversation(CASE, dialogue(CASE))])
+    found = val.detection([0])
+    losses = [m.eval()(batch, found).total for m in (model, again)]
+    torch.testing.assert_close(*losses, rtol=0, atol=0)
+
+    check_against_uncached(model, found)
+
+    capsys.readouterr()
+    evaluate.main([
+        "--assistant", str(out), *places(folder), "--split", "val", "--faces", "2", "--conversations", "1",
+        "--raw-conversations", "1", "--turns", "1", "--max-new-tokens", "4", *general,
+        "--out", str(tmp_path / "figures.json"),
+    ])  # fmt: skip
+    measured = json.loads((tmp_path / "figures.json").read_text())["general"]
+    assert measured["records"] == 40 and 1 < measured["perplexity"] < measured["perplexity_without_lora"]
+
+    export.main(["--assistant", str(out), "--out", str(tmp_path / "merged")])
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert merged.config.model_type == model.info.base_shape.model_type
