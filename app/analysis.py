@@ -13,6 +13,7 @@ from data_sim.dialogue import Case
 from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
+    from kfd.error_rates import Robustness
     from llm.conversation import Conversation
 
 NO_FACE = "no_face"
@@ -64,7 +65,8 @@ class ModelRecord:
     name: of the checkpoint folder. good_for: one paragraph out of the model card.
     thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
     the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
-    fitted on, in words, or "not fitted". talk: what answers the questions.
+    fitted on, in words, or "not fitted". talk: what answers the questions. robustness: measured error
+    rates by kind of photograph, None where they were not measured.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ModelRecord:
     fitted_on: str
     files: tuple[WeightsFile, ...]
     talk: TalkRecord
+    robustness: Robustness | None = None
 
 
 @dataclass(frozen=True)

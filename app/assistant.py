@@ -33,6 +33,7 @@ from data_sim.dialogue import FIRST_QUESTION
 from data_sim.images import ImageSource, format_of, frame_count, read_bytes, read_image, sha256_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError, to_batch
+from kfd.quality import jpeg_quality
 from llm.endpoint import EndpointError
 
 if TYPE_CHECKING:
@@ -82,9 +83,10 @@ class Assistant:
         data = read_bytes(source) if is_path else source
         image = read_image(data)
         origin = source_file(data, image, name or (Path(source).name if is_path else "unnamed"))
+        quality = jpeg_quality(data) if isinstance(data, bytes) else None
         with self._examining:
             try:
-                faces = tuple(self.detector.examine(image))
+                faces = tuple(self.detector.examine(image, quality))
             except NoFaceError:
                 faces = ()
         verdict, reasons = overall_verdict(faces)

@@ -87,6 +87,7 @@ def load_detector(choice: ModelChoice) -> Detector:
 
 def model_record(choice: ModelChoice, detector: Detector, talker: Talker) -> ModelRecord:
     """Name, purpose, thresholds and digests of the chosen models."""
+    from kfd.error_rates import Robustness
     from kfd.storage import digest_of
 
     folder = choice.kfd_folder
@@ -103,6 +104,7 @@ def model_record(choice: ModelChoice, detector: Detector, talker: Talker) -> Mod
         fitted_on=decision.fitted_on,
         files=(*files, *talker.weights),
         talk=talker.record,
+        robustness=Robustness.load(folder, detector),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from app import wording
+from app import strength, wording
 from app.analysis import Analysis, ModelRecord, grad_cam_of
 from app.overlay import (
     GRAD_CAM_TEXT,
@@ -39,6 +39,11 @@ WAITING = '<p class="notice">Examining the photograph.</p>'
 def notice(message: str) -> str:
     """A calm sentence where a result would stand."""
     return f'<p class="notice" role="status">{escape(message)}</p>'
+
+
+def hint(message: str) -> str:
+    """A remark in small print."""
+    return f'<p class="hint">{escape(message)}</p>'
 
 
 def photo_panel(analysis: Analysis) -> str:
@@ -96,9 +101,26 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         f"{_scale(finding.score, analysis.models)}"
         f'<p class="sentence">{escape(wording.face_sentence(finding))}</p>'
         "<details open><summary>What this score means</summary>"
-        f"<p>{escape(wording.score_meaning(finding.score, analysis.models.thresholds))}</p></details>"
+        f"<p>{escape(_meaning(analysis, finding))}</p></details>{_strength(analysis, finding)}"
         f"{_regions(finding)}"
         f'<p class="hint">{escape(analysis.models.good_for)}</p>{_warnings(analysis)}</div>'
+    )
+
+
+def _meaning(analysis: Analysis, finding: FaceFinding) -> str:
+    return wording.score_meaning(finding.score, analysis.models.thresholds, analysis.models.fitted_on)
+
+
+def _strength(analysis: Analysis, finding: FaceFinding) -> str:
+    """The likelihood ratio with its bounds, and how often the detector errs on such photographs."""
+    found = finding.evidence
+    ratio = "" if found is None else f'<p class="hint">{escape(strength.ratio_words(found))}</p>'
+    words = f"{strength.evidence_words(finding)} {strength.evidence_meaning(finding)}"
+    return (
+        '<details open id="strength"><summary>How strong the evidence is</summary>'
+        f"<p>{escape(words)}</p>{ratio}"
+        '</details><details open id="error-rate"><summary>How often the detector errs on such photographs'
+        f"</summary><p>{escape(strength.error_rate_words(analysis, finding))}</p></details>"
     )
 
 
@@ -134,7 +156,7 @@ def face_label(finding: FaceFinding) -> str:
 
 
 def _warnings(analysis: Analysis) -> str:
-    return "".join(f'<p class="hint">{escape(warning)}</p>' for warning in analysis.warnings)
+    return "".join(hint(warning) for warning in analysis.warnings)
 
 
 def _scale(score: float | None, models: ModelRecord) -> str:

@@ -21,6 +21,7 @@ from app.overlay import (
     numbered_photo,
     overlay_view,
 )
+from app.strength import strength_data
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
 
@@ -92,7 +93,8 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "verdict_words": wording.VERDICT_WORDS[face.verdict],
         "score": None if face.score is None else round(float(face.score), 4),
         "finding": wording.face_sentence(face),
-        "meaning": wording.score_meaning(face.score, analysis.models.thresholds),
+        "meaning": wording.score_meaning(face.score, analysis.models.thresholds, analysis.models.fitted_on),
+        **strength_data(analysis, face),
         "reasons": _reasons(face.reasons),
         "explanation": wording.explanation(face),
         "regions": list(face.regions),
@@ -109,6 +111,8 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "quality": {
             "face_pixels": round(float(face.quality.face_pixels), 1),
             "sharpness": round(float(face.quality.sharpness), 1),
+            "compression": None if (lost := face.quality.compression) is None else round(lost, 3),
+            "jpeg_quality": face.quality.jpeg_quality,
             "words": wording.quality_sentence(face),
         },
         "pictures": _face_pictures(analysis, face),

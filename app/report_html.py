@@ -20,6 +20,7 @@ from app.report_text import (
     heading_rows,
     identification_rows,
     question_line,
+    strength_line,
 )
 
 _STYLE = Path(__file__).with_name("report.css")
@@ -82,6 +83,8 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
         f'<p class="verdict {escape(face["verdict"])}">{escape(face["finding"])}</p>',
         _facts(face_rows(face)),
         _paragraph("What this score means. " + face["meaning"]),
+        _paragraph("Strength of the evidence. " + strength_line(face)),
+        _paragraph("Error rate. " + face["error_rate"]["words"]),
         f'<div class="figures">{figures}</div>{legend}',
         _paragraph(face["explanation"]),
         _regions(face["region_table"]),

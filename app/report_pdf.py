@@ -37,6 +37,7 @@ from app.report_text import (
     heading_rows,
     identification_rows,
     question_line,
+    strength_line,
 )
 
 WIDTH = A4[0] - 40 * mm  # between the margins
@@ -147,14 +148,18 @@ def _finding(data: dict[str, Any]) -> list[Flowable]:
 
 
 def _face(face: dict[str, Any], data: dict[str, Any]) -> list[Flowable]:
-    meaning = Paragraph(f"<b>What this score means.</b> {_markup(face['meaning'])}", BODY)
+    told = {
+        "What this score means": face["meaning"],
+        "Strength of the evidence": strength_line(face),
+        "Error rate": face["error_rate"]["words"],
+    }
     return [
         CondPageBreak(120 * mm),
         *_section(f"Face {face['number']}"),
         _verdict(face["finding"], face["verdict"]),
         _facts(face_rows(face)),
         Spacer(0, 5),
-        meaning,
+        *(Paragraph(f"<b>{name}.</b> {_markup(text)}", BODY) for name, text in told.items()),
         _figures(face["pictures"], data["pictures"]),
         _text(face["explanation"]),
         *_regions(face["region_table"]),

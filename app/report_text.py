@@ -33,9 +33,16 @@ def face_rows(face: dict[str, Any]) -> Rows:
     """Verdict, score, reasons and position of one face."""
     rows = [("Verdict", face["verdict_words"])]
     rows += [("Score", "none" if face["score"] is None else f"{face['score']:.4f} of 1")]
+    if face["evidence"]["log10_lr"] is not None:
+        rows += [("Likelihood ratio", face["evidence"]["row"])]
     rows += [("Reason", reason["words"]) for reason in face["reasons"]]
     x0, y0, x1, y1 = face["box"]
     return [*rows, ("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner")]
+
+
+def strength_line(face: dict[str, Any]) -> str:
+    """How strongly the score speaks, and what that means and does not mean."""
+    return f"{face['evidence']['words']} {face['evidence']['meaning']}".strip()
 
 
 def identification_rows(data: dict[str, Any]) -> Rows:

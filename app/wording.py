@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from app.analysis import NO_FACE, Analysis, TalkRecord
 from data_sim.dialogue import join_words, reasons_in_words, region_words
 from data_sim.regions import REGIONS, WHOLE_FACE
+from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
@@ -101,10 +102,12 @@ def reason_words(*reasons: str) -> str:
     )
 
 
-def score_meaning(score: float | None, thresholds: tuple[float, float]) -> str:
+def score_meaning(score: float | None, thresholds: tuple[float, float], fitted_on: str) -> str:
     """What a score means, in two sentences; what its absence means where there is none."""
     if score is None:
         return "No score is given, because a score of this face would mean nothing."
+    if fitted_on == NOT_FITTED:
+        return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
     real, fake = thresholds
     share = (
         "fewer than 1" if score < 0.005 else "more than 99" if score > 0.995 else f"about {score * 100:.0f}"
@@ -182,9 +185,13 @@ def explanation(finding: FaceFinding) -> str:
 
 
 def quality_sentence(finding: FaceFinding) -> str:
-    """Size and sharpness of a face, as measured."""
-    quality = finding.quality
+    """Size, sharpness and compression of a face, as measured."""
+    quality, compressed = finding.quality, ""
+    if quality.compression is not None:
+        compressed = f"; compression has destroyed an estimated {quality.compression:.0%} of the fine detail"
+    if quality.jpeg_quality is not None:
+        compressed += f"; the file was saved as a JPEG of quality {quality.jpeg_quality} of 100"
     return (
         f"The face is {quality.face_pixels:.0f} pixels wide or high in the photograph; sharpness "
-        f"{quality.sharpness:.0f} (variance of the Laplacian)."
+        f"{quality.sharpness:.0f} (variance of the Laplacian){compressed}."
     )

@@ -204,14 +204,17 @@ class Detector:
     ) -> FaceFinding:
         if detection is None:
             verdict, score, reasons, named, scores = "inconclusive", None, judged.withheld, (), {}
+            worth = None
         else:
             score = float(detection.score)
-            verdict, reasons = self.verdict(score, judged.withheld + self._views_disagree(detection))
+            withheld = judged.withheld + self._views_disagree(detection)
+            verdict, reasons = self.verdict(score, withheld)
             landmarks = torch.from_numpy(judged.crop.landmarks)[None]
             values = region_scores(detection.heatmap, landmarks)[0]
             scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
             named = () if verdict == "real" else named_regions(values)
-        worth = None if detection is None else self.evidence(float(detection.logit))
+            # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
+            worth = None if withheld else self.evidence(float(detection.logit))
         return FaceFinding(
             index, box, verdict, score, reasons, named, scores, judged.quality, judged.crop, detection, worth
         )

@@ -13,7 +13,6 @@ robustness.json in the detector's folder, cell by cell: a run that was stopped g
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -29,21 +28,21 @@ from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from kfd.calibrate import SEED, Reading, read
 from kfd.calibration import log_odds
-from kfd.conditions import AS_IT_IS, SOCIAL, scale_of, spread
-from kfd.config import Decision
+from kfd.conditions import scale_of, spread
 from kfd.detection import Quality
 from kfd.detector import Detector
+from kfd.error_rates import (
+    CONDITIONS,
+    LARGE,
+    ROBUSTNESS_FILE,
+    ErrorRate,
+    band_of,
+    digest_of_decision,
+    refuse_stale,
+)
 from kfd.metrics import auc_figure, wilson_interval
 from kfd.storage import write_atomically
 
-ROBUSTNESS_FILE = "robustness.json"
-CONDITIONS = (
-    AS_IT_IS, *(f"jpeg {quality}" for quality in range(100, 10, -10)), "webp 80", "webp 50", "webp 20",
-    "video 23", "video 28", "video 33", "video 40", "video 40 jpeg 75", "resize 50", "resize 25",
-    "resize 50 jpeg 40", "resize 50 video 33", "blur 1", "blur 2", "noise 2", "noise 5", SOCIAL,
-)  # fmt: skip
-COMPRESSION_EDGES = (0.15, 0.3, 0.45)  # between the bands of the estimate of kfd.quality
-LARGE = 0.7  # from this scale on a face counts as large: it has so much of the pixels the detector reads
 FEWEST = 30  # different real photographs, without which no error rate is stated
 DRAWS = 400  # of the bootstrap of an AUC
 
@@ -53,67 +52,16 @@ class RobustnessConfig:
     data: Path = Path("runs/set")  # a face set made by data_sim.build
     split: str = "val"  # which split; `test` is for the last measurement only
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    encoder: str | None = None  # weights of a frozen encoder, which such a folder does not hold
     real: int = 100  # real faces, evenly over the sources
     fake: int = 60  # fakes: half of them known ones where there are any, the others simulated
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
-class ErrorRate:
-    """What is known of photographs of one kind.
-
-    large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, 0 the
-    least, counted by COMPRESSION_EDGES. real, fake: different photographs measured. false_alarms, found:
-    share of the real and of the fake that reach the score from which a face counts as fake; each with its
-    95 % interval. `found` is None where no fake was measured.
-    """
-
-    large: bool
-    band: int
-    real: int
-    fake: int
-    false_alarms: tuple[float, float, float]
-    found: tuple[float, float, float] | None
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """A finished grid: cells by condition as in the file, error rates by (large, band)."""
-
-    cells: dict[str, dict[str, object]]
-    rates: dict[tuple[bool, int], ErrorRate]
-    image_size: int
-
-    @classmethod
-    def load(cls, folder: str | Path, detector: Detector) -> Robustness | None:
-        """The grid of a detector's folder; None where it was never measured to its end.
-
-        Raises ValueError when the file speaks of other weights or another decision.
-        """
-        path = Path(folder) / ROBUSTNESS_FILE
-        if not path.is_file():
-            return None
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        _refuse_stale(path, stored, detector)
-        if set(CONDITIONS) - set(stored["cells"]):
-            return None
-        rates = {(rate["large"], rate["band"]): _rate(rate) for rate in stored["rates"]}
-        return cls(stored["cells"], rates, detector.image_size)
-
-    def rate_of(self, quality: Quality, crop_side: float) -> ErrorRate | None:
-        """The error rates of photographs like the present one; None where too few were measured.
-
-        crop_side: of the square around the face, in pixels of the photograph.
-        """
-        if quality.compression is None:
-            return None
-        return self.rates.get((crop_side >= LARGE * self.image_size, band_of(quality.compression)))
-
-
 def main() -> None:
     config = parse(RobustnessConfig, __doc__)
     try:
-        detector = Detector.from_pretrained(config.checkpoint, config.device)
+        detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         faces = FaceSet.open(config.data, config.split)
         stored = measure(detector, faces, config)
     except (OSError, ValueError) as error:
@@ -140,7 +88,7 @@ def measure(detector: Detector, faces: FaceSet, config: RobustnessConfig) -> dic
     cells: dict[str, dict[str, object]] = {}
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
-        _refuse_stale(path, stored, detector)
+        refuse_stale(path, stored, detector)
         changed = [name for name, value in head.items() if stored[name] != value]
         if changed:
             raise ValueError(f"{path} was measured with another {' and '.join(changed)}; delete it first")
@@ -232,30 +180,6 @@ def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.nd
         (real, alarms), (fake, found) = shares
         if real >= FEWEST:
             yield ErrorRate(kind >= 4, kind % 4, real, fake, alarms, found if fake else None)
-
-
-def band_of(estimate: float) -> int:
-    """The band of an estimate of compression, 0 the least."""
-    return int(np.searchsorted(COMPRESSION_EDGES, estimate, side="right"))
-
-
-def digest_of_decision(decision: Decision) -> str:
-    """SHA-256 of a decision's values, hex."""
-    values = json.dumps(dataclasses.asdict(decision), sort_keys=True)
-    return hashlib.sha256(values.encode()).hexdigest()
-
-
-def _refuse_stale(path: Path, stored: dict[str, object], detector: Detector) -> None:
-    for name, own in (("detector", detector.digest), ("decision", digest_of_decision(detector.decision))):
-        if stored.get(name) != own:
-            raise ValueError(
-                f"{path} was measured with another {name}: expected {own[:12]}, got "
-                f"{str(stored.get(name))[:12]}. Delete it and run python -m kfd.robustness again"
-            )
-
-
-def _rate(stored: dict[str, object]) -> ErrorRate:
-    return ErrorRate(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
 
 
 def _share(count: int, total: int) -> dict[str, object]:

@@ -41,7 +41,7 @@ def two_faces() -> np.ndarray:
 def with_decision(assistant: Assistant, **changes: float) -> Assistant:
     """The same models under other thresholds."""
     detector = assistant.detector
-    changed = type(detector)(detector.model, Decision(**changes), detector.digest)
+    changed = type(detector)(detector.model, Decision(**{"fitted_on": "a test"} | changes), detector.digest)
     return Assistant(changed, assistant.llm, assistant.models)
 
 

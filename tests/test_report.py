@@ -185,4 +185,4 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_a_score_is_put_into_words(score, words):
-    assert words in wording.score_meaning(score, (0.3, 0.7))
+    assert words in wording.score_meaning(score, (0.3, 0.7), "a test")
