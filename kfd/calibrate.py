@@ -61,6 +61,7 @@ class CalibrationSettings:
 class CalibrateConfig(CalibrationSettings):
     data: Path = Path("runs/set")  # a face set made by data_sim.build; its val split is used
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
+    encoder: str | None = None  # weights of a frozen encoder, which such a folder does not hold
     device: str = "cpu"
 
 
@@ -81,7 +82,7 @@ class Reading:
 def main() -> None:
     config = parse(CalibrateConfig, __doc__)
     try:
-        detector = Detector.from_pretrained(config.checkpoint, config.device)
+        detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         decision = calibrate(detector, FaceSet.open(config.data, "val"), config)
         save_config(decision, config.checkpoint / DECISION_FILE)
     except (OSError, ValueError) as error:

@@ -63,6 +63,7 @@ class EvaluateConfig:
     general: str = ""  # general instruction data in PandaGPT's format
     general_images: str = ""  # folder of its pictures
     seed: int = 1
+    encoder: str | None = None  # weights of a frozen encoder, which the detector's folder does not hold
     device: str = "cpu"
 
 
@@ -228,7 +229,7 @@ def measure_general(
 def main(args: list[str] | None = None) -> None:
     """Judge the faces, ask the questions, write the figures."""
     config = parse(EvaluateConfig, __doc__, args)
-    detector = Detector.from_pretrained(config.kfd, config.device)
+    detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
     model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
     if model.info.kfd_digest not in ("", detector.digest):
         raise SystemExit(
