@@ -172,7 +172,8 @@ def confounder_scores(
             )
             model.fit(values[fitted], labels[fitted])
             level = model.decision_function(values[fitted]).mean()
-            scores[name][judged] = model.decision_function(values[judged]) - level
+            # Rounded, or the noise of a fit to a constant would rank.
+            scores[name][judged] = np.round(model.decision_function(values[judged]) - level, 9)
     return scores
 
 

@@ -5,6 +5,7 @@ A set is a folder (made by `python -m data_sim.build`):
     manifest.csv    one row per face, see COLUMNS
     crops.npy       (N, T, T, 3) uint8 RGB, T = size + 2 * border
     landmarks.npy   (N, 68, 2) float32, pixels of the stored crop
+    masks.npy       (M, T, T) uint8, 255 where forged, of the faces whose data set has masks
     set.json        size, border, the command's settings, and what gave no face (see read_failures)
 
 The stored crop is a little wider than what a detector sees; its centre is, pixel for
@@ -29,11 +30,12 @@ from data_sim.simulate import SimulationConfig, simulate
 # Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
 # key of a video is (source, kind, video), since different forgeries share their videos' names. `identity`
 # names the persons seen, joined by "|", the one who was filmed first, the one whose face was put in after.
-# `track` counts the people of a video. `box`: "x0 y0 x1 y1", the face in pixels of the file. The last four
-# are facts of the file: its size in pixels, libjpeg quality (empty where it is no JPEG), size in bytes.
+# `track` counts the people of a video. `mask`: a line of masks.npy, where the data set shows what was forged.
+# `box`: "x0 y0 x1 y1", the face in pixels of the file. The last four are facts of the file: its size in
+# pixels, libjpeg quality (empty where it is no JPEG), size in bytes.
 COLUMNS = (
     "path", "split", "label", "kind", "source", "group", "regions", "pair", "video", "identity", "frame",
-    "track", "box", "width", "height", "jpeg_quality", "bytes",
+    "track", "mask", "box", "width", "height", "jpeg_quality", "bytes",
 )  # fmt: skip
 BORDER = 14  # pixels stored around what a detector sees: room to shift a crop while training
 
@@ -46,6 +48,7 @@ class FaceSet:
     rows: this split's rows of the manifest; `pair` is a line of the whole manifest, counted from 0, or empty.
     crops: (N, T, T, 3) uint8 RGB memory map of the whole set; landmarks: (N, 68, 2) float32.
     index: (len(rows),) positions of the rows in `crops` and `landmarks`.
+    masks: (M, T, T) uint8 memory map of the data set's own masks, see `mask_of`; None without any.
     """
 
     size: int
@@ -54,6 +57,7 @@ class FaceSet:
     crops: np.ndarray
     landmarks: np.ndarray
     index: np.ndarray
+    masks: np.ndarray | None = None
 
     @classmethod
     def open(cls, folder: str | Path, split: str) -> FaceSet:
@@ -76,6 +80,7 @@ class FaceSet:
             np.load(folder / "crops.npy", mmap_mode="r"),
             np.load(folder / "landmarks.npy"),
             index,
+            np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").is_file() else None,
         )
 
     def __len__(self) -> int:
@@ -92,6 +97,13 @@ class FaceSet:
             return None
         found = np.searchsorted(self.index, int(pair))
         return int(found) if found < len(self.index) and self.index[found] == int(pair) else None
+
+    def mask_of(self, position: int) -> Tensor | None:
+        """The data set's own mask of a face: (size, size) float32 in [0, 1], 1 where forged; None without."""
+        line, inner = self.rows[position]["mask"], slice(self.border, self.border + self.size)
+        if self.masks is None or line == "":
+            return None
+        return torch.from_numpy(np.array(self.masks[int(line), inner, inner])).float() / 255
 
     def read(self, positions: list[int], shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Crops as a detector sees them.

@@ -12,7 +12,7 @@ A crop of a face 200 pixels wide takes about 300 KB.
 Writes faces/, manifest.csv (the columns of data_sim.dataset, and the landmarks found in the whole frame) and
 failures.csv: videos that cannot be read and frames without a face, with the reason. A killed run continues
 where it stopped. Of a forged video with several people every track is labelled fake; masks, where the data
-set has them, say who was forged.
+set has them, are cut alike and say who was forged.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 import tyro
 from PIL import Image
@@ -47,6 +48,7 @@ from data_sim.video import VideoError, frame_times, read_frames, spread
 
 WIDE = 2.0  # side of a crop in sides of the face; the widest square that training cuts is 1.5 of them
 GRID = 16  # crops begin at multiples of it, so that shrinking one averages the same pixels as in the frame
+MASKED = 40  # grey, 0..255, from which a mask counts as forged: masks are compressed, and some of them dim
 FAILURE_COLUMNS = ("path", "split", "label", "kind", "source", "video", "frame", "reason")
 
 
@@ -68,18 +70,19 @@ class FramesConfig:
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame: its name, pixels (H, W, 3) uint8, and the facts of its file."""
+    """A frame: its name, pixels (H, W, 3) uint8, the facts of its file, and its mask, like the pixels."""
 
     name: str
     pixels: np.ndarray
     facts: dict[str, str]
+    mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Crop:
     """A face of a frame with its surroundings.
 
-    face: in pixels of the frame. pixels: (h, w, 3) uint8. corner: (X, Y) of the crop in the frame.
+    face: in pixels of the frame. pixels, mask: (h, w, 3) uint8. corner: (X, Y) of the crop in the frame.
     """
 
     frame: str
@@ -87,10 +90,12 @@ class Crop:
     face: Face
     pixels: np.ndarray
     corner: tuple[int, int]
+    mask: np.ndarray | None
 
     @classmethod
     def cut(cls, sample: Sample, face: Face) -> Crop:
-        return cls(sample.name, sample.facts, face, *wide_crop(sample.pixels, face))
+        mask = None if sample.mask is None else wide_crop(sample.mask, face)[0]
+        return cls(sample.name, sample.facts, face, *wide_crop(sample.pixels, face), mask)
 
 
 def main() -> None:
@@ -193,6 +198,8 @@ def write_clip(clip: list[Record], out: Path, count: int) -> None:
         for crop, track in zip(some, tracks, strict=True):
             path = folder / f"{crop.frame}_{track}.png"
             Image.fromarray(crop.pixels).save(path)
+            if crop.mask is not None:
+                Image.fromarray(crop.mask).convert("L").save(path.with_suffix(".mask.png"))
             rows.append(_row(clip[0], crop, path.relative_to(out), track))
     part = part_of(out, clip)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -208,23 +215,38 @@ def read_clip(clip: list[Record], count: int, failures: list[dict[str, str]]) ->
     """
     first = clip[0].path
     if first.suffix.lower() in VIDEO_SUFFIXES:
-        yield from _video_samples(first, count)
+        yield from _video_samples(clip[0], count)
         return
     for position in spread(np.arange(len(clip), dtype=np.float64), count):
         record = clip[position]
         try:
             data = read_bytes(record.path)
-            yield Sample(record.frame or "0", read_image(data), file_facts(data))
+            pixels = read_image(data)
+            mask = None if record.mask is None else _fitted(read_image(record.mask), pixels)
+            yield Sample(record.frame or "0", pixels, file_facts(data), mask)
         except ImageError as error:
             failures.append(_failure(record, record.frame, error.code))
 
 
-def _video_samples(path: Path, count: int) -> Iterator[Sample]:
+def _video_samples(record: Record, count: int) -> Iterator[Sample]:
+    path = record.path
+    try:
+        masks = {} if record.mask is None else dict(read_frames(record.mask, count))
+    except VideoError as error:
+        raise VideoError(f"mask_{error.code}", str(error)) from None
     size = str(round(path.stat().st_size / len(frame_times(path)))) if path.is_file() else ""
     for position, pixels in read_frames(path, count):
         height, width = pixels.shape[:2]
         facts = {"width": str(width), "height": str(height), "jpeg_quality": "", "bytes": size}
-        yield Sample(f"{position:06d}", pixels, facts)
+        mask = _fitted(masks[position], pixels) if position in masks else None
+        yield Sample(f"{position:06d}", pixels, facts, mask)
+
+
+def _fitted(mask: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """A mask (h, w, 3) at the size of its frame, 255 where forged."""
+    mask = np.where(mask.max(axis=2, keepdims=True) > MASKED, np.uint8(255), np.uint8(0)).repeat(3, axis=2)
+    size = pixels.shape[1::-1]
+    return mask if mask.shape == pixels.shape else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
 
 def wide_crop(image: np.ndarray, face: Face) -> tuple[np.ndarray, tuple[int, int]]:
@@ -251,6 +273,7 @@ def _row(record: Record, crop: Crop, path: Path, track: int) -> dict[str, str]:
         **{name: getattr(record, name) for name in names},
         "frame": crop.frame,
         "track": str(track),
+        "mask": "" if crop.mask is None else path.with_suffix(".mask.png").as_posix(),
         "landmarks": " ".join(f"{value:.2f}" for value in landmarks.ravel()),
         **crop.facts,
     }

@@ -137,13 +137,17 @@ def test_frames_of_a_video(photo, tmp_path):
     for name, image in (("a0", two), ("a1", dark), ("b1", cv2.add(dark, (4, 0, 0, 0)))):
         Image.fromarray(image).save(folder / f"{name}.png")
     largest, other = find_faces(two)
+    drawn = np.zeros_like(two)
+    x, y = other.landmarks[30].round().astype(int)
+    drawn[y - 9 : y + 10, x - 9 : x + 10] = 255
+    Image.fromarray(drawn).save(folder / "drawn.png")
     points = " ".join(f"{value:.1f}" for value in other.landmarks.ravel())
     shared = "test,studio,v,person 1|person 2,7,studio/1"
     (folder / "manifest.csv").write_text(
-        "path,label,kind,frame,landmarks,width,height,jpeg_quality,bytes,split,source,video,identity,track,group\n"
-        f"a1.png,real,,11,{points},1920,1080,,5000,{shared}\n"
-        f"a0.png,real,,10,{points},1920,1080,,5000,{shared}\n"
-        f"b1.png,fake,tint,11,{points},1920,1080,,5000,{shared}\n"
+        "path,label,kind,frame,mask,landmarks,width,height,jpeg_quality,bytes,split,source,video,identity,track,group\n"
+        f"a1.png,real,,11,,{points},1920,1080,,5000,{shared}\n"
+        f"a0.png,real,,10,,{points},1920,1080,,5000,{shared}\n"
+        f"b1.png,fake,tint,11,drawn.png,{points},1920,1080,,5000,{shared}\n"
     )
     (folder / FAILURES_FILE).write_text(
         "path,split,label,kind,source,video,frame,reason\nv.mp4,test,fake,tint,studio,w,,unreadable\n"
@@ -159,6 +163,9 @@ def test_frames_of_a_video(photo, tmp_path):
     assert unit_of(row) == "person 1" and unit_of(row | {"identity": ""}) == "studio/1"
     (failure,) = read_failures(out, "test")
     assert (failure["reason"], failure["kind"], failure["count"]) == ("unreadable", "tint", 1)
+    mask, (column, line) = faces.mask_of(2), faces.read([2])[1][0, 30].round().int().tolist()
+    assert faces.mask_of(0) is None and set(mask.unique().tolist()) >= {0.0, 1.0}
+    assert mask[line, column] == 1 and 0.01 < mask.mean() < 0.2 and mask.shape == (SIZE, SIZE)
 
 
 def many_photos(folder: Path) -> BuildConfig:

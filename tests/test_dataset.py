@@ -89,4 +89,6 @@ def test_known_fakes_come_first_and_the_rest_is_simulated(folder):
     untouched = (batch.masks == 0).expand_as(batch.real)
     apart = (batch.real - batch.fake).abs()
     assert apart[untouched].max() < 0.1 < apart[0].max(), "a pair is alike but for the forgery"
-    assert torch.equal(draw(0).fake, batch.fake) and not torch.equal(draw(1).fake, batch.fake)
+    # Not to the last bit: vectorised sums depend on where the allocator put a tensor.
+    torch.testing.assert_close(draw(0).fake, batch.fake, atol=1e-4, rtol=0)
+    assert (draw(1).fake - batch.fake).abs().max() > 0.01

@@ -156,10 +156,19 @@ def test_frames_that_lie_as_images(photo, tmp_path):
         for t in range(8):
             Image.fromarray(photo).save(folder / f"{t:03d}.jpg", quality=90)
     (fake / "003.jpg").write_bytes(b"\xff\xd8\xff no more")
+    masks = root / "manipulated_sequences/Deepfakes/c23/masks/000_003"
+    masks.mkdir(parents=True)
+    Image.fromarray(np.pad(np.full((64, 64), 90, np.uint8), ((0, 64), (0, 64)))).save(masks / "001.png")
     run(root, tmp_path / "out")
     rows = table(tmp_path / "out" / "manifest.csv")
     assert [row["frame"] for row in rows] == ["001", "003", "005", "007", "001", "005", "007"]
     assert {row["jpeg_quality"] for row in rows} == {"90"} and rows[-1]["identity"] == "ffpp/000|ffpp/003"
+    assert [bool(row["mask"]) for row in rows] == [False] * 4 + [True, False, False]
+    mask = read_image(tmp_path / "out" / rows[4]["mask"])
+    assert mask.shape == read_image(tmp_path / "out" / rows[4]["path"]).shape
+    assert set(np.unique(mask)) == {0, 255} and mask[0, 0].all(), (
+        "half the size, grey, and cut at the same place"
+    )
     (failure,) = table(tmp_path / "out" / "failures.csv")
     assert (failure["frame"], failure["kind"]) == ("003", "Deepfakes")
     assert failure["reason"] in ("unreadable", "not_an_image")
