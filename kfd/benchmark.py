@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,21 +60,32 @@ def comparisons(items: Sequence[Item]) -> list[Comparison]:
 
 
 def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
-    """Figures of every comparison, each face on its own. Thresholds are the decision's."""
+    """Figures of every comparison, each face on its own, by its own verdict.
+
+    Beside them `reasons`: how many real and fake faces are inconclusive for which reason.
+    """
     logits = np.array([item.logit for item in items])
-    thresholds = logit_of(decision, decision.fake_above), logit_of(decision, decision.real_below)
+    threshold = logit_of(decision, decision.fake_above)
     level = {}
     for comparison in comparisons(items):
         some = [items[i] for i in comparison.positions]
-        found = _figures(some, logits[comparison.positions], thresholds, draws)
+        verdicts = np.array([item.verdict for item in some])
+        found = _figures(some, logits[comparison.positions], threshold, verdicts, draws)
         found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
+        found["reasons"] = {
+            label: Counter(r for i in some if i.label == label for r in i.reasons.split("|") if r)
+            for label in ("real", "fake")
+        }
         level[comparison.name] = found
     return level
 
 
 def video_level(items: Sequence[Item], decision: Decision, method: Method, draws: int = DRAWS) -> Level:
-    """Figures of every comparison, each video with one score; see kfd.aggregate."""
-    thresholds = video_thresholds(
+    """Figures of every comparison, each video with one score; see kfd.aggregate.
+
+    A video's verdict follows from its score alone, by the decision's thresholds.
+    """
+    fake_above, real_below = video_thresholds(
         method, decision.fake_above, decision.real_below, lambda score: logit_of(decision, score)
     )
     scores = video_scores([item.frame for item in items], method, decision.fake_above)
@@ -81,7 +93,8 @@ def video_level(items: Sequence[Item], decision: Decision, method: Method, draws
     for comparison in comparisons(items):
         videos = _videos([items[i] for i in comparison.positions])
         values = np.array([scores[key] for key in videos])
-        found = _figures(list(videos.values()), values, thresholds, draws)
+        verdicts = np.select([values >= fake_above, values <= real_below], ["fake", "real"], "inconclusive")
+        found = _figures(list(videos.values()), values, fake_above, verdicts, draws)
         if method not in ("vote", "fusion"):
             found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
         level[comparison.name] = found
@@ -182,12 +195,12 @@ def _videos(items: Sequence[Item]) -> dict[VideoKey, Item]:
 
 
 def _figures(
-    items: Sequence[Item], values: np.ndarray, thresholds: tuple[float, float], draws: int
+    items: Sequence[Item], values: np.ndarray, threshold: float, verdicts: np.ndarray, draws: int
 ) -> dict[str, object]:
     labels, units = labels_of(items), [item.unit for item in items]
     return {
         "real": int((labels == 0).sum()),
         "fake": int((labels == 1).sum()),
         "units": len(set(units)),
-        **figures(labels, values, units, *thresholds, draws=draws, seed=SEED),
+        **figures(labels, values, units, threshold, verdicts, draws, SEED),
     }

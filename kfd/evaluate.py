@@ -23,12 +23,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+from torch import Tensor
+
 from data_sim.cli import parse
 from data_sim.dataset import FaceSet
 from kfd.backbones import Dtype
 from kfd.compare import compare_files
-from kfd.detector import Detector
+from kfd.detection import Detection, Quality
+from kfd.detector import SMALLEST_MEASURED, VIEWS_DISAGREE, Detector
 from kfd.measure import SEEDS, MeasureConfig, measure
+from kfd.quality import compression, sharpness
 from kfd.report import compared, tables, to_markdown, write_report
 from kfd.results import Item, header, write_results
 from kfd.storage import write_atomically
@@ -48,6 +54,38 @@ class EvaluateConfig(MeasureConfig):
             problems.append("give --data to measure, or --compare A.json B.json, one of the two")
         if problems:
             raise ValueError("; ".join(problems))
+
+
+class DetectorJudge:
+    """A detector whose verdict on a stored crop is that on the photograph, as far as the set tells."""
+
+    def __init__(self, detector: Detector):
+        self.detector, self.decision = detector, detector.decision
+
+    def __call__(self, crops: Tensor, landmarks: Tensor) -> Detection:
+        return self.detector(crops)
+
+    def verdict(
+        self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
+    ) -> tuple[str, tuple[str, ...]]:
+        withheld = self.detector.withheld(self.quality(row, crop, landmarks))
+        limit, gap = self.decision.max_views_gap, found.views_gap
+        if limit is not None and gap is not None and float(gap) > limit:
+            withheld = (*withheld, VIEWS_DISAGREE)
+        return self.detector.verdict(float(found.score), withheld)
+
+    def quality(self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray) -> Quality:
+        """Of a stored crop. A set that does not tell a face's size had it large enough."""
+        side, pixels = self.decision.min_face, crop
+        if row["box"]:
+            x0, y0, x1, y1 = map(float, row["box"].split())
+            side = max(x1 - x0, y1 - y0)
+            shown = float((landmarks.max(axis=0) - landmarks.min(axis=0)).max())  # of the face in the crop
+            original = max(SMALLEST_MEASURED, round(len(crop) * side / shown))
+            if original < len(crop):  # compression is estimated where it happened, before any enlarging
+                pixels = cv2.resize(crop, (original, original), interpolation=cv2.INTER_AREA)
+        jpeg = int(row["jpeg_quality"]) if row["jpeg_quality"] else None
+        return Quality(side, sharpness(crop), compression(pixels), jpeg)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -71,7 +109,7 @@ def _compare(config: EvaluateConfig) -> None:
 def _measure(config: EvaluateConfig) -> None:
     faces = FaceSet.open(config.data, config.split)
     detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder, config.dtype)
-    found, items = measure(lambda crops, landmarks: detector(crops), detector.decision, faces, config)
+    found, items = measure(DetectorJudge(detector), faces, config)
     results = header(config, SEEDS, "kfd.evaluate")
     results["checkpoint"] = {"folder": config.checkpoint.name, "sha256": detector.digest}
     publish(results | found, items, config)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
-from kfd.config import Decision
 from kfd.metrics import Figure, wilson_interval
 from kfd.results import SIMULATED, Item
 
@@ -37,9 +36,7 @@ def labels_of_name(path: str, group: str = "") -> dict[Label, str] | None:
     return {"age": band, "gender": GENDERS[gender], "race": RACES[race]}
 
 
-def fairness(
-    items: Sequence[Item], decision: Decision, by: Sequence[Label]
-) -> dict[str, dict[str, dict[str, object]]]:
+def fairness(items: Sequence[Item], by: Sequence[Label]) -> dict[str, dict[str, dict[str, object]]]:
     """Real photographs called fake, and left inconclusive, by label: label -> value -> figures.
 
     Photographs of a labelled source whose name tells no labels are counted under "unknown", and all together
@@ -58,17 +55,16 @@ def fairness(
                 values.setdefault(labels[label] if labels else UNKNOWN, []).append(item)
                 values["all"].append(item)
         order = sorted(values, key=lambda value: (value == "all", value == UNKNOWN, value))
-        section[label] = {value: _rates(values[value], decision) for value in order}
+        section[label] = {value: _rates(values[value]) for value in order}
     return section
 
 
-def _rates(items: list[Item], decision: Decision) -> dict[str, object]:
-    flagged = sum(item.score >= decision.fake_above for item in items)
-    between = sum(decision.real_below < item.score < decision.fake_above for item in items)
+def _rates(items: list[Item]) -> dict[str, object]:
+    verdicts = [item.verdict for item in items]
     return {
         "photos": len(items),
-        "real_called_fake": _share(flagged, len(items)),
-        "inconclusive_real": _share(between, len(items)),
+        "real_called_fake": _share(verdicts.count("fake"), len(items)),
+        "inconclusive_real": _share(verdicts.count("inconclusive"), len(items)),
     }
 
 

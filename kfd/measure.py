@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,8 +51,22 @@ NOTES = {
     "train": "The detector may have been trained on these faces: the figures say nothing about others.",
 }
 
-# Face crops (B, 3, S, S) in [0, 1] and landmarks (B, 68, 2) in their pixels -> what is said of them.
-Judge = Callable[[Tensor, Tensor], Detection]
+
+class Judge(Protocol):
+    """What judges faces. decision: how its logit becomes a score and a score a verdict."""
+
+    decision: Decision
+
+    def __call__(self, crops: Tensor, landmarks: Tensor) -> Detection:
+        """crops: (B, 3, S, S) in [0, 1]. landmarks: (B, 68, 2) in their pixels."""
+
+    def verdict(
+        self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
+    ) -> tuple[str, tuple[str, ...]]:
+        """Verdict and reasons of one face, as users see them.
+
+        row: of the manifest. crop: (S, S, 3) uint8 RGB. landmarks: (68, 2). found: B = 1.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,17 +88,12 @@ class MeasureConfig:
         return [f"draws must be positive and simulated not negative, got {self.draws}, {self.simulated}"]
 
 
-def measure(
-    judge: Judge, decision: Decision, faces: FaceSet, config: MeasureConfig
-) -> tuple[dict[str, object], list[Item]]:
-    """Score the faces and compute every figure; the fields of kfd.results below the header, and the items.
-
-    decision: how a logit becomes a score and a score a verdict.
-    """
+def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[str, object], list[Item]]:
+    """Score the faces and compute every figure; the fields of kfd.results below the header, and the items."""
     clean, leaks, left_out = without_leaks(faces, config)
-    measured = Measured()
-    score_stored(measured, judge, clean)
-    score_simulated(measured, judge, clean, config.simulated)
+    measured, decision = Measured(judge), judge.decision
+    score_stored(measured, clean)
+    score_simulated(measured, clean, config.simulated)
     items = measured.items
     lost = failures(config.data, config.split) + left_out
     if measured.not_finite:
@@ -111,7 +120,7 @@ def measure(
         "confounders": confounders(items, measured.facts, config.draws),
         "results": {"frame": frame},
         "calibration": calibration_level(items, decision, config.draws),
-        "fairness": fairness(items, decision, config.by),
+        "fairness": fairness(items, config.by),
     }
     if has_videos(items):
         results["aggregation"] = config.aggregate
@@ -130,6 +139,7 @@ class Measured:
     simulated: SHA-256 of the simulated images.
     """
 
+    judge: Judge
     items: list[Item] = field(default_factory=list)
     facts: list[dict[str, list[float]]] = field(default_factory=list)
     maps: dict[int, MapCounts] = field(default_factory=dict)
@@ -137,21 +147,27 @@ class Measured:
     simulated: str | None = None
 
     def add(
-        self, rows: list[dict[str, str]], images: Tensor, detection: Detection, masks: dict[int, np.ndarray]
+        self, rows: list[dict[str, str]], images: Tensor, landmarks: Tensor, masks: dict[int, np.ndarray]
     ) -> None:
-        """Add a batch. images: (B, 3, S, S) in [0, 1]. masks: (S, S) in [0, 1], by place in the batch."""
-        local = vla_score(detection.consistency_maps, detection.heatmap)
-        finite = detection.logit.isfinite().tolist()
+        """Judge a batch and keep what is found.
+
+        images: (B, 3, S, S) in [0, 1]. landmarks: (B, 68, 2). masks: (S, S) in [0, 1], by place in the batch.
+        """
+        found = self.judge(images, landmarks)
+        local = vla_score(found.consistency_maps, found.heatmap)
+        finite = found.logit.isfinite().tolist()
         crops = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         self.not_finite += len(rows) - sum(finite)
         for k in (k for k in range(len(rows)) if finite[k]):
             row = rows[k]
             if k in masks:
-                self.maps[len(self.items)] = MapCounts.of(detection.heatmap[k].numpy(), masks[k][None])
+                self.maps[len(self.items)] = MapCounts.of(found.heatmap[k].numpy(), masks[k][None])
+            verdict, reasons = self.judge.verdict(row, crops[k], landmarks[k].numpy(), found[k])
             names = (row[name] for name in ("path", "label", "kind", "source"))
             # Nine digits are all that a float32 has: the figures are those of the file, to the last bit.
-            numbers = (float(f"{float(v[k]):.9g}") for v in (detection.logit, detection.score, local))
-            self.items.append(Item(*names, unit_of(row), row["video"], row["track"], *numbers))
+            logit, score, near = (float(f"{float(v[k]):.9g}") for v in (found.logit, found.score, local))
+            told = (unit_of(row), row["video"], row["track"], logit, score, verdict, "|".join(reasons), near)
+            self.items.append(Item(*names, *told))
             self.facts.append(row_facts(row) | pixel_facts(crops[k]))
 
 
@@ -185,13 +201,13 @@ def without_leaks(
     return replace(faces, rows=tuple(faces.rows[p] for p in kept), index=faces.index[kept]), counts, [left]
 
 
-def score_stored(measured: Measured, judge: Judge, faces: FaceSet) -> None:
+def score_stored(measured: Measured, faces: FaceSet) -> None:
     """Every face of the split, with progress."""
     for start in tqdm(range(0, len(faces), BATCH), desc="faces", unit="batch"):
         positions = list(range(start, min(start + BATCH, len(faces))))
         images, landmarks = faces.read(positions)
         masks = true_masks(faces, positions, images, landmarks)
-        measured.add([faces.rows[p] for p in positions], images, judge(images, landmarks), masks)
+        measured.add([faces.rows[p] for p in positions], images, landmarks, masks)
 
 
 def true_masks(
@@ -219,7 +235,7 @@ def true_masks(
     return masks
 
 
-def score_simulated(measured: Measured, judge: Judge, faces: FaceSet, count: int) -> None:
+def score_simulated(measured: Measured, faces: FaceSet, count: int) -> None:
     """Forgeries simulated from the split's real faces, people no detector saw, beside those faces."""
     reals = faces.where(label="real")
     reals = reals[:: max(1, len(reals) // count)][:count] if count else []
@@ -233,7 +249,7 @@ def score_simulated(measured: Measured, judge: Judge, faces: FaceSet, count: int
         for label, images in (("real", forged.pristine), ("fake", forged.images)):
             rows = [faces.rows[p] | {"label": label, "kind": SIMULATED} for p in part]
             masks = dict(enumerate(forged.masks[:, 0].numpy())) if label == "fake" else {}
-            measured.add(rows, images, judge(images, landmarks), masks)
+            measured.add(rows, images, landmarks, masks)
             seen.update((images * 255).round().byte().numpy().tobytes())
     measured.simulated = seen.hexdigest()
 

@@ -26,12 +26,11 @@ DRAWS = 1000  # of the bootstrap
 LEVEL = 0.95  # of every interval
 MIN_UNITS = 5  # independent units of a class below which an interval would be an invention
 FALSE_POSITIVE_RATES = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
+# Name of a rate: the class among which, and the verdict that is counted.
 RATES = {
-    "real_called_fake": 0,
-    "inconclusive_real": 0,
-    "fake_called_real": 1,
-    "inconclusive_fake": 1,
-}  # of class
+    "real_called_fake": (0, "fake"), "inconclusive_real": (0, "inconclusive"),
+    "fake_called_real": (1, "real"), "inconclusive_fake": (1, "inconclusive"),
+}  # fmt: skip
 RANKING = ("auc", "ap", "eer", "eer_threshold", *FALSE_POSITIVE_RATES)
 _CELLS = 2_000_000  # numbers of one array while draws are computed
 
@@ -60,27 +59,24 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     }
 
 
-def threshold_metrics(
-    labels: np.ndarray, scores: np.ndarray, fake_above: float, real_below: float
+def verdict_metrics(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, verdicts: np.ndarray
 ) -> dict[str, float]:
-    """What verdicts at two given thresholds get right; the thresholds are fitted elsewhere, on validation.
+    """What decisions get right; thresholds are fitted elsewhere, on validation.
 
-    acc, f1: with every score of at least `fake_above` called fake and every other real.
-    real_called_fake, fake_called_real: share of a class with the wrong verdict; inconclusive_real and
-    inconclusive_fake: share strictly between the thresholds. A class that is absent has no rates.
+    threshold: from which on a score counts as fake where everything must be decided: acc and f1.
+    verdicts: (N,) "real", "fake" or "inconclusive", as users see them. real_called_fake and fake_called_real:
+    share of a class with the wrong verdict; inconclusive_real, inconclusive_fake: share without one. A class
+    that is absent has no rates.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    flagged, between = scores >= fake_above, (scores > real_below) & (scores < fake_above)
+    labels, scores, verdicts = np.asarray(labels), np.asarray(scores), np.asarray(verdicts)
     result: dict[str, float] = {}
     if set(np.unique(labels)) == {0, 1}:
-        result["acc"] = float(accuracy_score(labels, flagged))
-        result["f1"] = float(f1_score(labels, flagged, zero_division=0.0))
-    if (labels == 0).any():
-        result["real_called_fake"] = float(flagged[labels == 0].mean())
-        result["inconclusive_real"] = float(between[labels == 0].mean())
-    if (labels == 1).any():
-        result["fake_called_real"] = float((scores <= real_below)[labels == 1].mean())
-        result["inconclusive_fake"] = float(between[labels == 1].mean())
+        result["acc"] = float(accuracy_score(labels, scores >= threshold))
+        result["f1"] = float(f1_score(labels, scores >= threshold, zero_division=0.0))
+    for name, (label, verdict) in RATES.items():
+        if (labels == label).any():
+            result[name] = float((verdicts == verdict)[labels == label].mean())
     return result
 
 
@@ -88,30 +84,30 @@ def figures(
     labels: np.ndarray,
     scores: np.ndarray,
     units: Sequence[str],
-    fake_above: float,
-    real_below: float,
+    threshold: float,
+    verdicts: np.ndarray,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Every figure of `image_metrics` and `threshold_metrics` with its interval.
+    """Every figure of `image_metrics` and `verdict_metrics` with its interval.
 
     labels: (N,) 0 or 1. scores: (N,) finite. units: (N,) what the bootstrap draws whole: a person, a video.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    labels, scores, verdicts = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(verdicts)
     counts = {name: int((labels == value).sum()) for value, name in enumerate(("real", "fake"))}
-    values = threshold_metrics(labels, scores, fake_above, real_below)
+    values = verdict_metrics(labels, scores, threshold, verdicts)
     if all(counts.values()):
         values |= image_metrics(labels, scores)
     reasons = _reasons(values, counts)
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        rates = _weighted_rates(labels, scores, weights, fake_above, real_below)
+        rates = _weighted_rates(labels, scores, weights, threshold, verdicts)
         return rates | (weighted_metrics(labels, scores, weights) if all(counts.values()) else {})
 
     spread, few = draw(statistics, labels, units, draws, seed)
     wanted = (*RANKING, "acc", "f1", *RATES)
     found = {name: figure_of(values.get(name), reasons.get(name), spread.get(name), few) for name in wanted}
-    for name, label in RATES.items():
+    for name, (label, _) in RATES.items():
         if values.get(name) in (0.0, 1.0):
             # Every draw repeats a rate of 0 or 1, which is no certainty: none of ten may be one of five.
             count = len(np.unique(np.asarray(units)[labels == label]))
@@ -138,7 +134,7 @@ def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]
     for name, rate in FALSE_POSITIVE_RATES.items():
         if counts["real"] * rate < 1 - 1e-9:
             reasons[name] = f"{rate:.0%} of {counts['real']} real items is less than one item"
-    for name, label in RATES.items():
+    for name, (label, _) in RATES.items():
         if not counts[("real", "fake")[label]]:
             reasons[name] = f"there are no {('real', 'fake')[label]} items"
     if not np.isfinite(values.get("eer_threshold", 0.0)):
@@ -263,28 +259,22 @@ def _area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _weighted_rates(
-    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, fake_above: float, real_below: float
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, threshold: float, verdicts: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """`threshold_metrics` under D weightings; NaN where a weighting leaves a class out."""
-    flagged, cleared = scores >= fake_above, scores <= real_below
-    between = ~flagged & ~cleared
+    """`verdict_metrics` under D weightings; NaN where a weighting leaves a class out."""
 
     def share(which: np.ndarray, among: np.ndarray) -> np.ndarray:
         total = weights @ among.astype(np.float64)
         hits = weights @ (which & among).astype(np.float64)
         return np.divide(hits, total, out=np.full_like(hits, np.nan), where=total > 0)
 
-    real, fake = labels == 0, labels == 1
-    everything = np.ones(len(labels), dtype=bool)
+    flagged, fake = scores >= threshold, labels == 1
     found = weights @ (flagged & fake).astype(np.float64)
     named = weights @ flagged.astype(np.float64) + weights @ fake.astype(np.float64)
     return {
-        "acc": share(flagged == fake, everything),
+        "acc": share(flagged == fake, np.ones(len(labels), dtype=bool)),
         "f1": np.divide(2 * found, named, out=np.zeros_like(found), where=named > 0),
-        "real_called_fake": share(flagged, real),
-        "fake_called_real": share(cleared, fake),
-        "inconclusive_real": share(between, real),
-        "inconclusive_fake": share(between, fake),
+        **{name: share(verdicts == verdict, labels == label) for name, (label, verdict) in RATES.items()},
     }
 
 

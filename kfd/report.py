@@ -97,11 +97,12 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     found = [Table(f"Ranking, {what}", note, columns, rows)]
     note = (
         f"Fake at a score of {told['fake_above']:.3g} or more, real at {told['real_below']:.3g} or less, "
-        f"inconclusive between; thresholds fitted on: {told['fitted_on']}. ACC and F1 call everything below "
-        "the first real."
+        f"inconclusive between, or where the picture or its mirror image forbid a verdict; fitted on: "
+        f"{told['fitted_on']}. ACC and F1 decide every face, at the first threshold."
     )
     rows = tuple((kind, f["real"], f["fake"], *(f[n] for n in VERDICTS)) for kind, f in level.items())
     found.append(Table(f"Verdicts, {what}", note, ("kind", "real", "fake", *VERDICTS.values()), rows))
+    found += _reasons(level)
     rows = tuple((kind, *(f[n] for n in PLACES)) for kind, f in level.items() if "iou" in f)
     if rows:
         note = (
@@ -110,6 +111,18 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
         )
         found.append(Table("Localization", note, ("kind", *PLACES.values()), rows))
     return found
+
+
+def _reasons(level: Mapping[str, Mapping[str, object]]) -> list[Table]:
+    """How often which reason withheld a verdict; no table where none did."""
+    rows = [(f"{kind}, {label}", f["reasons"][label], f[label]) for kind, f in level.items() if "reasons" in f
+            for label in ("real", "fake") if f[label]]  # fmt: skip
+    names = sorted({name for _, counts, _ in rows for name in counts})
+    if not names:
+        return []
+    note = "Faces without a verdict, by reason; a face may have several."
+    cells = tuple((kind, total, *(counts.get(name, 0) for name in names)) for kind, counts, total in rows)
+    return [Table("Why inconclusive", note, ("kind", "faces", *(n.replace("_", " ") for n in names)), cells)]
 
 
 def _strongest(facts: Mapping[str, Mapping[str, object]]) -> str | None:

@@ -43,6 +43,7 @@ class Item:
     face, "simulated" for a simulated forgery and for the pristine face beside it.
     unit: what the bootstrap draws whole, see data_sim.dataset.unit_of. video, track: as in the manifest.
     logit: of the classifier, any range. score: calibrated P(fake).
+    verdict: "real", "fake" or "inconclusive", as users see it; reasons: why inconclusive, joined by "|".
     local: see kfd.aggregate.vla_score, or None.
     """
 
@@ -55,6 +56,8 @@ class Item:
     track: str
     logit: float
     score: float
+    verdict: str
+    reasons: str = ""
     local: float | None = None
 
     @property

@@ -19,6 +19,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
 from kfd.evaluate import publish
-from kfd.measure import SEEDS, Judge, MeasureConfig, measure
+from kfd.measure import SEEDS, MeasureConfig, measure
 from kfd.results import folder_digest, header
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
@@ -62,7 +63,7 @@ def main(args: list[str] | None = None) -> None:
         detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
         model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
         model.merge_adapter()
-        found, items = measure(asking(model, detector), YES_OR_NO, faces, config)
+        found, items = measure(AnswerJudge(model, detector), faces, config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     results = header(config, SEEDS, "llm.benchmark")
@@ -71,30 +72,38 @@ def main(args: list[str] | None = None) -> None:
     publish(results | found, items, config)
 
 
-def asking(model: ForgeryLLM, detector: Detector) -> Judge:
-    """A judge whose score is P(Yes); maps and embedding stay the detector's.
+class AnswerJudge:
+    """An assistant whose score is P(Yes) and whose verdict the likelier of Yes and No.
 
-    Raises ValueError when the assistant was trained with another detector.
+    Maps and embedding stay the detector's. Raises ValueError when the assistant was trained with another one.
     """
-    if model.info.kfd_digest not in ("", detector.digest):
-        raise ValueError(
-            f"the assistant was trained with the detector {model.info.kfd_digest[:12]}, got "
-            f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
-        )
 
-    def judge(crops: Tensor, landmarks: Tensor) -> Detection:
-        found = detector(crops)
+    decision = YES_OR_NO
+
+    def __init__(self, model: ForgeryLLM, detector: Detector):
+        if model.info.kfd_digest not in ("", detector.digest):
+            raise ValueError(
+                f"the assistant was trained with the detector {model.info.kfd_digest[:12]}, got "
+                f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
+            )
+        self.model, self.detector = model, detector
+
+    def __call__(self, crops: Tensor, landmarks: Tensor) -> Detection:
+        found = self.detector(crops)
         strengths = region_scores(found.heatmap, landmarks)
         probabilities = []
         for k, score in enumerate(found.score.tolist()):
-            verdict, reasons = detector.verdict(score)
+            verdict, reasons = self.detector.verdict(score)
             shown = () if verdict == "real" else named_regions(strengths[k])
-            conversation = Conversation(model, Case(verdict, score, shown, reasons), found[k])
+            conversation = Conversation(self.model, Case(verdict, score, shown, reasons), found[k])
             probabilities.append(conversation.yes_probability(VERDICT_QUESTION))
         yes = torch.tensor(probabilities, dtype=torch.float64).clamp(SUREST, 1 - SUREST)
         return replace(found, logit=yes.logit().float(), score=yes.float())
 
-    return judge
+    def verdict(
+        self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
+    ) -> tuple[str, tuple[str, ...]]:
+        return ("fake" if float(found.score) > 0.5 else "real"), ()
 
 
 if __name__ == "__main__":

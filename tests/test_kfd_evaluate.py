@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from kfd import evaluate, measure
 from kfd.checkpoint import save_kfd
 from kfd.config import Decision
 from kfd.results import read_results
-from kfd.storage import digest_of
+from kfd.storage import digest_of, save_config
 
 FACES = 6
 DECISION = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted")
@@ -272,9 +273,47 @@ def test_impossible_commands_are_one_sentence(data, checkpoint, monkeypatch, cap
 def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
     """What is scored here is what the detector sees in use: no border."""
     faces = evaluate.FaceSet.open(data, "val")
-    measured = measure.Measured()
     detector = evaluate.Detector.from_pretrained(checkpoint)
-    measure.score_stored(measured, lambda crops, landmarks: detector(crops), faces)
+    measured = measure.Measured(evaluate.DetectorJudge(detector))
+    measure.score_stored(measured, faces)
     stored = np.array(faces.crops[faces.index[0], BORDER : BORDER + SIZE, BORDER : BORDER + SIZE])
     pixels = torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255
     assert measured.items[0].logit == pytest.approx(float(detector(pixels).logit), abs=1e-5)
+
+
+def test_verdicts_are_those_that_users_see(data, checkpoint):
+    """What forbids a verdict on a photograph forbids it here: a small face, a poor file, two readings."""
+    detector = evaluate.Detector.from_pretrained(checkpoint)
+    limits = {"min_face": 48.0, "min_sharpness": 0.0, "min_jpeg_quality": 30, "max_views_gap": 1.0}
+    detector.decision = Decision(fake_above=0.51, real_below=0.5, fitted_on="planted", **limits)
+    judge = evaluate.DetectorJudge(detector)
+    faces = evaluate.FaceSet.open(data, "val")
+    images, landmarks = faces.read([0])
+    crop = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    found = judge(images, landmarks)
+
+    def reasons(gap: float = 0.0, **facts: str) -> set[str]:
+        row = faces.rows[0] | facts
+        told = measure.replace(found, views_gap=torch.tensor([gap]))
+        return set(judge.verdict(row, crop, landmarks[0].numpy(), told)[1]) - {"score_between_thresholds"}
+
+    assert reasons() == reasons(box="10 10 90 90", jpeg_quality="90") == set()
+    assert reasons(box="10 10 50 40") == {"face_too_small"}
+    assert reasons(jpeg_quality="20") == {"heavy_compression"}
+    assert reasons(gap=1.5) == {"views_disagree"}
+    assert judge.quality(faces.rows[0], crop, landmarks[0].numpy()).face_pixels == 48.0, "a set may not tell"
+
+
+def test_reasons_are_counted_and_shown(data, checkpoint, tmp_path, monkeypatch, capsys):
+    strict = tmp_path / "strict"
+    shutil.copytree(checkpoint, strict)
+    decision = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted", min_sharpness=1e9)
+    save_config(decision, strict / "decision.json")
+    run(monkeypatch, "--data", data, "--checkpoint", strict, "--draws", 5, "--simulated", 0,
+        "--out", tmp_path / "a.json")  # fmt: skip
+    results, items = read_results(tmp_path / "a.json")
+    square = results["results"]["frame"]["square"]
+    assert square["inconclusive_real"]["value"] == 1 and square["real_called_fake"]["value"] == 0
+    assert square["reasons"]["real"]["blurred"] == FACES
+    assert all(item.verdict == "inconclusive" and "blurred" in item.reasons for item in items)
+    assert "## Why inconclusive" in capsys.readouterr().out

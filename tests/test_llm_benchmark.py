@@ -59,7 +59,7 @@ def test_the_score_is_the_probability_of_yes(data, models):
     model = ForgeryLLM.from_pretrained(models / "assistant")
     faces = benchmark.FaceSet.open(data, "val")
     crops, landmarks = faces.read([0, 4])
-    found = benchmark.asking(model, detector)(crops, landmarks)
+    found = benchmark.AnswerJudge(model, detector)(crops, landmarks)
     plain = detector(crops)
     for k in range(2):
         verdict, reasons = detector.verdict(float(plain.score[k]))

@@ -15,7 +15,7 @@ from kfd.metrics import (
     image_metrics,
     interval,
     resampled,
-    threshold_metrics,
+    verdict_metrics,
     weighted_metrics,
     wilson_interval,
 )
@@ -109,21 +109,27 @@ def test_all_draws_at_once_agree_with_scikit_learn_one_by_one(digits):
             assert found[name][k] == pytest.approx(value), name
 
 
+def verdicts_of(scores, fake_above: float, real_below: float) -> np.ndarray:
+    scores = np.asarray(scores)
+    return np.select([scores >= fake_above, scores <= real_below], ["fake", "real"], "inconclusive")
+
+
 def test_rates_at_thresholds_are_those_counted_by_hand():
     """FIELD trap 3: the thresholds are given, and both ends count as decided."""
     labels, scores = np.repeat([0, 1], 4), np.array([0.1, 0.2, 0.5, 0.8, 0.2, 0.7, 0.8, 0.9])
-    found = threshold_metrics(labels, scores, fake_above=0.8, real_below=0.2)
+    verdicts = verdicts_of(scores, 0.8, 0.2)
+    found = verdict_metrics(labels, scores, 0.8, verdicts)
     assert found == {
         "acc": 5 / 8, "f1": pytest.approx(2 * 2 / (2 * 2 + 1 + 2)), "real_called_fake": 1 / 4,
         "inconclusive_real": 1 / 4, "fake_called_real": 1 / 4, "inconclusive_fake": 1 / 4,
     }  # fmt: skip
-    every = figures(labels, scores, [str(i) for i in range(8)], 0.8, 0.2, draws=50)
+    every = figures(labels, scores, [str(i) for i in range(8)], 0.8, verdicts, draws=50)
     assert {name: every[name]["value"] for name in found} == found
 
 
 def test_each_figure_has_its_interval():
     labels, scores = drawn(150, 1.0)
-    found = figures(labels, scores, [str(i) for i in range(300)], 1.0, 0.0, draws=300)
+    found = figures(labels, scores, [str(i) for i in range(300)], 1.0, verdicts_of(scores, 1, 0), draws=300)
     for name, figure in found.items():
         assert figure["low"] <= figure["value"] <= figure["high"], name
         assert 0 < figure["high"] - figure["low"] < 1, name
@@ -133,23 +139,25 @@ def test_each_figure_has_its_interval():
 
 def test_what_cannot_be_known_is_none_with_a_reason():
     units = [str(i) for i in range(40)]
-    reals = figures(np.zeros(40), np.linspace(0, 1, 40), units, 0.5, 0.2, draws=20)
+    line = np.linspace(0, 1, 40)
+    reals = figures(np.zeros(40), line, units, 0.5, verdicts_of(line, 0.5, 0.2), draws=20)
     assert reals["auc"] == {"value": None, "low": None, "high": None, "reason": "there are no fake items"}
     assert reals["fake_called_real"]["value"] is None and reals["real_called_fake"]["value"] == 0.5
     assert 0 < reals["real_called_fake"]["low"] < reals["real_called_fake"]["high"] < 1
-    few = figures(np.repeat([0, 1], 20), np.arange(40.0), units, 30.0, 10.0, draws=20)
+    halves, order = np.repeat([0, 1], 20), np.arange(40.0)
+    few = figures(halves, order, units, 30.0, verdicts_of(order, 30, 10), draws=20)
     assert few["real_called_fake"]["value"] == few["real_called_fake"]["low"] == 0
     assert few["real_called_fake"]["high"] == pytest.approx(0.161, abs=1e-3), "none of 20 is no certainty"
     assert few["auc"]["value"] == 1
     assert few["tpr_at_fpr_1"]["value"] is None and "less than one item" in few["tpr_at_fpr_1"]["reason"]
     assert few["tpr_at_fpr_5"]["value"] == 1, "5 % of 20 real items is one"
-    pairs = figures(np.repeat([0, 1], 20), np.arange(40.0), ["a", "b"] * 20, 30.0, 10.0, draws=20)
+    pairs = figures(halves, order, ["a", "b"] * 20, 30.0, verdicts_of(order, 30, 10), draws=20)
     assert (
         pairs["auc"]["value"] == 1
         and pairs["auc"]["low"] is None
         and "2 independent" in pairs["auc"]["reason"]
     )
-    flat = figures(np.repeat([0, 1], 20), np.ones(40), units, 2.0, 0.0, draws=20)
+    flat = figures(halves, np.ones(40), units, 2.0, verdicts_of(np.ones(40), 2, 0), draws=20)
     assert flat["auc"]["value"] == 0.5 and flat["eer_threshold"]["reason"] == "all scores are equal"
     assert interval(np.array([0.5] * 80 + [np.nan] * 20)) == (None, None), (
         "a fifth of the draws had one class"
@@ -186,7 +194,7 @@ def test_draws_take_whole_units_and_do_not_depend_on_their_parts(monkeypatch):
 def test_a_thousand_draws_of_fifteen_hundred_items_take_seconds():
     labels, scores = drawn(750, 1.0)
     before = time.process_time()
-    figures(labels, scores, [str(i) for i in range(1500)], 1.0, 0.0, draws=1000)
+    figures(labels, scores, [str(i) for i in range(1500)], 1.0, verdicts_of(scores, 1, 0), draws=1000)
     assert time.process_time() - before < 5
 
 
