@@ -19,7 +19,7 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at import: nothing is reported to anybody
 import gradio as gr
 
-from app import panels
+from app import panels, wording
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.report import SUFFIXES
@@ -156,6 +156,8 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
             with gr.Column(scale=0, min_width=210, elem_id="examples"):
                 example = gr.Button("Try an untouched photo", elem_id="example")
                 forged = gr.Button("Try a forged one", elem_id="forged")
+        if assistant.models.talk.host:  # said before anything is uploaded
+            gr.HTML(panels.hint(wording.sent_away(assistant.models.talk)), elem_id="elsewhere")
         notice = gr.HTML(panels.INTRODUCTION, elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(scale=6, min_width=380):

@@ -117,7 +117,7 @@ def _write(model: ForgeryLLM, info: AssistantInfo, base: str, dtype: torch.dtype
         model.projector.save_pretrained(prompts / "projector")
     save_file({TABLE: _token_embeddings(model)}, str(prompts / TABLE_FILE))
     exported = ExportInfo(
-        base=base,
+        base=Path(base).name if Path(base).is_dir() else base,
         base_shape=info.base_shape,
         base_digest=info.base_digest,
         dtype=str(dtype).removeprefix("torch."),

@@ -35,7 +35,8 @@ TABLE = "weight"  # name of the one tensor in it
 class ExportInfo:
     """export.json: where an exported assistant comes from, and how it is talked to.
 
-    base, base_shape, base_digest: of the model the adapter was merged into. dtype: of the merged weights.
+    base, base_shape, base_digest: of the model the adapter was merged into; base is its hub id, or the name
+    of its folder without the path. dtype: of the merged weights.
     style: the prompt's wording. kfd_digest: of the detector it learnt to read; "" when unknown.
     facts: of the training run.
     """

@@ -16,7 +16,7 @@ from tiny_llm import llama_tokenizer, tiny_llama
 from app.assistant import OPENING_QUESTION, Assistant
 from app.models import ModelChoice
 from app.report import main as report_main
-from app.ui import EXAMPLE, Desk
+from app.ui import EXAMPLE, Desk, build_page
 from llm.endpoint import EndpointError, Patience
 from llm.export import main as export_main
 
@@ -97,6 +97,8 @@ def test_the_picture_leaves_only_when_asked_and_the_report_says_so(folder, serve
 def test_a_dead_endpoint_is_a_sentence_and_findings_and_report_stay(folder, server, tmp_path) -> None:
     assistant = load(folder, llm_url=server.url, llm_model=MODEL)
     desk = Desk(assistant, tmp_path)
+    page = str(build_page(assistant, tmp_path).get_config_file())
+    assert "the findings as text; the picture does not" in page and "127.0.0.1" in page
     visit = list(desk.example())[-1][0]
     server.script = ["503", "503"]
     *_, (messages, question, note, _) = desk.open(visit)
