@@ -32,10 +32,8 @@ from llm.tokens import NO_SOFT, collate
 
 pytest.importorskip("bitsandbytes")
 
-QUESTIONS = (
-    "Is this a deepfake image?", "Where are the signs?", "How sure are you?", "Why do you think so?",
-    "Is the nose forged?", "What is the forgery score?", "Can I trust this?", "Is the mouth real?",
-)  # fmt: skip
+QUESTIONS = ("Is this a deepfake image?", "Where are the signs?", "How sure are you?")
+TEMPERATURE = 2.0  # sampled with a seed: after 20 steps the likeliest answer is to end at once
 CASE = Case("fake", 0.93, ("nose",))
 
 
@@ -54,27 +52,25 @@ def places(folder: Path) -> list[str]:
 
 
 def check_against_uncached(model: ForgeryLLM, found: Detection) -> None:
-    """Three turns over the KV cache: every token is the likeliest after a pass over all tokens, uncached."""
+    """Three turns over the KV cache, every token the one that a pass over all tokens before it gives."""
     prompter, soft = model.prompter, torch.cat(model.soft_prompts(found), dim=1)
     conversation = Conversation(model, CASE, found)
     head = prompter.tokenise(opening(prompter.style, prompter.frames, CASE))
-    for text in QUESTIONS:
+    for seed, text in enumerate(QUESTIONS):
         asked = prompter.tokenise(question(prompter.frames, text, first=not conversation.history))
         before = (conversation.input_ids + conversation._pending) or head.input_ids
-        list(conversation.ask(text, max_new_tokens=8))
+        list(conversation.ask(text, max_new_tokens=8, temperature=TEMPERATURE, seed=seed))
         written = conversation.input_ids + conversation._pending
         start, end = len(before) + len(asked), len(written) - len(prompter.end_ids)
-        if written == before or not conversation.history:
-            continue  # a model of 20 steps may have nothing to say; such a question is forgotten
         assert written[:start] == before + asked.input_ids and end > start
         places = head.soft_index + [NO_SOFT] * (len(written) - len(head))
         with torch.no_grad():
             embeds = model.embed(torch.tensor([written]), torch.tensor([places]), soft)
-            logits = model.llm(inputs_embeds=embeds, use_cache=False).logits[0]
-        assert logits[start - 1 : end - 1].argmax(dim=-1).tolist() == written[start:end]
-        if len(conversation.history) == 3:
-            return
-    pytest.fail(f"expected three turns with an answer, got {conversation.history}")
+            logits = model.llm(inputs_embeds=embeds, use_cache=False).logits[0, start - 1 : end - 1]
+        draw = torch.Generator().manual_seed(seed)
+        probs = torch.softmax(logits / TEMPERATURE, dim=-1)
+        assert [int(torch.multinomial(p, 1, generator=draw)) for p in probs] == written[start:end]
+    assert len(conversation.history) == 3
 
 
 @pytest.mark.parametrize(("save_base", "template"), [(save_vicuna_base, "vicuna"), (save_qwen_base, "chat")],
