@@ -44,10 +44,11 @@ def main() -> None:
         with socket.create_server((config.host, config.port)):
             pass  # the port is free; asked before the models load, and Gradio would name none of our flags
         print("loading the models", flush=True)
+        from app.analysis import grad_cam_of
         from app.ui import EXAMPLE, Assistant, serve
 
         assistant = Assistant.load(config)
-        assistant.analyse(EXAMPLE)
+        grad_cam_of(assistant.analyse(EXAMPLE), 0)
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
             serve(assistant, config.host, config.port, Path(folder))
     except (OSError, ValueError) as error:
