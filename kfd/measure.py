@@ -215,20 +215,22 @@ def true_masks(
 ) -> dict[int, np.ndarray]:
     """(S, S) masks in [0, 1] by place in `positions`, of the fakes whose forged pixels are known.
 
-    Known are those with a pixel-aligned real face, by the difference, and those whose manifest row names the
-    replaced regions, as the union of these. images: (B, 3, S, S). landmarks: (B, 68, 2), both of `positions`.
+    The data set's own mask, else the difference from a pixel-aligned real face, else the union of the regions
+    that the manifest names. images: (B, 3, S, S). landmarks: (B, 68, 2), both of `positions`.
     """
-    masks = {}
-    pairs = [faces.pair_of(p) for p in positions]
+    fakes = [k for k, position in enumerate(positions) if faces.rows[position]["label"] == "fake"]
+    own = {k: faces.mask_of(positions[k]) for k in fakes}
+    masks = {k: mask.numpy() for k, mask in own.items() if mask is not None}
+    pairs = [None if k in masks else faces.pair_of(position) for k, position in enumerate(positions)]
     if paired := [k for k, pair in enumerate(pairs) if pair is not None]:
         reals = faces.read([pairs[k] for k in paired])[0]
         masks |= dict(zip(paired, difference_mask(reals, images[paired])[:, 0].numpy(), strict=True))
-    for k, position in enumerate(positions):
-        row = faces.rows[position]
+    for k in fakes:
+        row = faces.rows[positions[k]]
         names = [name for name in row["regions"].split("|") if name]
         if unknown := sorted(set(names) - set(REGION_NAMES)):
             raise ValueError(f"{row['path']}: no regions {unknown}; data_sim.regions has {REGION_NAMES}")
-        if names and k not in masks and row["label"] == "fake":
+        if names and k not in masks:
             named = [REGIONS[REGION_NAMES.index(name)] for name in names]
             parts = [region_mask(landmarks[k : k + 1], region, faces.size)[0] for region in named]
             masks[k] = torch.stack(parts).amax(dim=0).numpy()

@@ -106,8 +106,8 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     rows = tuple((kind, *(f[n] for n in PLACES)) for kind, f in level.items() if "iou" in f)
     if rows:
         note = (
-            "Heat map, cut at 0.5 for IoU, against the true mask, on the fakes whose mask is known: by the "
-            "difference to an aligned real face, or as the union of the regions that the data set names."
+            "Heat map, cut at 0.5 for IoU, against the true mask, on the fakes that have one: the data set's "
+            "own, else the difference to an aligned real face, else the union of the regions that it names."
         )
         found.append(Table("Localization", note, ("kind", *PLACES.values()), rows))
     return found

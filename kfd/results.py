@@ -32,6 +32,7 @@ from kfd.storage import digest_of, write_atomically
 
 SCHEMA = "unmask.results/1"
 SIMULATED = "simulated"  # the kind of forgeries made of a split's real faces, and of those faces beside them
+PLACES_IN_SET = ("split", "pair", "mask")  # columns that say where in a set something lies, not what it is
 PACKAGES = ("unmask", "torch", "transformers", "numpy", "scikit-learn")
 
 
@@ -133,10 +134,12 @@ def data_digest(faces: FaceSet) -> str:
     """SHA-256, in hex, of a split: its rows and its pixels, wherever the set lies on disk."""
     found = hashlib.sha256(f"{faces.size}".encode())
     for row, position in zip(faces.rows, faces.index, strict=True):
-        told = {name: value for name, value in sorted(row.items()) if value and name not in ("split", "pair")}
+        told = {name: value for name, value in sorted(row.items()) if value and name not in PLACES_IN_SET}
         found.update(json.dumps(told).encode())
         found.update(faces.crops[position].tobytes())
         found.update(faces.landmarks[position].tobytes())
+        if row["mask"] and faces.masks is not None:
+            found.update(faces.masks[int(row["mask"])].tobytes())
     return found.hexdigest()
 
 

@@ -181,6 +181,17 @@ def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp
     assert set(masks) == set(range(FACES, 2 * FACES)), "every fake, no real"
     named = {row: masks[FACES][row].max() for row in (int(SIZE * y) for y in (0.1, 0.55, 0.74))}
     assert list(named.values()) == [0, 1, 1], "brow, nose and mouth of the drawn landmarks"
+    own = np.zeros((1, SIZE + 2 * BORDER, SIZE + 2 * BORDER), dtype=np.uint8)
+    own[0, BORDER : BORDER + 4] = 255
+    np.save(data / "masks.npy", own)
+    before = measure.data_digest(faces)
+    edit_rows(data, lambda number, row: {"mask": "0"} if number == FACES + 1 else {})
+    faces = evaluate.FaceSet.open(data, "val")
+    masks = measure.true_masks(faces, list(range(len(faces))), images, landmarks)
+    assert masks[FACES + 1][:4].min() == 1 and masks[FACES + 1][4:].max() == 0, (
+        "the data set's own comes first"
+    )
+    assert measure.data_digest(faces) != before
 
 
 def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
