@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -200,6 +201,44 @@ def test_an_adapter_with_other_keys_is_refused(tmp_path, change: str) -> None:
     save_file(state, path)
     with pytest.raises(ValueError, match=f"does not fit the model: {change}"):
         ForgeryLLM.from_pretrained(tmp_path / "assistant")
+
+
+@pytest.mark.parametrize("part", ["prompt_learner", "projector"])
+@pytest.mark.parametrize("change", ["missing", "surplus"])
+def test_soft_prompt_weights_with_other_keys_are_refused(tmp_path, part: str, change: str) -> None:
+    assistant(save_base(tmp_path / "base")).save_pretrained(tmp_path / "assistant", tmp_path / "base")
+    path = tmp_path / "assistant" / part / "model.safetensors"
+    state = load_file(path)
+    name = sorted(state)[0] if change == "missing" else "extra.weight"
+    state = {k: v for k, v in state.items() if k != name} | (
+        {} if change == "missing" else {name: torch.ones(1)}
+    )
+    save_file(state, path)
+    message = (
+        rf"{part}.*does not fit the model: {change} {name}.*Use the checkpoint this model was saved with"
+    )
+    with pytest.raises(ValueError, match=message):
+        ForgeryLLM.from_pretrained(tmp_path / "assistant")
+
+
+def test_a_missing_soft_prompt_part_is_named(tmp_path) -> None:
+    """A style that needs the prompt learner must not load without it."""
+    assistant(save_base(tmp_path / "base")).save_pretrained(tmp_path / "assistant", tmp_path / "base")
+    shutil.rmtree(tmp_path / "assistant" / "prompt_learner")
+    with pytest.raises(FileNotFoundError, match=r"prompt_learner.config\.json is missing"):
+        ForgeryLLM.from_pretrained(tmp_path / "assistant")
+
+
+def test_under_a_half_precision_base_what_trains_is_full_precision(tmp_path) -> None:
+    llm, tokenizer = load_base(save_base(tmp_path), dtype=torch.bfloat16)
+    llm = add_adapter(llm, rank=2, alpha=4, dropout=0.0)
+    config = learner_config()
+    model = ForgeryLLM(llm, tokenizer, PromptStyle(), ForgeryPromptLearner(config), VisualProjector(config))
+    model(batch_of(model), detection(faces=2)).total.backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    assert {p.grad.dtype for p in trained.values()} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
 def test_a_prompt_learner_of_another_width_is_refused(tmp_path) -> None:
