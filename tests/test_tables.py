@@ -17,7 +17,7 @@ README = (TABLES / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
     "kfd.train": "TrainConfig", "kfd.evaluate": "EvaluateConfig", "llm.finetune": "FinetuneConfig",
-    "llm.benchmark": "BenchmarkConfig",
+    "llm.benchmark": "BenchmarkConfig", "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
 }  # fmt: skip
 
 
@@ -31,6 +31,13 @@ def read(command: str) -> tuple[str, object]:
 @pytest.fixture(autouse=True)
 def in_checkout(monkeypatch):
     monkeypatch.chdir(TABLES.parent.parent)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("data_sim.")])
+def test_the_sets_are_made_by_commands_that_are_understood(command):
+    module, config = read(command)
+    assert str(config.out).endswith("ffpp")
+    assert module == "data_sim.frames" or (config.size == 224 and config.val_every == 0)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "--config " in c])
