@@ -1,1 +1,1 @@
-"""Speed and memory of the whole system; nothing of it is needed to use Unmask."""
+"""What the whole system costs, and what its parts are worth; nothing of it is needed to use Unmask."""
