@@ -121,7 +121,13 @@ def _signs(root: Path) -> dict[str, bool]:
         "celebdf-v2": celebs and "v1" not in version,
         "dfdc": any(
             any(root.glob(sign))
-            for sign in ("dfdc_train_part_*", "train/dfdc_train_part_*", "metadata.json", "*/labels.csv")
+            for sign in (
+                "dfdc_train_part_*",
+                "train/dfdc_train_part_*",
+                "metadata.json",
+                "labels.csv",
+                "*/labels.csv",
+            )
         ),
         "dfdcp": (root / "dataset.json").is_file(),
         "folder": any((place / "real").is_dir() or (place / "fake").is_dir() for place in splits),

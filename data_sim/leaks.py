@@ -148,7 +148,7 @@ def perceptual_hash(crop: np.ndarray) -> np.ndarray:
 def nearest_hashes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each hash of `b` the nearest of `a`: (M,) positions and (M,) differing bits.
 
-    a: (N, bits) bool. b: (M, bits) bool. Exact: bits compare as a product of matrices, about 10^8 pairs a
+    a: (N, bits) bool. b: (M, bits) bool. Exact: bits compare as a product of matrices, about 5e7 pairs a
     second on one core. Buckets of hash parts would miss most copies that differ in a sixth of their bits.
     """
     best = np.full(len(b), a.shape[1] + 1)

@@ -178,6 +178,13 @@ def test_dfdc(tmp_path):
     ]
 
 
+def test_the_test_set_of_dfdc_alone(tmp_path):
+    plant(tmp_path, "videos/ccc.mp4")
+    write(tmp_path / "labels.csv", "filename,label\nccc.mp4,1\n")
+    (record,) = read_layout(tmp_path)
+    assert (record.label, record.split, record.path.name) == ("fake", "test", "ccc.mp4")
+
+
 def test_dfdc_with_an_unknown_label(tmp_path):
     write(tmp_path / "dfdc_train_part_3" / "metadata.json", {"aaa.mp4": {"split": "train"}})
     with pytest.raises(
