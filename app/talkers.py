@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.analysis import TalkRecord, WeightsFile
 from kfd.storage import digest_of
+from llm.base import base_digest
 from llm.conversation import Conversation
 from llm.endpoint import ChatWriter, Endpoint, connect
 from llm.exported import TABLE_FILE, load_exported, load_prompts, prompts_folder, read_export
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kfd.detection import FaceFinding
 
 SMALL_BASE = 1_000_000_000  # bytes
+NORMS = "normalisation weights of the base language model"  # see llm.base.base_digest
 
 
 class Talker(Protocol):
@@ -125,7 +127,8 @@ def _local(choice: ModelChoice, source: Path, kfd_digest: str) -> LocalTalker:
         _check_detector(source, info.kfd_digest, kfd_digest)
         return LocalTalker(load_exported(source, **options), _own_name(source, info.base), _files(source))
     model = ForgeryLLM.untuned(choice.llm_source, **options)
-    return LocalTalker(model, source.name if source.is_dir() else choice.llm_source)
+    name = source.name if source.is_dir() else choice.llm_source
+    return LocalTalker(model, name, (WeightsFile(NORMS, base_digest(model.llm)),))
 
 
 def _check_detector(source: Path, learnt_from: str, kfd_digest: str) -> None:
@@ -148,7 +151,7 @@ def _base_files(source: Path, info: AssistantInfo) -> tuple[WeightsFile, ...]:
     folder = Path(find_base(source, info))
     if folder.is_dir() and sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < SMALL_BASE:
         return _files(folder)
-    return (WeightsFile("normalisation weights of the base language model", info.base_digest),)
+    return (WeightsFile(NORMS, info.base_digest),)
 
 
 def _files(folder: Path, skip: tuple[str, ...] = ()) -> tuple[WeightsFile, ...]:

@@ -154,6 +154,7 @@ def test_any_instruct_model_is_told_the_findings_as_text(folder, tmp_path) -> No
     assert say(assistant, analysis)
     talk = assistant.models.talk
     assert (talk.name, talk.tuned, talk.host) == ("instruct", False, "")
+    assert assistant.models.files[-1].name.startswith("normalisation weights")
     assert (
         "“instruct”, not tuned for this task, on this machine." in answered_by(assistant, analysis)["words"]
     )
