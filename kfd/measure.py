@@ -101,8 +101,12 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
     frame = frame_level(items, decision, config.draws)
     for comparison in comparisons(items):
         frame[comparison.name] |= _map_figures(items, measured.maps, comparison.positions, config.draws)
+    note = NOTES.get(config.split, "")
+    if leaks and config.allow_leaks:
+        shared = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in leaks.items())
+        note = f"This split leaks into the training split, and was measured all the same: {shared}. {note}"
     results: dict[str, object] = {
-        "note": NOTES.get(config.split, ""),
+        "note": note,
         "data": {
             "folder": config.data.name,
             "split": config.split,

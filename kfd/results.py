@@ -2,8 +2,9 @@
 
     schema, command, created, config, environment, seeds      how it was made
     checkpoint, data, thresholds                              what was measured, by digest
-    failures, note, ...                                       what was left out, and what to keep in mind
-    results                                                   figures, see kfd.metrics.Figure
+    failures, note                                            what was left out, and what to keep in mind
+    results, calibration, confounders, fairness               figures, see kfd.metrics.Figure
+    aggregation, aggregations                                 of videos, where there are any
     items                                                     one line per scored face
 
 Two files are comparable when the digests of their data agree. No value is NaN or infinite.
