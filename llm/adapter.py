@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,11 @@ from safetensors.torch import load_file
 from kfd.storage import check_state
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
+
+# It warns of a fused 4-bit kernel for CPUs that it could fetch; see llm.base for why that is not used.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -28,12 +32,21 @@ def add_adapter(
     without it the model computes after a reload exactly as it did in training.
     Raises ValueError when the model has no such layers.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), task_type="CAUSAL_LM"
     )
-    return get_peft_model(llm, config)
+    return _with_lora(llm, config)
+
+
+def _with_lora(llm: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*base_model_name_or_path.*")
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # PEFT asks by an old name
+        return get_peft_model(llm, config)
 
 
 def save_adapter(llm: PeftModel, folder: Path) -> None:
@@ -48,12 +61,7 @@ def load_adapter(llm: PreTrainedModel, folder: Path, trainable: bool = False) ->
     PEFT itself only warns of keys that do not fit; here they are an error.
     Raises FileNotFoundError, or ValueError naming the keys or shapes that differ.
     """
-    from peft import (
-        LoraConfig,
-        get_peft_model,
-        get_peft_model_state_dict,
-        set_peft_model_state_dict,
-    )
+    from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
     missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
     if missing:
@@ -62,9 +70,7 @@ def load_adapter(llm: PreTrainedModel, folder: Path, trainable: bool = False) ->
         )
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*base_model_name_or_path.*")
-        model = get_peft_model(llm, config)
+    model = _with_lora(llm, config)
     state = load_file(str(folder / ADAPTER_FILES[1]))
     expected = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(model).items()}
     check_state(expected, state, str(folder / ADAPTER_FILES[1]))

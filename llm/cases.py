@@ -152,6 +152,7 @@ def ground_once(
 
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
                 "data": str(data), "faces": num_faces, "seed": seed}  # fmt: skip
+    settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
         values = json.loads(path.read_text())

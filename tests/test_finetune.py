@@ -354,7 +354,7 @@ def test_pretraining_writes_a_small_model_and_resumes_to_the_same_weights(tmp_pa
 
 
 def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
-    sizes = {"hidden": 16, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 600, "texts": 300}
+    sizes = {"hidden": 64, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 600, "texts": 300}
     config = pretrain.PretrainConfig(out="", **sizes)
     model, prompters = pretrain.build(config, pretrain.run_tokenizer(config, tmp_path))
     tokens = prompters["soft_prompts"].conversation(Case("fake", 0.9), [])
@@ -363,7 +363,7 @@ def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
     assert soft[0].abs().max() == 0
     word = model.llm.get_input_embeddings().weight[model.prompter.encode(" nose")].mean(dim=0)
     likeness = torch.cosine_similarity(soft, word[None, None], dim=-1)[:, 1:]
-    assert likeness[2].max() > 0.8 > likeness[1].max()
+    assert likeness[2].max() > 0.55 > likeness[1].max()
 
 
 # ---------------------------------------------------------------- schedule
