@@ -111,12 +111,17 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "quality": {
             "face_pixels": round(float(face.quality.face_pixels), 1),
             "sharpness": round(float(face.quality.sharpness), 1),
-            "compression": None if (lost := face.quality.compression) is None else round(lost, 3),
+            "jpeg_loss": _rounded(face.quality.jpeg_loss),
+            "video_loss": _rounded(face.quality.video_loss),
             "jpeg_quality": face.quality.jpeg_quality,
             "words": wording.quality_sentence(face),
         },
         "pictures": _face_pictures(analysis, face),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | None]:

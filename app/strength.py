@@ -19,10 +19,10 @@ PROPOSITIONS = {
     "real": "that the face was not manipulated, rather than that it was",
 }
 COMPRESSION_WORDS = (
-    "little or no compression",
-    "some compression",
-    "strong compression",
-    "very strong compression",
+    "no strong compression",
+    "strong compression as of JPEG files",
+    "strong compression as of videos or WebP files",
+    "strong compression of more than one kind",
 )
 WHAT_IT_IS_NOT = (
     "This is not the probability that the face was manipulated. That depends also on all that is known "
@@ -138,8 +138,8 @@ def _why_none(finding: FaceFinding) -> str:
 def _kind_words(image_size: int, finding: FaceFinding) -> str:
     limit = round(LARGE * image_size)
     size = "at least" if _crop_side(finding) >= LARGE * image_size else "less than"
-    # A quality without an estimate of compression comes only from findings made by hand.
-    band = COMPRESSION_WORDS[band_of(finding.quality.compression or 0.0)]
+    # A quality without estimates of compression comes only from findings made by hand.
+    band = COMPRESSION_WORDS[band_of(finding.quality.jpeg_loss or 0.0, finding.quality.video_loss or 0.0)]
     return f"the square around the face is {size} {limit} pixels wide; {band}"
 
 

@@ -187,8 +187,11 @@ def explanation(finding: FaceFinding) -> str:
 def quality_sentence(finding: FaceFinding) -> str:
     """Size, sharpness and compression of a face, as measured."""
     quality, compressed = finding.quality, ""
-    if quality.compression is not None:
-        compressed = f"; compression has destroyed an estimated {quality.compression:.0%} of the fine detail"
+    if quality.jpeg_loss is not None and quality.video_loss is not None:
+        compressed = (
+            f"; fine detail lost to compression, estimated: {quality.jpeg_loss:.0%} as by JPEG, "
+            f"{quality.video_loss:.0%} as by video or WebP"
+        )
     if quality.jpeg_quality is not None:
         compressed += f"; the file was saved as a JPEG of quality {quality.jpeg_quality} of 100"
     return (

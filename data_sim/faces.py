@@ -27,10 +27,13 @@ class Face:
 
     box: (x0, y0, x1, y1) float, around the landmarks, in pixels of the photograph.
     landmarks: (68, 2) float32, (X, Y) in pixels of the photograph, iBUG order.
+    sure: False where the finder's confidence was below SURE: of 150 photographs 6 have only such a face, and
+        of 450 turned or shuffled ones, without an upright face, as many.
     """
 
     box: tuple[float, float, float, float]
     landmarks: np.ndarray
+    sure: bool = True
 
     @property
     def side(self) -> float:
@@ -65,8 +68,9 @@ def find_faces(image: np.ndarray) -> list[Face]:
     faces = _search(padded, coarse, SURE)
     if not faces and fine > coarse:
         faces = _search(padded, fine, SURE)
+    sure = bool(faces)
     faces = faces or _search(padded, coarse, 0.0)
-    inside = [_face(landmarks - pad) for landmarks in faces]
+    inside = [_face(landmarks - pad, sure) for landmarks in faces]
     inside = [face for face in inside if _centre_inside(face, width, height)]
     return sorted(inside, key=lambda face: -face.side)
 
@@ -119,9 +123,9 @@ def _search(padded: np.ndarray, scale: float, confidence: float) -> list[np.ndar
     return found
 
 
-def _face(landmarks: np.ndarray) -> Face:
+def _face(landmarks: np.ndarray, sure: bool) -> Face:
     (x0, y0), (x1, y1) = landmarks.min(axis=0).tolist(), landmarks.max(axis=0).tolist()
-    return Face((x0, y0, x1, y1), landmarks.astype(np.float32))
+    return Face((x0, y0, x1, y1), landmarks.astype(np.float32), sure)
 
 
 def _centre_inside(face: Face, width: int, height: int) -> bool:

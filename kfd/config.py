@@ -71,7 +71,8 @@ class Decision:
     flip: the logit is the mean of those of the crop and of its mirror image.
     min_face: side of a face in pixels below which it is not scored.
     min_sharpness: variance of the Laplacian below which a verdict is withheld.
-    max_compression: estimate of kfd.quality above which a verdict is withheld; None: no limit was fitted.
+    max_jpeg_loss, max_video_loss: estimates of kfd.quality.compression above which a verdict is withheld;
+        None: no limit was fitted.
     min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
     max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
@@ -91,7 +92,8 @@ class Decision:
     min_log10_lr: float | None = None
     max_log10_lr: float | None = None
     flip: bool = False
-    max_compression: float | None = None
+    max_jpeg_loss: float | None = None
+    max_video_loss: float | None = None
     min_jpeg_quality: int | None = None
     max_views_gap: float | None = None
     measured: dict[str, float] = field(default_factory=dict)

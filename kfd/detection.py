@@ -54,13 +54,15 @@ class Quality:
 
     face_pixels: side of the face box in pixels of the photograph.
     sharpness: variance of the Laplacian of the grey crop, 0..255 units squared.
-    compression: share of the fine detail that compression destroyed, 0..1, estimated (kfd.quality).
+    jpeg_loss, video_loss: share of the fine detail that JPEG, and that H.264 or WebP, destroyed, 0..1,
+        estimated from the pixels (kfd.quality).
     jpeg_quality: of the file, libjpeg's 1..100; None where it is no JPEG, or not known.
     """
 
     face_pixels: float
     sharpness: float
-    compression: float | None = None
+    jpeg_loss: float | None = None
+    video_loss: float | None = None
     jpeg_quality: int | None = None
 
 

@@ -23,6 +23,7 @@ from kfd.quality import compression, sharpness
 
 BATCH = 16  # faces judged together
 FACE_TOO_SMALL = "face_too_small"
+FACE_UNCERTAIN = "face_uncertain"
 BLURRED = "blurred"
 BETWEEN = "score_between_thresholds"
 HEAVY_COMPRESSION = "heavy_compression"
@@ -140,8 +141,9 @@ class Detector:
         judged = []
         for face in faces:
             crop = crop_face(image, face, self.image_size)
-            quality = Quality(face.side, sharpness(crop.pixels), _compression(crop), jpeg_quality)
-            judged.append(_Judged(crop, quality, self.withheld(quality)))
+            quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
+            doubt = () if face.sure else (FACE_UNCERTAIN,)
+            judged.append(_Judged(crop, quality, doubt + self.withheld(quality)))
         scored = [i for i, j in enumerate(judged) if FACE_TOO_SMALL not in j.withheld]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):
@@ -180,13 +182,9 @@ class Detector:
         """Reasons that the photograph itself gives against a verdict on a face."""
         limits = self.decision
         compressed = (
-            limits.max_compression is not None
-            and quality.compression is not None
-            and quality.compression > limits.max_compression
-        ) or (
-            limits.min_jpeg_quality is not None
-            and quality.jpeg_quality is not None
-            and quality.jpeg_quality < limits.min_jpeg_quality
+            _beyond(quality.jpeg_loss, limits.max_jpeg_loss)
+            or _beyond(quality.video_loss, limits.max_video_loss)
+            or _beyond(limits.min_jpeg_quality, quality.jpeg_quality)
         )
         small = (FACE_TOO_SMALL,) if quality.face_pixels < limits.min_face else ()
         blurred = (BLURRED,) if quality.sharpness < limits.min_sharpness else ()
@@ -220,13 +218,17 @@ class Detector:
         )
 
     def _views_disagree(self, detection: Detection) -> tuple[str, ...]:
-        limit = self.decision.max_views_gap
         gap = None if detection.views_gap is None else float(detection.views_gap)
-        return (VIEWS_DISAGREE,) if limit is not None and gap is not None and gap > limit else ()
+        return (VIEWS_DISAGREE,) if _beyond(gap, self.decision.max_views_gap) else ()
 
 
-def _compression(crop: FaceCrop) -> float:
-    """The estimate at the scale of the detector, or at the photograph's own where the face was enlarged."""
+def _beyond(value: float | None, limit: float | None) -> bool:
+    """Whether a value lies above a limit; what is not known lies above nothing."""
+    return value is not None and limit is not None and value > limit
+
+
+def _compression(crop: FaceCrop) -> tuple[float, float]:
+    """The estimates at the scale of the detector, or at the photograph's own where the face was enlarged."""
     side = max(SMALLEST_MEASURED, round(crop.box[2] - crop.box[0]))
     if side >= len(crop.pixels):
         return compression(crop.pixels)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kfd.conditions import AS_IT_IS, SOCIAL
 from kfd.config import Decision
 from kfd.detection import Quality
@@ -24,7 +22,7 @@ CONDITIONS = (
     "video 23", "video 28", "video 33", "video 40", "video 40 jpeg 75", "resize 50", "resize 25",
     "resize 50 jpeg 40", "resize 50 video 33", "blur 1", "blur 2", "noise 2", "noise 5", SOCIAL,
 )  # fmt: skip
-COMPRESSION_EDGES = (0.15, 0.3, 0.45)  # between the bands of the estimate of kfd.quality
+STRONG = 0.2  # from this estimate of kfd.quality on a photograph counts as strongly compressed
 LARGE = 0.7  # from this scale on a face counts as large: it has so much of the pixels the detector reads
 
 
@@ -32,8 +30,8 @@ LARGE = 0.7  # from this scale on a face counts as large: it has so much of the 
 class ErrorRate:
     """What is known of photographs of one kind.
 
-    large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, 0 the
-    least, counted by COMPRESSION_EDGES. real, fake: different photographs measured. false_alarms, found:
+    large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, see
+    `band_of`. real, fake: different photographs measured. false_alarms, found:
     share of the real and of the fake that reach the score from which a face counts as fake; each with its
     95 % interval. `found` is None where no fake was measured.
     """
@@ -75,14 +73,15 @@ class Robustness:
 
         crop_side: of the square around the face, in pixels of the photograph.
         """
-        if quality.compression is None:
+        if quality.jpeg_loss is None or quality.video_loss is None:
             return None
-        return self.rates.get((crop_side >= LARGE * self.image_size, band_of(quality.compression)))
+        band = band_of(quality.jpeg_loss, quality.video_loss)
+        return self.rates.get((crop_side >= LARGE * self.image_size, band))
 
 
-def band_of(estimate: float) -> int:
-    """The band of an estimate of compression, 0 the least."""
-    return int(np.searchsorted(COMPRESSION_EDGES, estimate, side="right"))
+def band_of(jpeg_loss: float, video_loss: float) -> int:
+    """0: compressed little or not, 1: strongly as by JPEG, 2: as by video or WebP, 3: as by both."""
+    return int(jpeg_loss >= STRONG) + 2 * int(video_loss >= STRONG)
 
 
 def digest_of_decision(decision: Decision) -> str:

@@ -3,11 +3,13 @@
     python -m kfd.quality --data runs/set                      # fit the estimate of compression again
     python -m kfd.quality --data runs/set --photos 6 --out /tmp/c.json   # seconds
 
-The estimate of compression needs no file: it reads what JPEG, WebP and H.264 leave in the pixels, also
-after the picture was resized and saved once more. It is a quadratic function of eleven measures, fitted by
-ridge regression on real training photographs that were degraded on purpose. What it predicts is the share
-of fine detail that compression destroyed: 1 - r², r the correlation of the high-pass of the picture with
-that of its original; 0 for photographs that were only shrunk, blurred or made noisy.
+The estimates of compression need no file: they read what JPEG, and what H.264 and WebP, leave in the
+pixels, also after the picture was resized and saved once more. Two, because the two ways of coding leave
+different traces and mislead a detector differently: JPEG rounds blocks, the others predict and smooth them.
+Each is a quadratic function of eleven measures, fitted by ridge regression on real training photographs
+that were degraded on purpose. What it predicts is the share of fine detail that coding destroyed: 1 - r²,
+r the correlation of the high-pass of the picture with that of its original; 0 for photographs that were only
+shrunk, blurred, made noisy, or coded the other way.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ WEIGHTS = Path(__file__).with_name("compression.json")
 BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms
 RIDGE = 10.0
 HIGH_PASS = 1.5  # sigma in pixels
-# What the estimate is fitted on, by kfd.conditions' names; the target of those of the second line is 0.
-COMPRESSED = (
-    "jpeg 70", "jpeg 50", "jpeg 30", "jpeg 20", "jpeg 10", "webp 50", "webp 20", "webp 5", "video 23",
-    "video 28", "video 33", "video 37", "video 40", "video 44", "video 33 jpeg 75", "video 40 jpeg 75",
+# What the estimates are fitted on, by kfd.conditions' names; what is said of both lists is 0 for the last.
+JPEG = ("jpeg 70", "jpeg 50", "jpeg 30", "jpeg 20", "jpeg 10", "resize 50 jpeg 30")
+VIDEO = (
+    "webp 50", "webp 20", "webp 5", "video 23", "video 28", "video 33", "video 37", "video 40", "video 44",
+    "video 33 jpeg 75", "video 40 jpeg 75", "resize 50 video 33",
 )  # fmt: skip
 OTHERWISE = ("as it is", "resize 50", "resize 25", "blur 1", "blur 2", "noise 2", "noise 5")
 
@@ -49,15 +52,17 @@ def sharpness(pixels: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 
-def compression(pixels: np.ndarray) -> float:
-    """Estimated share of the fine detail that compression destroyed.
+def compression(pixels: np.ndarray) -> tuple[float, float]:
+    """Estimated shares of the fine detail that JPEG, and that H.264 or WebP, destroyed.
 
     pixels: (H, W, 3) uint8 RGB, at the scale at which a detector sees it, at least 32 pixels a side.
     Returns 0 (nothing) to 1 (all of it); steps of less than 0.1 mean little for a single photograph.
+    What destroyed detail before the photographs that the estimates were fitted on is not counted.
     """
     mean, deviation, weights, constant = _estimate()
     values = _quadratic((measures(pixels) - mean) / deviation)
-    return float(np.clip(values @ weights + constant, 0, 1))
+    jpeg, video = np.clip(values @ weights + constant, 0, 1).tolist()
+    return jpeg, video
 
 
 def jpeg_quality(data: bytes) -> int | None:
@@ -127,10 +132,10 @@ def _quadratic(values: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _estimate() -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Mean and deviation of the measures, weights of the quadratic terms, constant."""
+def _estimate() -> tuple[np.ndarray, ...]:
+    """Mean and deviation (11,) of the measures, weights (77, 2) of the quadratic terms, constants (2,)."""
     stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
-    return *(np.array(stored[name]) for name in ("mean", "deviation", "weights")), stored["constant"]
+    return tuple(np.array(stored[name]) for name in ("mean", "deviation", "weights", "constant"))
 
 
 def lost_detail(pixels: np.ndarray, original: np.ndarray) -> float:
@@ -167,31 +172,32 @@ def fit(config: QualityConfig) -> str:
     chosen = spread(faces, faces.where(label="real"), config.photos)
     images = faces.read(chosen)[0]
     originals = to_uint8(images)
+    conditions = (*JPEG, *VIDEO, *OTHERWISE)
     found, targets = [], []
-    for name in tqdm((*COMPRESSED, *OTHERWISE), unit="condition"):
+    for name in tqdm(conditions, unit="condition"):
         degraded = to_uint8(apply(name, images))
         found += [measures(pixels) for pixels in degraded]
-        lost = [lost_detail(a, b) for a, b in zip(degraded, originals, strict=True)]
-        targets += lost if name in COMPRESSED else [0.0] * len(lost)
+        for pixels, original in zip(degraded, originals, strict=True):
+            lost = 0.0 if name in OTHERWISE else lost_detail(pixels, original)
+            targets.append((lost * (name in JPEG), lost * (name in VIDEO)))
     x, y = np.array(found), np.array(targets)
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
     terms = _quadratic((x - mean) / deviation)
     ridge = Ridge(RIDGE).fit(terms, y)
-    source = np.tile([faces.rows[i]["source"] for i in chosen], len(COMPRESSED) + len(OTHERWISE))
-    held_out = np.zeros(len(y))
-    for name in sorted(set(source)):
-        if (source != name).any():
-            held_out[source == name] = (
-                Ridge(RIDGE).fit(terms[source != name], y[source != name]).predict(terms[source == name])
-            )
-    weights = {"mean": mean, "deviation": deviation, "weights": ridge.coef_}
-    stored = {name: np.round(values, 5).tolist() for name, values in weights.items()}
-    text = json.dumps(stored | {"constant": round(float(ridge.intercept_), 5)}) + "\n"
+    source = np.tile([faces.rows[i]["source"] for i in chosen], len(conditions))
+    held_out = np.zeros(y.shape)
+    for name in sorted(set(source)) if len(set(source)) > 1 else ():
+        held = source == name
+        held_out[held] = Ridge(RIDGE).fit(terms[~held], y[~held]).predict(terms[held])
+    stored = {"mean": mean, "deviation": deviation, "weights": ridge.coef_.T, "constant": ridge.intercept_}
+    text = json.dumps({name: np.round(values, 5).tolist() for name, values in stored.items()}) + "\n"
     write_atomically(config.out, lambda part: part.write_text(text, encoding="utf-8"))
+    truth = [
+        f"{name} {np.corrcoef(held_out[:, k], y[:, k])[0, 1]:.3f}" for k, name in enumerate(("JPEG", "video"))
+    ]
     return (
-        f"{len(chosen)} photographs under {len(COMPRESSED) + len(OTHERWISE)} conditions; correlation with "
-        f"the truth {np.corrcoef(ridge.predict(terms), y)[0, 1]:.3f}, on sources left out "
-        f"{np.corrcoef(held_out, y)[0, 1]:.3f}; written to {config.out}"
+        f"{len(chosen)} photographs under {len(conditions)} conditions; correlation with the truth on "
+        f"sources left out: {', '.join(truth)}; written to {config.out}"
     )
 
 

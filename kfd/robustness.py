@@ -53,8 +53,8 @@ class RobustnessConfig:
     split: str = "val"  # which split; `test` is for the last measurement only
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder does not hold
-    real: int = 100  # real faces, evenly over the sources
-    fake: int = 60  # fakes: half of them known ones where there are any, the others simulated
+    real: int = 80  # real faces, evenly over the sources
+    fake: int = 40  # fakes: half of them known ones where there are any, the others simulated
     device: str = "cpu"
 
 
@@ -140,8 +140,8 @@ def _cell(
         cell[f"{name}_above"] = _share(int(flagged[own].sum()), total)  # by the score alone
         cell[f"{name}_called_fake"] = _share(int((verdicts[own] == "fake").sum()), total)
         cell[f"{name}_inconclusive"] = _share(int((verdicts[own] == "inconclusive").sum()), total)
-    cell["compression"] = round(float(np.median(reading.compression)), 3)
-    kinds = [4 * (scale >= LARGE) + band_of(value) for value in reading.compression]
+    cell["losses"] = [round(float(value), 3) for value in np.median(reading.losses, axis=0)]
+    kinds = [4 * (scale >= LARGE) + band_of(*losses) for losses in reading.losses]
     cell["faces"] = "".join(f"{2 * kind + int(hit):x}" for kind, hit in zip(kinds, flagged, strict=True))
     return cell
 
@@ -153,8 +153,8 @@ def _verdicts(detector: Detector, reading: Reading, scores: np.ndarray, scale: f
     """
     limit = detector.decision.max_views_gap
     gaps = np.zeros(len(scores)) if reading.gaps is None else reading.gaps
-    for score, gap, estimate, sharp in zip(scores, gaps, reading.compression, reading.sharpness, strict=True):
-        quality = Quality(detector.decision.min_face, sharp, estimate)
+    for score, gap, losses, sharp in zip(scores, gaps, reading.losses, reading.sharpness, strict=True):
+        quality = Quality(detector.decision.min_face, sharp, *losses)
         reasons = detector.withheld(quality) + (("views",) if limit is not None and gap > limit else ())
         yield detector.verdict(float(score), reasons)[0]
 
@@ -199,11 +199,12 @@ def table(cells: dict[str, dict[str, object]]) -> str:
         "real_called_fake": "real called fake", "real_inconclusive": "real inconclusive",
         "fake_called_fake": "fake called fake", "fake_inconclusive": "fake inconclusive",
     }  # fmt: skip
-    head = f"| condition | {' | '.join(columns.values())} | compression |"
+    head = f"| condition | {' | '.join(columns.values())} | lost to JPEG, video |"
     lines = [head, "|---" * (len(columns) + 2) + "|"]
     for name, cell in cells.items():
         shown = [_shown(cell[column]) for column in columns]
-        lines.append(f"| {name} | {' | '.join(shown)} | {cell['compression']:.2f} |")
+        lost = ", ".join(f"{value:.2f}" for value in cell["losses"])
+        lines.append(f"| {name} | {' | '.join(shown)} | {lost} |")
     return "\n".join(lines)
 
 

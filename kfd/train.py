@@ -37,9 +37,10 @@ from data_sim.dataset import FaceSet
 from data_sim.simulate import SimulationConfig
 from kfd import storage
 from kfd.backbones import Dtype, usual_dtype
-from kfd.calibration import fit_decision
+from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
 from kfd.config import Decision, EncoderName, KFDConfig
+from kfd.detector import Detector
 from kfd.distributed import Processes, join, leave
 from kfd.feature_cache import FeatureCache, encode, faces_digest, fill
 from kfd.losses import LossWeights
@@ -288,10 +289,10 @@ def validate(
 def finish(model: KFD, config: TrainConfig, validation: Validation) -> None:
     """Fit calibration and thresholds of the kept checkpoint on validation and save them with it."""
     load_trained(model, config.out)
-    labels, logits = validation.logits(model.eval())
-    name = f"validation part of {config.data.name}, recipe {config.recipe}"
+    detector = Detector(model, Decision(), "", config.device)
+    settings = CalibrationSettings(known_fakes=config.recipe == "all")
     try:
-        decision = fit_decision(logits, labels, fitted_on=name)
+        decision = calibrate(detector, validation.faces, settings)
     except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted
         print(f"kept without calibration: {error}")
         decision = Decision()

@@ -27,23 +27,26 @@ def crop() -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 
-def estimate(name: str, crop: torch.Tensor) -> float:
+def estimate(name: str, crop: torch.Tensor) -> tuple[float, float]:
     return compression(to_uint8(shrunk(name, crop))[0])
 
 
 def test_compression_is_seen_in_the_pixels(crop):
-    plain = estimate("as it is", crop)
-    for name in ("jpeg 10", "jpeg 20", "video 40", "webp 5"):
-        assert estimate(name, crop) > plain + 0.05, name
-    grid = [estimate(f"jpeg {quality}", crop) for quality in (90, 50, 30, 10)]
+    jpeg, video = estimate("as it is", crop)
+    for name in ("jpeg 10", "jpeg 20"):
+        assert estimate(name, crop)[0] > jpeg + 0.1, name
+    for name in ("video 40", "video 44", "webp 5"):
+        assert estimate(name, crop)[1] > video + 0.1, name
+    grid = [estimate(f"jpeg {quality}", crop)[0] for quality in (90, 50, 30, 10)]
     assert grid == sorted(grid)
-    rates = [estimate(f"video {rate}", crop) for rate in (20, 33, 44)]
+    rates = [estimate(f"video {rate}", crop)[1] for rate in (20, 33, 44)]
     assert rates == sorted(rates)
 
 
 @pytest.mark.parametrize("name", ["blur 1", "resize 50", "noise 3"])
 def test_what_is_no_compression_is_not_taken_for_it(crop, name):
-    assert estimate(name, crop) < min(estimate("jpeg 10", crop), estimate("video 40", crop))
+    assert estimate(name, crop)[0] < estimate("jpeg 10", crop)[0]
+    assert estimate(name, crop)[1] < estimate("video 40", crop)[1]
 
 
 def test_lost_detail_is_the_truth_it_is_fitted_to(crop):
