@@ -211,3 +211,16 @@ def test_the_shipped_detector_is_calibrated():
     detector = Detector.from_pretrained(EMBEDDED)
     assert detector.decision.is_fitted and detector.decision.fitted_on != NOT_FITTED
     assert detector.verdict(1.0)[0] == "fake" and detector.verdict(0.0)[0] == "real"
+
+
+def test_the_tippett_plot_shows_what_misleads():
+    from kfd.evidence_plots import coverage_plot, tippett
+
+    lrs, labels = np.array([-1.0, -0.5, 0.4, 0.2, 1.0, -0.3]), np.array([0, 0, 0, 1, 1, 1])
+    (axes,) = tippett(lrs, labels, (-1.2, 1.2)).axes
+    real, fake = axes.lines[:2]
+    assert real.get_xdata().tolist() == [-1.0, -0.5, 0.4] and real.get_ydata()[-1] == pytest.approx(1 / 3)
+    assert fake.get_xdata().tolist() == [-0.3, 0.2, 1.0] and fake.get_ydata()[0] == 1.0
+    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [0.0, -1.2, 1.2]
+    (axes,) = coverage_plot(1 / (1 + 10**-lrs), labels).axes
+    assert axes.lines[0].get_xdata()[-1] == pytest.approx(1)
