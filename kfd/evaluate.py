@@ -84,8 +84,9 @@ class DetectorJudge:
             original = max(SMALLEST_MEASURED, round(len(crop) * side / shown))
             if original < len(crop):  # compression is estimated where it happened, before any enlarging
                 pixels = cv2.resize(crop, (original, original), interpolation=cv2.INTER_AREA)
-        jpeg = int(row["jpeg_quality"]) if row["jpeg_quality"] else None
-        return Quality(side, sharpness(crop), compression(pixels), jpeg)
+        limited = (self.decision.max_jpeg_loss, self.decision.max_video_loss) != (None, None)
+        losses = compression(pixels) if limited else (None, None)
+        return Quality(side, sharpness(crop), *losses, int(row["jpeg_quality"] or 0) or None)
 
 
 def main(args: list[str] | None = None) -> None:

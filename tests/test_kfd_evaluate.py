@@ -314,6 +314,8 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     assert reasons(jpeg_quality="20") == {"heavy_compression"}
     assert reasons(gap=1.5) == {"views_disagree"}
     assert judge.quality(faces.rows[0], crop, landmarks[0].numpy()).face_pixels == 48.0, "a set may not tell"
+    judge.decision = detector.decision = measure.replace(detector.decision, max_video_loss=-1.0)
+    assert reasons() == {"heavy_compression"}, "any estimate is above this limit"
 
 
 def test_reasons_are_counted_and_shown(data, checkpoint, tmp_path, monkeypatch, capsys):
