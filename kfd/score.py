@@ -3,9 +3,10 @@
     python -m kfd.score photo.jpg
     python -m kfd.score album/ more/*.jpg --out scores.jsonl
 
-Files or folders, searched recursively. A line holds path, sha256, face, box, score, verdict,
-reasons and regions; a file without a result has one line with `score: null`, the reason and what
-to do about it. With --out, a re-run continues where the last one stopped.
+Files or folders, searched recursively. A line holds path, sha256, face, box, score, log10_lr (log10
+likelihood ratio, null where none is supported), verdict, reasons and regions; a file without a result
+has one line with `score: null`, the reason and what to do about it. With --out, a re-run
+continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from data_sim.cli import parse
 from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
+from kfd.quality import jpeg_quality
 from kfd.storage import write_atomically
 
 
@@ -55,7 +57,7 @@ def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
     try:
         data = read_bytes(path)
         line["sha256"] = sha256_of(data)
-        findings = detector.examine(read_image(data))
+        findings = detector.examine(read_image(data), jpeg_quality(data))
     except (ImageError, NoFaceError) as error:
         return [line | _nothing(error.code, str(error))]
     return [line | _describe(finding) for finding in findings]
@@ -63,7 +65,7 @@ def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
 
 def _nothing(code: str, message: str) -> dict[str, object]:
     """The fields of a file that gave no face to judge."""
-    fields = {"face": None, "box": None, "score": None, "verdict": "inconclusive"}
+    fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": "inconclusive"}
     return {**fields, "reasons": [code], "regions": [], "message": message}
 
 
@@ -72,6 +74,7 @@ def _describe(finding: FaceFinding) -> dict[str, object]:
         "face": finding.index,
         "box": list(finding.box),
         "score": None if finding.score is None else round(finding.score, 4),
+        "log10_lr": None if finding.evidence is None else round(finding.evidence.log10_lr, 2),
         "verdict": finding.verdict,
         "reasons": list(finding.reasons),
         "regions": list(finding.regions),

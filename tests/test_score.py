@@ -15,7 +15,7 @@ from data_sim.images import read_image, sha256_of
 from kfd import score
 
 EXAMPLE = Path(__file__).parents[1] / "app" / "example.jpg"
-FIELDS = {"path", "sha256", "checkpoint", "face", "box", "score", "verdict", "reasons", "regions"}
+FIELDS = {"path", "sha256", "checkpoint", "face", "box", "score", "log10_lr", "verdict", "reasons", "regions"}
 
 
 @pytest.fixture(scope="module")
