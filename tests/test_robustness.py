@@ -121,6 +121,14 @@ class Bright(torch.nn.Module):
         return SimpleNamespace(**{**vars(output), "logit": 40 * (left - 0.5)})
 
 
+class Wide(Detector):
+    """Reads crops of the shipped size: in 64 pixels of a face of 120 no trace of compression is left."""
+
+    @property
+    def image_size(self) -> int:
+        return 192
+
+
 @pytest.fixture
 def bright(tmp_path) -> Detector:
     detector = Detector.from_pretrained(save_tiny_kfd(tmp_path / "kfd"))
@@ -200,23 +208,31 @@ class TestReasons:
         assert bright.withheld(Quality(100, 50.0, 0.9, 0.9, 5)) == ()  # no limit was fitted
 
     def test_a_saved_photograph(self, bright):
-        """The same photograph as it is, and as a JPEG of quality 10."""
+        """The same photograph as it is, as a JPEG of quality 10, and as a frame of a starved video."""
         from io import BytesIO
 
         from PIL import Image
 
+        from data_sim.degrade import video
         from data_sim.images import read_image
+        from kfd.conditions import to_uint8
         from kfd.quality import jpeg_quality
 
         example = Path(__file__).parents[1] / "app" / "example.jpg"
-        limited = Detector(bright.model, bright.decision, "")
-        limited.decision = replace(limited.decision, max_jpeg_loss=_between(limited, example))
         buffer = BytesIO()
         Image.open(example).save(buffer, "JPEG", quality=10)
+        photo = torch.from_numpy(read_image(example)).permute(2, 0, 1)[None].float() / 255
+        frame = to_uint8(video(photo, torch.tensor([45.0])))[0]
+        limits = {"max_jpeg_loss": 0.15, "max_video_loss": 0.44, "min_jpeg_quality": None}
+        limited = Wide(bright.model, replace(bright.decision, **limits), "")
         (good,) = limited.examine(read_image(example), jpeg_quality(example.read_bytes()))
         (bad,) = limited.examine(read_image(buffer.getvalue()), jpeg_quality(buffer.getvalue()))
-        assert "heavy_compression" not in good.reasons and "heavy_compression" in bad.reasons
-        assert bad.verdict == "inconclusive" and bad.evidence is None and bad.quality.jpeg_quality == 10
+        (starved,) = limited.examine(frame)
+        assert "heavy_compression" not in good.reasons
+        for finding in (bad, starved):
+            assert finding.reasons[0] == "heavy_compression" and finding.verdict == "inconclusive"
+            assert finding.evidence is None
+        assert bad.quality.jpeg_quality == 10 and starved.quality.jpeg_quality is None
 
     def test_views_that_disagree(self, bright):
         decision = replace(bright.decision, flip=True, max_views_gap=5.0)
@@ -245,21 +261,6 @@ class TestReasons:
         codes = [v for k, v in vars(detector).items() if k.isupper() and isinstance(v, str)]
         assert {"heavy_compression", "views_disagree", "frames_disagree", "not_calibrated"} <= set(codes)
         assert all(wording.reason_words(code) for code in codes)
-
-
-def _between(detector: Detector, example: Path) -> float:
-    """Midway between the estimates of the example and of its JPEG of quality 10, as `examine` takes them."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    from data_sim.images import read_image
-
-    buffer = BytesIO()
-    Image.open(example).save(buffer, "JPEG", quality=10)
-    found = [detector.examine(read_image(s))[0].quality.jpeg_loss for s in (str(example), buffer.getvalue())]
-    assert found[1] > found[0] + 0.05
-    return sum(found) / 2
 
 
 def finding(**changes: object) -> SimpleNamespace:
