@@ -102,7 +102,7 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
     weights = np.where(y == 1, 0.5 / (y == 1).sum(), 0.5 / (y == 0).sum())
     fitted = IsotonicRegression().fit_transform(x, y, sample_weight=weights)
     order = np.argsort(x, kind="stable")
-    bins = np.array_split(order, MAX_KNOTS)
+    bins = np.array_split(order, min(MAX_KNOTS, len(order) // 2))
     centres = np.array([np.average(x[part], weights=weights[part]) for part in bins])
     means = np.array([np.average(fitted[part], weights=weights[part]) for part in bins])
     odds = np.log(means) - np.log1p(-means)

@@ -165,6 +165,12 @@ class TestCalibration:
         pooled = fit_decision(values, labels, "x")
         assert np.mean(scores[own] >= pooled.fake_above) > 0.1
 
+    @pytest.mark.parametrize("count", [2, 3, 4, 7])
+    def test_a_handful_of_faces(self, count):
+        """A rehearsal's few validation faces left bins of the isotonic line empty."""
+        decision = fit_decision(*drawn(count, 9.0), "x")
+        assert decision.slope > 0 and decision.max_log10_lr <= math.log10(count + 1)
+
     def test_a_group_is_never_on_both_sides(self):
         with pytest.raises(ValueError, match="at least 2 groups"):
             fit_decision(*drawn(10, 2.0), "x", groups=np.repeat(["a", "b"], 10))
