@@ -19,10 +19,10 @@ PROPOSITIONS = {
     "real": "that the face was not manipulated, rather than that it was",
 }
 COMPRESSION_WORDS = (
-    "no strong compression",
-    "strong compression as of JPEG files",
-    "strong compression as of videos or WebP files",
-    "strong compression of more than one kind",
+    "hardly any traces of compression",
+    "traces of compression like those of JPEG files",
+    "traces like those of videos and WebP files, or of enlarging",
+    "traces of compression of more than one kind",
 )
 WHAT_IT_IS_NOT = (
     "This is not the probability that the face was manipulated. That depends also on all that is known "

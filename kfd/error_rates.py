@@ -22,7 +22,7 @@ CONDITIONS = (
     "video 23", "video 28", "video 33", "video 40", "video 40 jpeg 75", "resize 50", "resize 25",
     "resize 50 jpeg 40", "resize 50 video 33", "blur 1", "blur 2", "noise 2", "noise 5", SOCIAL,
 )  # fmt: skip
-STRONG = 0.2  # from this estimate of kfd.quality on a photograph counts as strongly compressed
+TRACES = 0.2  # from this estimate of kfd.quality on a photograph counts as showing traces of compression
 LARGE = 0.7  # from this scale on a face counts as large: it has so much of the pixels the detector reads
 
 
@@ -80,8 +80,11 @@ class Robustness:
 
 
 def band_of(jpeg_loss: float, video_loss: float) -> int:
-    """0: compressed little or not, 1: strongly as by JPEG, 2: as by video or WebP, 3: as by both."""
-    return int(jpeg_loss >= STRONG) + 2 * int(video_loss >= STRONG)
+    """0: hardly any traces of compression, 1: like those of JPEG, 2: of video or WebP, 3: of both.
+
+    Soft photographs, enlarged ones among them, can show the second without having been coded so.
+    """
+    return int(jpeg_loss >= TRACES) + 2 * int(video_loss >= TRACES)
 
 
 def digest_of_decision(decision: Decision) -> str:

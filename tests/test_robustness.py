@@ -308,7 +308,7 @@ class TestWords:
         analysis = SimpleNamespace(models=SimpleNamespace(robustness=grid))
         words = strength.error_rate_words(analysis, finding())
         assert "of 80 genuine ones that were tested, 4.2 % (95 % interval 1.0 to 11.0 %)" in words
-        assert "as of JPEG files" in words and "Of 40 manipulated ones, 61 %" in words
+        assert "like those of JPEG files" in words and "Of 40 manipulated ones, 61 %" in words
         strong = finding(quality=Quality(150, 50.0, 0.9, 0.9))
         assert "is not known: too few" in strength.error_rate_words(analysis, strong)
         none = SimpleNamespace(models=SimpleNamespace(robustness=None))
