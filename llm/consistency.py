@@ -136,8 +136,8 @@ def contradictions(
 def fault(answer: str, case: Case, question: str | None = None) -> int:
     """How badly an answer contradicts its case.
 
-    Returns NO_FAULT, BEARABLE when it only names other regions than the heat map does, UNBEARABLE when it
-    contradicts verdict or score, claims certainty, or names persons.
+    Returns NO_FAULT, BEARABLE when it only names other regions than the heat map does, or one twice,
+    UNBEARABLE when it contradicts verdict or score, claims certainty, or names persons.
     """
     if contradictions(answer, case, question, check_regions=False):
         return UNBEARABLE
@@ -226,6 +226,9 @@ def _regions(
 ) -> list[str]:
     found = []
     for clause in clauses:
+        places = [place[1] for place in _PLACE.finditer(clause.words)]
+        if check_regions:
+            found += [f"region: names the {words} twice" for words in places if places.count(words) > 1]
         for place in _PLACE.finditer(clause.words):
             if _OPEN.search(clause.words[: place.start()].replace("cannot", "")):
                 continue

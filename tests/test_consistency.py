@@ -53,6 +53,7 @@ CAUGHT = [
     ("number", FAKE, "There is a ninety percent probability of manipulation."),
     ("number", BLIND, "The forgery score is 0.50."),
     ("number", BLIND, "The probability is 50 percent."),
+    ("region", FAKE, "The signs are in the nose, the left eye and the left eye."),
     ("region", FAKE, "The heat map points at the mouth."),
     ("region", FAKE, "The map marks the nose, the left eye and the chin."),
     ("region", FAKE, "Both eyes are marked."),
