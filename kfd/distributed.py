@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,8 @@ def join(device: str = "cpu") -> Processes:
     from accelerate import PartialState
 
     on_cpu = torch.device(device).type == "cpu"
-    state = PartialState(cpu=on_cpu)
+    # The main process validates and calibrates while the others wait.
+    state = PartialState(cpu=on_cpu, timeout=timedelta(hours=2))
     return Processes(state.num_processes, state.process_index, "cpu" if on_cpu else str(state.device))
 
 
@@ -108,4 +110,5 @@ def leave(processes: Processes) -> None:
     if processes.count > 1:
         from accelerate import PartialState
 
+        processes.wait()  # a process that ends while another still works can be aborted by its own threads
         PartialState().destroy_process_group()

@@ -130,7 +130,7 @@ def test_a_visit(window, two_faces):
     started = time.monotonic()
     upload(page, two_faces)
     page.wait_for_selector("#chat [data-testid=bot]")
-    assert time.monotonic() - started < 60, "the target is 5 s on an idle machine; this bound is for a busy one"
+    assert time.monotonic() - started < 60, "the target is 5 s, on an idle machine"
     expect(page.locator(".photo figcaption")).to_contain_text("2 faces")
 
     (first,) = answers(page, 1)

@@ -131,7 +131,7 @@ def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, caps
     pytest.importorskip("bitsandbytes")
     base = save_base(tmp_path / "base", width=64)  # 4-bit blocks are 64 weights long
     words = flags(
-        folder, tmp_path / "assistant", llm=base, steps=30, **{"val-every": 10, "lr": 0.01, "warmup": 2}
+        folder, tmp_path / "assistant", llm=base, steps=50, **{"val-every": 25, "lr": 0.01, "warmup": 2}
     )
     finetune.main([*words, "--quantize"])
     losses = [float(loss) for loss in re.findall(r"step \d+/\d+ loss (\S+)", capsys.readouterr().out)]

@@ -290,7 +290,7 @@ def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
     measure.score_stored(measured, faces)
     stored = np.array(faces.crops[faces.index[0], BORDER : BORDER + SIZE, BORDER : BORDER + SIZE])
     pixels = torch.from_numpy(stored).permute(2, 0, 1)[None].float() / 255
-    assert measured.items[0].logit == pytest.approx(float(detector(pixels).logit), abs=1e-5)
+    assert measured.items[0].logit == pytest.approx(float(detector(pixels).logit), rel=1e-5)
 
 
 def test_verdicts_are_those_that_users_see(data, checkpoint):
