@@ -40,9 +40,11 @@ def fit_affine(source: Tensor, target: Tensor) -> Tensor:
 
     source, target: (B, K, 2) pixels. Returns (B, 2, 3) float32.
     """
-    ones = torch.ones_like(source[..., :1])
-    solution = torch.linalg.lstsq(torch.cat([source, ones], dim=-1), target).solution  # (B, 3, 2)
-    return solution.transpose(1, 2)
+    # LAPACK's last digits depend on where the numbers lie in memory; in float64 they round away, so that the
+    # same seed gives the same forgery.
+    points = torch.cat([source, torch.ones_like(source[..., :1])], dim=-1).double()
+    solution = torch.linalg.lstsq(points, target.double()).solution  # (B, 3, 2)
+    return solution.transpose(1, 2).to(source.dtype)
 
 
 def warp(images: Tensor, matrix: Tensor, flow: Tensor | None = None) -> Tensor:
