@@ -1,4 +1,4 @@
-"""ROC, DET, reliability and score distribution of a file of results, as SVG.
+"""ROC, DET, reliability, Tippett, coverage and score plots of a file of results, as SVG.
 
 One panel per source, so that a panel holds few curves; the legend stands under its panel, never over the
 data. Colours are Okabe and Ito's, distinguishable with every common kind of colour vision; curves differ by
@@ -16,6 +16,7 @@ import numpy as np
 
 from kfd.aggregate import video_scores
 from kfd.benchmark import Comparison, comparisons, labels_of
+from kfd.evidence import coverage_accuracy
 from kfd.results import SIMULATED, Item
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ COLUMNS = 3  # panels beside each other
 PANEL = 3.7  # inches
 BINS = 10  # of the reliability diagram
 FEWEST = 5  # faces of a bin that is drawn
+SUREST = 1e-9  # a score is drawn no nearer to 0 and 1: the items' nine digits tell no more
 STYLE = {
     "svg.hashsalt": "unmask", "font.family": "DejaVu Sans", "font.size": 8.5, "axes.titlesize": 9.5,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#48586a", "axes.grid": True,
@@ -79,6 +81,19 @@ def draw_plots(results: Mapping[str, object], items: Sequence[Item]) -> dict[str
             "on the diagonal the score means what it says.",
             by_score,
             _reliability,
+        ),
+        "tippett": _plot(
+            "Tippett plot",
+            "Share of the faces whose log10 likelihood ratio is at least x, before it is cut at the bounds. "
+            "Real faces right of 0 and fakes left of it are misleading evidence.",
+            by_score,
+            _tippett,
+        ),
+        "coverage": _plot(
+            "Coverage and accuracy",
+            "Accuracy among the faces decided, where those farthest from an even score are decided first.",
+            by_score,
+            _coverage,
         ),
         "scores": _plot(
             "Distribution of scores",
@@ -201,6 +216,26 @@ def _reliability(axes: Axes, curves: list[Curve]) -> None:
         y = fake[shown] / (real + fake)[shown]
         axes.plot(x, y, marker="o", markersize=4, label=_counted(curve), color=COLOURS[k % 7])
     axes.set(xlabel="score", ylabel="share of fakes at even odds", xlim=(0, 1), ylim=(-0.02, 1.02), aspect=1)
+
+
+def _tippett(axes: Axes, curves: list[Curve]) -> None:
+    for k, curve in enumerate(curves):
+        scores = np.clip(curve.values, SUREST, 1 - SUREST)
+        log10_lrs = np.log10(scores) - np.log10(1 - scores)
+        for label, name, colour in ((0, "real", REAL), (1, "fake", FAKE)):
+            own = np.sort(log10_lrs[curve.labels == label])
+            told = f"{curve.name}: {name} (n = {len(own)})"
+            shares = 1 - np.arange(len(own)) / len(own)
+            axes.step(own, shares, where="pre", label=told, color=colour, linestyle=DASHES[k % 7])
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set(xlabel="log10 likelihood ratio at least", ylabel="share of the faces", ylim=(0, 1))
+
+
+def _coverage(axes: Axes, curves: list[Curve]) -> None:
+    for k, curve in enumerate(curves):
+        coverage, accuracy = coverage_accuracy(curve.values, curve.labels)
+        axes.plot(coverage, accuracy, label=_counted(curve), color=COLOURS[k % 7], linestyle=DASHES[k % 7])
+    axes.set(xlabel="share of the faces decided", ylabel="accuracy among them", xlim=(0, 1), ylim=(0.4, 1))
 
 
 def _distribution(axes: Axes, curves: list[Curve], thresholds: tuple[float, float]) -> None:

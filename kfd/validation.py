@@ -50,11 +50,6 @@ class Validation:
         }
         return {**aucs, "mean_auc": float(np.mean(list(aucs.values())))}
 
-    def logits(self, model: KFD) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and logits of all sets together, for calibration."""
-        parts = list(self.logits_by_set(model).values())
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
 
 def _spread(positions: list[int], count: int) -> list[int]:
     """At most `count` positions, evenly spread over the list."""

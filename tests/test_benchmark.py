@@ -258,7 +258,7 @@ def test_plots_are_pictures_with_words_and_the_same_each_time():
     results = results_of(items) | {"aggregation": "mean"}
     results["results"]["video"] = video_level(items, DECISION, "mean", draws=20)
     plots = draw_plots(results, items)
-    assert list(plots) == ["roc", "det", "reliability", "scores", "roc-video"]
+    assert list(plots) == ["roc", "det", "reliability", "tippett", "coverage", "scores", "roc-video"]
     for plot in plots.values():
         assert plot.svg.lstrip().startswith(b"<?xml") and b"</svg>" in plot.svg and plot.caption
     assert plots["roc"].svg != plots["roc-video"].svg

@@ -219,14 +219,20 @@ def test_the_shipped_detector_is_calibrated():
     assert detector.verdict(1.0)[0] == "fake" and detector.verdict(0.0)[0] == "real"
 
 
-def test_the_tippett_plot_shows_what_misleads():
-    from kfd.evidence_plots import coverage_plot, tippett
+def test_tippett_and_coverage_plots_show_what_misleads():
+    from matplotlib.figure import Figure
+
+    from kfd.plots import Curve, _coverage, _tippett
 
     lrs, labels = np.array([-1.0, -0.5, 0.4, 0.2, 1.0, -0.3]), np.array([0, 0, 0, 1, 1, 1])
-    (axes,) = tippett(lrs, labels, (-1.2, 1.2)).axes
+    curve = Curve("planted", labels, 1 / (1 + 10**-lrs))
+    axes = Figure().subplots()
+    _tippett(axes, [curve])
     real, fake = axes.lines[:2]
-    assert real.get_xdata().tolist() == [-1.0, -0.5, 0.4] and real.get_ydata()[-1] == pytest.approx(1 / 3)
-    assert fake.get_xdata().tolist() == [-0.3, 0.2, 1.0] and fake.get_ydata()[0] == 1.0
-    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [0.0, -1.2, 1.2]
-    (axes,) = coverage_plot(1 / (1 + 10**-lrs), labels).axes
+    assert real.get_xdata() == pytest.approx([-1.0, -0.5, 0.4])
+    assert real.get_ydata()[-1] == pytest.approx(1 / 3)
+    assert fake.get_xdata() == pytest.approx([-0.3, 0.2, 1.0]) and fake.get_ydata()[0] == 1.0
+    axes = Figure().subplots()
+    _coverage(axes, [curve])
     assert axes.lines[0].get_xdata()[-1] == pytest.approx(1)
+    assert axes.lines[0].get_ydata()[-1] == pytest.approx(4 / 6)

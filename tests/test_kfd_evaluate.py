@@ -132,10 +132,10 @@ def test_the_report_stands_alone(data, checkpoint, tmp_path, monkeypatch):
     folder = tmp_path / "report"
     run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--report", folder,
         "--draws", 20)  # fmt: skip
-    plots = {f"{name}.svg" for name in ("roc", "det", "reliability", "scores")}
+    plots = {f"{name}.svg" for name in ("roc", "det", "reliability", "tippett", "coverage", "scores")}
     assert {path.name for path in folder.iterdir()} == {"results.json", "report.md", "report.html"} | plots
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
-    assert page.count("data:image/svg+xml;base64,") == 4
+    assert page.count("data:image/svg+xml;base64,") == 6
     assert not re.search(r"(src|href)=['\"](?!data:)", page), "nothing is fetched from elsewhere"
     assert "chooses nothing" in page and "chooses nothing" in text
     for heading in (
