@@ -181,6 +181,7 @@ def training_batch(
     known_fake: Tensor | None = None,
     known_aligned: Tensor | None = None,
     strength: float = 1.0,
+    donors: tuple[Tensor, Tensor] | None = None,
 ) -> TrainingBatch:
     """Make a batch of pairs: known fakes first, the others simulated; both degraded alike.
 
@@ -188,9 +189,10 @@ def training_batch(
     known_fake: (K, 3, S, S), K <= B, fakes that belong to the first K reals; the rest is simulated.
     known_aligned: (K,) bool, whether they are pixel-aligned; others are fake as a whole.
     strength: how often degradations happen, in [0, 1].
+    donors: of the B - K others, see data_sim.simulate.simulate.
     """
     known = 0 if known_fake is None else len(known_fake)
-    forged = simulate(real[known:], landmarks[known:], generator, simulation)
+    forged = simulate(real[known:], landmarks[known:], generator, simulation, donors)
     pristine, fake, masks = forged.pristine, forged.images, forged.masks
     aligned = torch.ones(len(real), dtype=torch.bool, device=real.device)
     if known:

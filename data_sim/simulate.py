@@ -32,6 +32,9 @@ class SimulationConfig:
     angle: float = 0.04  # largest rotation of the foreground, radians
     elastic: float = 0.012  # amplitude of the elastic change
     max_parts: int = 3  # regions replaced together, at most
+    untouched: float = 0.0  # share of swaps whose statistics are left as they are
+    reenact: float = 0.0  # share whose expression is changed: mouth, chin, lids and brows move
+    upsample: float = 0.0  # share whose foreground comes out of a generator's last upsampling
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,37 @@ class Forgeries:
 
 
 def simulate(
-    images: Tensor, landmarks: Tensor, generator: torch.Generator, config: SimulationConfig | None = None
+    images: Tensor,
+    landmarks: Tensor,
+    generator: torch.Generator,
+    config: SimulationConfig | None = None,
+    donors: tuple[Tensor, Tensor] | None = None,
 ) -> Forgeries:
     """Forge every face of a batch.
 
     images: (B, 3, S, S) float32 RGB in [0, 1], real faces. landmarks: (B, 68, 2) pixels.
     generator: source of all randomness, on the images' device.
+    donors: images and landmarks of the other person that each face would be swapped with, shapes as above;
+        by default the one of the batch whose pose is nearest.
     """
     config = config or SimulationConfig()
     batch, size = len(images), images.shape[-1]
     chosen, hulls = draw_masks(landmarks, size, generator, config)
-    source, matrix = _foreground(images, landmarks, generator, config)
+    source, matrix, swapped = _foreground(images, landmarks, generator, config, donors)
     flow = warp.elastic_flow(batch, size, generator, config.elastic * size)
+    if config.reenact:
+        moved = (chance(generator, batch, config.reenact) & ~swapped)[:, None, None, None]
+        flow = flow + moved * warp.expression_flow(landmarks, size, generator)
     foreground = warp.warp(source, matrix, flow)
+    if config.upsample:
+        rows = chance(generator, batch, config.upsample).nonzero().flatten()
+        if len(rows):
+            foreground = foreground.index_copy(0, rows, upsampled(foreground[rows], generator))
 
     altered = alter(torch.cat([foreground, images]), generator)
+    if config.untouched:
+        untouched = (chance(generator, batch, config.untouched) & swapped).repeat(2)[:, None, None, None]
+        altered = torch.where(untouched, torch.cat([foreground, images]), altered)
     on_background = chance(generator, batch, config.alter_background)[:, None, None, None]
     background = torch.where(on_background, altered[batch:], images)
     foreground = torch.where(on_background, foreground, altered[:batch])
@@ -133,18 +152,29 @@ def _whole_face_outline(landmarks: Tensor, size: int, generator: torch.Generator
 
 
 def _foreground(
-    images: Tensor, landmarks: Tensor, generator: torch.Generator, config: SimulationConfig
-) -> tuple[Tensor, Tensor]:
-    """Where each foreground comes from: source images (B, 3, S, S) and the map into them."""
+    images: Tensor,
+    landmarks: Tensor,
+    generator: torch.Generator,
+    config: SimulationConfig,
+    donors: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each foreground comes from: (B, 3, S, S) images, the map into them, (B,) whether a swap."""
     batch, size = len(images), images.shape[-1]
     slight = warp.random_affine(batch, size, generator, config.shift, config.scale, config.angle)
-    swap = chance(generator, batch, config.swap if batch > 1 else 0.0)
-    pose = (landmarks - landmarks.mean(1, keepdim=True)) / landmarks.std(dim=(1, 2), keepdim=True)
-    distance = torch.cdist(pose.flatten(1), pose.flatten(1)) + 1e9 * torch.eye(batch, device=pose.device)
-    donor = torch.where(swap, distance.argmin(1), torch.arange(batch, device=pose.device))
-    to_donor = warp.fit_affine(landmarks, landmarks[donor])
+    swap = chance(generator, batch, config.swap if donors is not None or batch > 1 else 0.0)
+    if donors is None:
+        poses = pose(landmarks)
+        distance = torch.cdist(poses, poses) + 1e9 * torch.eye(batch, device=poses.device)
+        donors = images[distance.argmin(1)], landmarks[distance.argmin(1)]
+    to_donor = warp.fit_affine(landmarks, donors[1])
     matrix = torch.where(swap[:, None, None], to_donor, slight)
-    return images[donor], matrix
+    return torch.where(swap[:, None, None, None], donors[0], images), matrix, swap
+
+
+def pose(landmarks: Tensor) -> Tensor:
+    """Shape of a face without its place and size: (B, 68, 2) pixels -> (B, 136)."""
+    centred = landmarks - landmarks.mean(1, keepdim=True)
+    return (centred / landmarks.std(dim=(1, 2), keepdim=True)).flatten(1)
 
 
 def _identity(batch: int, like: Tensor) -> Tensor:
@@ -170,6 +200,23 @@ def alter(images: Tensor, generator: torch.Generator) -> Tensor:
         if len(rows):
             images = images.index_copy(0, rows, change(images[rows].clamp(0, 1), strength[rows]))
     return images.clamp(0, 1)
+
+
+def upsampled(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The faint grid that transposed convolutions leave (Odena et al. 2016): halved, then doubled by a kernel
+    of four by four weights that do not quite add up alike at every pixel.
+
+    images: (B, 3, S, S) in [0, 1], S even. Returns new images in [0, 1].
+    """
+    batch = len(images)
+    line = images.new_tensor([0.25, 0.75, 0.75, 0.25])
+    uneven = uniform(generator, batch, 0.0, 0.12)[:, None, None, None]
+    noise = torch.randn(batch, 1, 4, 4, generator=generator, device=images.device)
+    kernels = (line[:, None] * line) * (1 + uneven * noise)
+    kernels = kernels * (4 / kernels.sum((2, 3), keepdim=True))
+    small = F.avg_pool2d(images, 2).transpose(0, 1)  # (3, B, S/2, S/2): one group per image
+    large = F.conv_transpose2d(small, kernels, stride=2, padding=1, groups=batch)
+    return large.transpose(0, 1).clamp(0, 1)
 
 
 def _sharpen(images: Tensor, strength: Tensor) -> Tensor:

@@ -71,6 +71,24 @@ def elastic_flow(count: int, size: int, generator: torch.Generator, amplitude: f
     return amplitude * F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
 
 
+EXPRESSIVE = (8, 19, 24, 37, 44, 48, 54, 57)  # chin, brows, upper lids, corners of the mouth, lower lip
+
+
+def expression_flow(landmarks: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """A displacement that moves the parts of a face as another expression would.
+
+    landmarks: (B, 68, 2) pixels of size x size pictures. Returns (B, 2, size, size), in pixels.
+    """
+    batch, points = len(landmarks), landmarks[:, list(EXPRESSIVE)]
+    eyes = (landmarks[:, 36:42].mean(1) - landmarks[:, 42:48].mean(1)).norm(dim=-1)  # (B,)
+    move = torch.randn(batch, len(EXPRESSIVE), 2, generator=generator, device=generator.device)
+    move = move * (0.07 * eyes)[:, None, None]
+    axis = torch.arange(size, device=landmarks.device, dtype=landmarks.dtype)
+    # A Gaussian bump around each point; it is separable.
+    near = torch.exp(-0.5 * ((axis - points[..., None]) / (0.3 * eyes)[:, None, None, None]) ** 2)
+    return torch.einsum("bkd,bkx,bky->bdyx", move, near[:, :, 0], near[:, :, 1])
+
+
 def mirror(images: Tensor, landmarks: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
     """Flip the chosen faces left to right.
 

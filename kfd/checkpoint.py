@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from kfd import storage
-from kfd.backbones import Dtype, LoadedEncoder, config_of, encoder_tokenizer, load_encoder, usual_dtype
+from kfd.backbones import (
+    DTYPES,
+    Dtype,
+    LoadedEncoder,
+    config_of,
+    encoder_tokenizer,
+    load_encoder,
+    usual_dtype,
+)
 from kfd.config import Decision, KFDConfig
 from kfd.encoders import EmbeddedConfig, EmbeddedEncoder
 from kfd.model import KFD
@@ -37,7 +45,8 @@ def new_kfd(
     """A detector to be trained, on `device`.
 
     start: folder of MobileNetV1's ImageNet weights for the embedded encoder; None starts from random ones.
-    encoder, dtype: weights of a frozen encoder and what it computes in, see `load_kfd`.
+    encoder, dtype: weights of a frozen encoder and what it computes in, see `load_kfd`. The embedded image
+        tower trains in `dtype`, by default fp32, and is measured in fp32.
     say: is told what was read of a frozen encoder's file, and its licence.
     """
     if config.frozen_encoder:
@@ -53,10 +62,12 @@ def new_kfd(
             align_dim=loaded.encoder.embed_dim,
         )
         return KFD(config, loaded.encoder, tokenizer).to(device)
-    _check_embedded(encoder, dtype)
+    _check_embedded(encoder)
+    if dtype == "fp16":
+        raise ValueError("the embedded encoder trains in fp32 or bf16; in fp16 its gradients would vanish")
     tokenizer = train_tokenizer([text for texts in DESCRIPTIONS.values() for text in texts])
     settings = {**(config.encoder_settings or {}), "vocab_size": tokenizer.get_vocab_size()}
-    embedded = EmbeddedEncoder(config_of(EmbeddedConfig, settings))
+    embedded = EmbeddedEncoder(config_of(EmbeddedConfig, settings), DTYPES[dtype or "fp32"])
     if start is not None:
         embedded.load_imagenet(start)
     config = replace(config, encoder_settings=asdict(embedded.config))
@@ -99,7 +110,9 @@ def load_kfd(
             )
         model = KFD(config, loaded.encoder, tokenizer)
     else:
-        _check_embedded(encoder, dtype)
+        _check_embedded(encoder)
+        if dtype not in (None, "fp32"):
+            raise ValueError(f"the embedded encoder is measured in fp32, got {dtype}")
         model = KFD(config, EmbeddedEncoder(config_of(EmbeddedConfig, config.encoder_settings)), tokenizer)
     load_trained(model, folder)
     if not config.frozen_encoder:
@@ -158,8 +171,6 @@ def _load_frozen(
     return load_encoder(config.encoder, config.encoder_settings, encoder, dtype, device)
 
 
-def _check_embedded(encoder: str | Path | None, dtype: Dtype | None) -> None:
+def _check_embedded(encoder: str | Path | None) -> None:
     if encoder is not None:
         raise ValueError(f"the embedded encoder is in the detector's own folder; leave out {encoder}")
-    if dtype not in (None, "fp32"):
-        raise ValueError(f"the embedded encoder is trained whole and computes in fp32, got {dtype}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -98,9 +99,11 @@ class EmbeddedConfig:
 class EmbeddedEncoder(nn.Module):
     """The encoder small enough to be shipped and to train on a laptop; see Encoder for its methods."""
 
-    def __init__(self, config: EmbeddedConfig):
+    def __init__(self, config: EmbeddedConfig, train_dtype: torch.dtype = torch.float32):
+        """train_dtype: what the image tower computes in while it trains; it is measured in float32."""
         super().__init__()
         self.config = config
+        self.train_dtype = train_dtype
         self.image_size = config.image_size
         self.embed_dim = config.embed_dim
         self.text_dim = config.text_dim
@@ -125,12 +128,14 @@ class EmbeddedEncoder(nn.Module):
         return F.normalize(self.text_tower(token_embeddings, eot), dim=-1)
 
     def image_features(self, images: Tensor) -> ImageFeatures:
-        output = self.image_tower(2 * images - 1, output_hidden_states=True)  # MobileNetV1 reads [-1, 1]
+        mixed = self.training and self.train_dtype != torch.float32
+        with torch.autocast(images.device.type, self.train_dtype, enabled=mixed):
+            output = self.image_tower(2 * images - 1, output_hidden_states=True)  # MobileNetV1 reads [-1, 1]
         tapped = [output.hidden_states[tap] for tap in self.config.taps]
         return ImageFeatures(
             patches=tuple(features.flatten(2).transpose(1, 2) for features in tapped),  # (B, H_i * W_i, D_i)
             grids=tuple((features.shape[2], features.shape[3]) for features in tapped),
-            embedding=F.normalize(self.image_head(output.pooler_output), dim=-1),
+            embedding=F.normalize(self.image_head(output.pooler_output.float()), dim=-1),
         )
 
     def load_imagenet(self, folder: str | Path) -> None:
@@ -169,7 +174,18 @@ def _mobilenet(depth_multiplier: float) -> nn.Module:
     for module in tower.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] > 1:
+            module.__class__ = FullPrecisionConv
     return tower
+
+
+class FullPrecisionConv(nn.Conv2d):
+    """A convolution that autocast leaves in float32: a strided depthwise one in bf16 takes ten times as long
+    to differentiate on a CPU."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.float())
 
 
 def normalize_pixels(images: Tensor) -> Tensor:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
+from data_sim.simulate import pose
 
 if TYPE_CHECKING:
     from kfd.train import TrainConfig
+
+AHEAD = 3  # batches each process may be ahead
 
 
 def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
@@ -33,6 +38,19 @@ def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
     return sorted([position for person in order for position in people[person]][:count])
 
 
+class _Batches(Dataset):
+    """The sampler's batches by their place in a list of steps, for a DataLoader."""
+
+    def __init__(self, sampler: PairSampler, steps: list[int]):
+        self.sampler, self.steps = sampler, steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, place: int) -> TrainingBatch:
+        return self.sampler.batch(self.steps[place])
+
+
 class PairSampler:
     """Draws the batch of each step; the same step always gives the same batch."""
 
@@ -48,6 +66,12 @@ class PairSampler:
             fakes = [i for i in fakes if faces.pair_of(i) in chosen]
         self.aligned = [i for i in fakes if faces.pair_of(i) is not None]
         self.generated = [i for i in fakes if faces.pair_of(i) is None]
+        if config.donors:
+            self.poses = pose(torch.from_numpy(faces.landmarks[faces.index]))
+            self.by_source = {
+                source: torch.tensor([i for i in self.reals if faces.rows[i]["source"] == source])
+                for source in counts
+            }
         if not self.reals or (config.recipe == "all" and not fakes):
             raise ValueError(
                 f"recipe {config.recipe!r} needs real faces{' and fakes' * (config.recipe == 'all')} "
@@ -67,6 +91,10 @@ class PairSampler:
         border = self.faces.border
         shift = torch.randint(-border, border + 1, (config.batch, 2), generator=draw)
         images, landmarks = self.faces.read(reals, shift)
+        donors = None
+        if config.donors:
+            found = self.faces.read([self._donor(i, draw) for i in reals[len(known) :]])
+            donors = found[0].to(config.device), found[1].to(config.device)
         fake = aligned = None
         if known:
             fake = self.faces.read(known, shift[: len(known)])[0].to(config.device)
@@ -80,7 +108,27 @@ class PairSampler:
             fake,
             aligned,
             config.strength,
+            donors,
         )
+
+    def ahead(self, steps: list[int], workers: int) -> Iterator[TrainingBatch]:
+        """The batches of the given steps, made by `workers` other processes while the last one trains."""
+        if not workers:
+            return (self.batch(step) for step in steps)
+        loader = DataLoader(
+            _Batches(self, steps), batch_size=None, num_workers=workers, prefetch_factor=AHEAD
+        )
+        return iter(loader)
+
+    def _donor(self, real: int, draw: torch.Generator) -> int:
+        """Another person's face for a swap: of some of the same source, the one nearest in pose."""
+        rows = self.faces.rows
+        pool = self.by_source[rows[real]["source"]]
+        some = pool[torch.randint(len(pool), (self.config.donors,), generator=draw)]
+        distance = (self.poses[some] - self.poses[real]).norm(dim=1)
+        same = [unit_of(rows[i]) == unit_of(rows[real]) for i in some.tolist()]
+        distance[torch.tensor(same)] = torch.inf
+        return int(some[distance.argmin()])
 
     def _known(self, draw: torch.Generator) -> list[int]:
         """Positions of this batch's known fakes."""

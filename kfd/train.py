@@ -51,7 +51,7 @@ from kfd.validation import Validation
 
 STATE_FILE = "state.pt"
 # May change between two resumed runs; the weights of a frozen encoder are known by their digest.
-NOT_SETTINGS = ("out", "save_every", "device", "threads", "encoder_weights", "cache")
+NOT_SETTINGS = ("out", "save_every", "device", "threads", "encoder_weights", "cache", "workers")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainConfig:
     encoder: EncoderName = "embedded"  # the vision-language model underneath; all but embedded stay frozen
     encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.backbones says
     encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
-    dtype: Dtype | None = None  # what a frozen encoder computes in; None: bf16 on a GPU, fp32 on a CPU
+    dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
     go_on_from: Path | None = None  # folder of a trained detector to start from instead
     train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
@@ -77,6 +77,9 @@ class TrainConfig:
     weight_decay: float = 0.01
     warmup: int = 100  # steps of linear warm-up before the cosine
     ema: float = 0.998  # decay of the averaged weights that are validated and kept
+    donors: int = (
+        0  # faces of the same source among which a swap's donor is the nearest in pose; 0: the batch
+    )
     strength: float = 1.0  # how often photographs are degraded, 0..1
     clip: float = 1.0  # largest gradient norm
     seed: int = 0
@@ -85,6 +88,7 @@ class TrainConfig:
     save_every: int = 50  # steps between saved states
     device: str = "cpu"
     threads: int = 0  # CPU threads; 0 leaves PyTorch's choice
+    workers: int = 0  # processes that simulate batches ahead of the training, on a CPU; 0: none
     num_context: int = 8  # learnable tokens in front of each class description
     text_guidance: bool = True  # False: fixed random class vectors (ablation)
     reference: bool = True  # False: without C_ref (ablation)
@@ -107,6 +111,11 @@ class TrainConfig:
             problems.append("train_images and cache_steps must not be negative")
         if self.cache is not None and not self.cache_steps:
             problems.append("cache needs cache_steps, the number of batches to keep and to see again")
+        if self.workers < 0 or (self.workers and torch.device(self.device).type != "cpu"):
+            problems.append(
+                f"workers must be 0 on {self.device}, where batches are simulated, or more on cpu, "
+                f"got {self.workers}"
+            )
         if self.encoder == "embedded" and self.cache is not None:
             problems.append("cache is for frozen encoders: the embedded one changes with every step")
         if problems:
@@ -187,8 +196,8 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
 
 def cache_settings(config: TrainConfig, model: KFD, train: FaceSet) -> dict[str, str]:
     """All that the features of a step depend on."""
-    names = ("recipe", "train_images", "batch", "known_share", "generated_share", "seed", "strength",
-             "simulation", "dtype")  # fmt: skip
+    names = ("recipe", "train_images", "batch", "known_share", "generated_share", "seed", "donors",
+             "strength", "simulation", "dtype")  # fmt: skip
     of_model = {
         name: getattr(model.config, name) for name in ("encoder", "encoder_settings", "encoder_digest")
     }
@@ -229,13 +238,14 @@ def fit(
         step, best = state["step"], state["best"]
         processes.say(f"resuming after step {step}")
     started, first = time.time(), step
+    numbers = [n % config.cache_steps if config.cache_steps else n for n in range(step, config.steps)]
+    batches = sampler.ahead(numbers, config.workers) if cache is None else None
     while step < config.steps:
         model.train()
-        number = step % config.cache_steps if config.cache_steps else step
-        if cache is None:
-            encoded = encode(model, sampler.batch(number), part)
+        if batches is not None:
+            encoded = encode(model, next(batches), part)
         else:
-            encoded = cache.read(number, part, config.device)
+            encoded = cache.read(numbers[step - first], part, config.device)
         loss, terms = global_loss(model, encoded, weights, config.batch, processes)
         if not all(map(math.isfinite, terms.values())):  # before it is in weights and state
             raise ValueError(

@@ -264,5 +264,5 @@ def test_the_embedded_encoder_takes_no_weights_and_no_16_bits(tmp_path):
     folder = save_tiny_kfd(tmp_path)
     with pytest.raises(ValueError, match="in the detector's own folder"):
         load_kfd(folder, encoder="x")
-    with pytest.raises(ValueError, match="computes in fp32, got bf16"):
+    with pytest.raises(ValueError, match="measured in fp32, got bf16"):
         load_kfd(folder, dtype="bf16")

@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_faces import add_known_fakes, save_tiny_faces
 
 from data_sim.dataset import FaceSet
@@ -143,6 +144,38 @@ def test_each_step_has_its_own_batch_and_the_seed_fixes_it(data):
     assert not torch.equal(batches[0].fake, batches[2].fake)
     other = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all", batch=4, seed=1)).batch(0)
     assert not torch.equal(batches[0].fake, other.fake)
+
+
+def test_batches_made_ahead_are_the_same_ones(data):
+    sampler = PairSampler(FaceSet.open(data, "train"), TrainConfig(data, Path("o"), recipe="all", batch=2))
+    made = list(sampler.ahead([3, 0, 3], workers=2))
+    assert len(made) == 3
+    for batch, step in zip(made, (3, 0, 3), strict=True):
+        expected = sampler.batch(step)
+        assert torch.equal(batch.fake, expected.fake) and torch.equal(batch.masks, expected.masks)
+
+
+def test_a_donor_is_another_person_of_the_same_source_and_the_nearest_in_pose(data):
+    faces = FaceSet.open(data, "train")
+    reals = faces.where(label="real")
+    faces.landmarks[faces.index] += np.random.default_rng(0).normal(0, 2, (len(faces), 68, 2))
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), donors=500))
+    for real in reals:
+        chosen = sampler._donor(real, torch.Generator().manual_seed(0))
+        distance = (sampler.poses - sampler.poses[real]).norm(dim=1)
+        others = [i for i in reals if faces.rows[i]["group"] != faces.rows[real]["group"]]
+        assert chosen == min(others, key=lambda i: distance[i])
+
+
+def test_training_in_bf16_keeps_float32_weights_and_learns(data, start, tmp_path):
+    words = [*words_for(data, start, tmp_path / "half"), "--dtype", "bf16", "--workers", "1"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
+        train.main()
+    model, _ = load_kfd(tmp_path / "half")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    before = load_file(start / "model.safetensors")["layer.5.convolution.weight"]
+    assert not torch.equal(model.encoder.image_tower.layer[5].convolution.weight, before)
 
 
 def test_a_set_smaller_than_a_batch_can_be_learned_from(data):

@@ -14,8 +14,9 @@ from data_sim.simulate import (
     poisson_foreground,
     simulate,
     soften,
+    upsampled,
 )
-from data_sim.warp import MIRROR, elastic_flow, fit_affine, mirror, random_affine, warp
+from data_sim.warp import MIRROR, elastic_flow, expression_flow, fit_affine, mirror, random_affine, warp
 
 SIZE = 64
 
@@ -85,6 +86,36 @@ def test_named_regions_are_where_the_mask_is():
 def test_a_batch_of_one_works():
     forged = simulate(*faces(1), torch.Generator().manual_seed(0), SimulationConfig(swap=1.0, poisson=1.0))
     assert forged.images.shape == (1, 3, SIZE, SIZE) and bool(forged.images.isfinite().all())
+
+
+def test_a_swap_shows_the_donor_it_was_given():
+    images, landmarks = faces(6)
+    dark = torch.zeros_like(images)
+    config = SimulationConfig(swap=1.0, whole_face=1.0, poisson=0.0, alter_background=1.0, untouched=1.0)
+    forged = simulate(images, landmarks, torch.Generator().manual_seed(0), config, (dark, landmarks))
+    assert torch.equal(forged.pristine, images), "statistics left as they are"
+    inside = (forged.masks > 0.9).expand_as(images)
+    detail = (forged.images - forged.images.mean((2, 3), keepdim=True))[inside].abs().mean()
+    real = (images - images.mean((2, 3), keepdim=True))[inside].abs().mean()
+    assert detail < 0.7 * real, "a flat donor must make the face flatter"
+
+
+def test_a_reenacted_face_moves_where_expressions_are_and_nowhere_else():
+    _, landmarks = faces(40)
+    flow = expression_flow(landmarks, SIZE, torch.Generator().manual_seed(0))
+    length = flow.norm(dim=1).mean(0)  # (SIZE, SIZE)
+    x, y = landmarks[0, 57].round().int().tolist()
+    assert 0.3 < float(length[y, x]) < 0.1 * SIZE, "the lower lip moves by some pixels"
+    assert float(length[0, 0]) < 0.05 * float(length[y, x]), "the corner of the picture does not"
+
+
+def test_upsampling_leaves_a_grid_of_two_pixels_and_the_mean():
+    grey = torch.full((64, 3, SIZE, SIZE), 0.5)
+    made = upsampled(grey, torch.Generator().manual_seed(0))[..., 2:-2, 2:-2]
+    assert float((made.mean((1, 2, 3)) - 0.5).abs().max()) < 1e-4
+    assert float(made.std((1, 2, 3)).mean()) > 0.005, "a grid is to be seen"
+    torch.testing.assert_close(made[..., 2:, :], made[..., :-2, :], atol=1e-5, rtol=0)
+    torch.testing.assert_close(made[..., 2:], made[..., :-2], atol=1e-5, rtol=0)
 
 
 def test_soften_never_loses_a_mask():
