@@ -21,6 +21,7 @@ MIN_GAP = 0.1  # least distance of either threshold from an even score
 FOLDS = 5
 MARGIN = 0.005  # of Cllr
 OWN_RATE = 50  # a source with at least so many real groups keeps FALSE_ALARM_RATE by itself
+NEW_SOURCE = 0.9  # confidence that a source never seen keeps it too, as far as the seen ones differ
 MAX_KNOTS = 12  # of the isotonic line
 EXTREMES = 1e-3, 1 - 1e-3  # scores between which the thresholds lie
 
@@ -38,16 +39,15 @@ def fit_decision(
     equally, so the score answers "if real and fake were equally likely beforehand".
     fitted_on: words for the report that name the images.
     groups: (N,) what is not independent of each other; every face by itself where None.
-    sources: (N,) where the images come from: each large one keeps the rate of false alarms by itself,
-        because a mean over sources hides the people that one of them shows.
+    sources: (N,) where the images come from, see `false_alarm_limit`.
     Raises ValueError when a higher logit does not mean a more likely fake, or a class is missing.
     """
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     groups = np.arange(len(labels)).astype(str) if groups is None else np.asarray(groups).astype(str)
     calibration, held_out = choose(logits, labels, groups)
-    scores = _sigmoid(log_odds(calibration, logits))
-    fake_above = _false_alarm_threshold(scores[labels == 0], groups[labels == 0], _part(sources, labels == 0))
-    real_below = float(np.quantile(scores[labels == 1], MISS_RATE))
+    odds = log_odds(calibration, logits)
+    limit = false_alarm_limit(odds[labels == 0], groups[labels == 0], _part(sources, labels == 0))
+    fake_above, real_below = _sigmoid(np.array([limit, np.quantile(odds[labels == 1], MISS_RATE)])).tolist()
     least, most = evidence.empirical_bounds(held_out / evidence.LN10, labels, groups)
     return Decision(
         calibration.slope,
@@ -159,12 +159,29 @@ def measure(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dic
     }
 
 
-def _false_alarm_threshold(scores: np.ndarray, groups: np.ndarray, sources: np.ndarray | None) -> float:
-    """The least score that keeps FALSE_ALARM_RATE over all real faces and in every large source."""
-    parts = [np.ones(len(scores), dtype=bool)]
-    parts += [] if sources is None else [sources == name for name in sorted(set(sources.tolist()))]
-    large = [part for k, part in enumerate(parts) if k == 0 or len(set(groups[part])) >= OWN_RATE]
-    return max(float(np.quantile(scores[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in large)
+def false_alarm_limit(odds: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None) -> float:
+    """The least log-odds that keep FALSE_ALARM_RATE over all real faces, in every large source, and probably
+    in a source never seen.
+
+    A mean over sources hides the people that one of them shows. And a photograph brought to Unmask comes from
+    none of them: taken as a sample of sources, theirs give the upper prediction bound for another one's
+    quantile (Student's t, confidence NEW_SOURCE; from three large sources on).
+
+    odds: (N,) log-odds of real faces. groups: (N,) what is not independent. sources: (N,), or None for one.
+    """
+    from scipy.stats import t
+
+    every = [np.ones(len(odds), dtype=bool)]
+    named = [] if sources is None else [sources == name for name in sorted(set(sources.tolist()))]
+    large = [part for part in named if len(set(groups[part])) >= OWN_RATE]
+    quantiles = [
+        float(np.quantile(odds[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in every + large
+    ]
+    own = np.array(quantiles[1:])
+    if len(own) >= 3:
+        spread = own.std(ddof=1) * np.sqrt(1 + 1 / len(own))
+        quantiles.append(float(own.mean() + t.ppf(NEW_SOURCE, len(own) - 1) * spread))
+    return max(quantiles)
 
 
 def _part(values: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from kfd import evidence
-from kfd.calibration import OWN_RATE, choose, fit_decision, fit_isotonic, log_odds, logit_of
+from kfd.calibration import (
+    OWN_RATE,
+    choose,
+    false_alarm_limit,
+    fit_decision,
+    fit_isotonic,
+    log_odds,
+    logit_of,
+)
 from kfd.config import NOT_FITTED, Decision
 from kfd.detector import Detector
 from kfd.storage import read_config
@@ -164,6 +172,22 @@ class TestCalibration:
         assert own.sum() >= OWN_RATE and np.mean(scores[own] >= decision.fake_above) <= 0.05
         pooled = fit_decision(values, labels, "x")
         assert np.mean(scores[own] >= pooled.fake_above) > 0.1
+
+    def test_a_source_never_seen_mostly_keeps_it_too(self):
+        """The highest of the seen sources' thresholds alone fails one new source in five."""
+        rng = np.random.default_rng(0)
+        seen = np.repeat(["a", "b", "c", "d"], 200)
+        kept = {"highest": 0, "limit": 0}
+        for _ in range(400):
+            odds = rng.normal(0, 1, 800) + np.repeat(rng.normal(0, 1, 4), 200)
+            new = rng.normal(rng.normal(0, 1), 1, 2000)
+            limit = false_alarm_limit(odds, np.arange(800), seen)
+            highest = max(np.quantile(odds[seen == name], 0.95) for name in "abcd")
+            assert limit >= highest
+            kept["limit"] += np.mean(new >= limit) <= 0.05
+            kept["highest"] += np.mean(new >= highest) <= 0.05
+        assert 0.85 < kept["limit"] / 400 < 0.97
+        assert kept["highest"] / 400 < 0.85
 
     @pytest.mark.parametrize("count", [2, 3, 4, 7])
     def test_a_handful_of_faces(self, count):
