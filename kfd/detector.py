@@ -54,6 +54,14 @@ class _Judged:
     withheld: tuple[str, ...]
 
 
+def regions_to_name(verdict: str, strength: Tensor) -> tuple[str, ...]:
+    """The regions that words, report and page name: where the heat map points, unless the verdict is real.
+
+    strength: (R,) mean P(fake) of each region.
+    """
+    return () if verdict == "real" else named_regions(strength)
+
+
 class Detector:
     """A trained KFD with its preprocessing, calibration and thresholds.
 
@@ -210,7 +218,7 @@ class Detector:
             landmarks = torch.from_numpy(judged.crop.landmarks)[None]
             values = region_scores(detection.heatmap, landmarks)[0]
             scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
-            named = () if verdict == "real" else named_regions(values)
+            named = regions_to_name(verdict, values)
             # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
             worth = None if withheld else self.evidence(float(detection.logit))
         return FaceFinding(

@@ -25,14 +25,14 @@ from torch import Tensor
 
 from data_sim.cli import parse
 from data_sim.dataset import FaceSet
-from data_sim.dialogue import Case
-from data_sim.regions import named_regions, region_scores
+from data_sim.regions import region_scores
 from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
 from kfd.evaluate import publish
 from kfd.measure import SEEDS, MeasureConfig, measure
 from kfd.results import folder_digest, header
+from llm.cases import judged_case
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
 
@@ -93,9 +93,8 @@ class AnswerJudge:
         strengths = region_scores(found.heatmap, landmarks)
         probabilities = []
         for k, score in enumerate(found.score.tolist()):
-            verdict, reasons = self.detector.verdict(score)
-            shown = () if verdict == "real" else named_regions(strengths[k])
-            conversation = Conversation(self.model, Case(verdict, score, shown, reasons), found[k])
+            case = judged_case(self.detector, score, strengths[k])
+            conversation = Conversation(self.model, case, found[k])
             probabilities.append(conversation.yes_probability(VERDICT_QUESTION))
         yes = torch.tensor(probabilities, dtype=torch.float64).clamp(SUREST, 1 - SUREST)
         return replace(found, logit=yes.logit().float(), score=yes.float())

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from data_sim.dataset import FaceSet
 from data_sim.degrade import Degradation, degrade
 from data_sim.dialogue import REASON_WORDS, Case
-from data_sim.regions import REGION_NAMES, named_regions, region_scores
+from data_sim.regions import region_scores
 from data_sim.simulate import simulate
 from kfd.detection import Detection
-from kfd.detector import BETWEEN, Detector
+from kfd.detector import BETWEEN, Detector, regions_to_name
 from kfd.storage import write_atomically
 
 BATCH = 16  # real faces forged and judged together
@@ -31,15 +31,14 @@ class GroundedCases:
     """N faces, judged.
 
     detections: the detector's answers (B = N), stored in half precision.
-    cases: what is to be said of each face, see `say_honestly`. labels: 0 real, 1 fake.
-    forged: the regions truly replaced. shown: the regions that the heatmap itself points at.
+    cases: what is to be said of each face, see `judged_case`. labels: 0 real, 1 fake.
+    forged: the regions truly replaced.
     """
 
     detections: Detection
     cases: tuple[Case, ...]
     labels: tuple[int, ...]
     forged: tuple[tuple[str, ...], ...]
-    shown: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -61,27 +60,17 @@ class GroundedCases:
         )
 
 
-def say_honestly(
-    verdict: str,
-    reasons: tuple[str, ...],
-    score: float,
-    label: int,
-    forged: tuple[str, ...],
-    strength: Tensor,
-) -> Case:
-    """The case that a language model is taught to speak of.
+def judged_case(detector: Detector, score: float, strength: Tensor) -> Case:
+    """The case that a language model speaks of, in training as in a chat.
 
-    The verdict is the detector's, also where it errs. Regions are named only where the heatmap points
-    somewhere: of a forgery those truly replaced, ordered by the heatmap, which is what the paper trains
-    on; of a false alarm those the heatmap points at, because answers speak of "the heat map" and this is
-    what it shows. A silent heatmap or the verdict `real` names none.
+    Verdict and regions are the detector's, also where it errs: answers speak of "the heat map" and this is
+    what it shows, so conversation, picture and the report's table never contradict each other. (The paper
+    trains on the regions truly replaced, which no reader of the map could name where it misses them.)
 
-    forged: the regions truly replaced. strength: (R,) mean P(fake) of each region.
+    strength: (R,) mean P(fake) of each region.
     """
-    shown = () if verdict == "real" else named_regions(strength)
-    if shown and label == 1:
-        shown = tuple(sorted(forged, key=lambda name: -float(strength[REGION_NAMES.index(name)])))
-    return Case(verdict, score, shown, reasons)
+    verdict, reasons = detector.verdict(score)
+    return Case(verdict, score, regions_to_name(verdict, strength), reasons)
 
 
 def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
@@ -128,16 +117,15 @@ class _Judged:
             )
         self.detector = detector
         self.parts: list[Detection] = []
-        self.found: list[tuple[Case, int, tuple[str, ...], tuple[str, ...]]] = []
+        self.found: list[tuple[Case, int, tuple[str, ...]]] = []
 
     def add(self, pixels: Tensor, landmarks: Tensor, truth: list[tuple[str, ...]]) -> None:
         """Judge B faces. truth: the regions replaced in each; none of a real one."""
         detection = self.detector(pixels)
         strengths = region_scores(detection.heatmap, landmarks)
         for score, forged, strength in zip(detection.score.tolist(), truth, strengths, strict=True):
-            label = int(bool(forged))
-            case = say_honestly(*self.detector.verdict(score), score, label, forged, strength)
-            self.found.append((case, label, forged, named_regions(strength)))
+            case = judged_case(self.detector, score, strength)
+            self.found.append((case, int(bool(forged)), forged))
         self.parts.append(_half(detection))
 
     def cases(self) -> GroundedCases:
@@ -151,7 +139,7 @@ def ground_once(
     from safetensors.torch import load_file, save_file
 
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
-                "data": str(data), "faces": num_faces, "seed": seed}  # fmt: skip
+                "data": str(data), "faces": num_faces, "seed": seed, "regions": "heatmap"}  # fmt: skip
     settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
@@ -161,7 +149,7 @@ def ground_once(
     found = ground(detector, FaceSet.open(data, split), num_faces, seed)
     write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
-             "labels": found.labels, "forged": found.forged, "shown": found.shown}  # fmt: skip
+             "labels": found.labels, "forged": found.forged}  # fmt: skip
     write_atomically(path, lambda part: part.write_text(json.dumps(plain)))
     return found
 
@@ -233,5 +221,4 @@ def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
         Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"])) for c in values["cases"]
     )
     found = Detection(tensors["logit"], tensors["score"], tensors["heatmap"], maps, tensors["embedding"])
-    forged, shown = (tuple(map(tuple, values[name])) for name in ("forged", "shown"))
-    return GroundedCases(found, cases, tuple(values["labels"]), forged, shown)
+    return GroundedCases(found, cases, tuple(values["labels"]), tuple(map(tuple, values["forged"])))

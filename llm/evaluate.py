@@ -24,7 +24,7 @@ import math
 import random
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -65,12 +65,6 @@ class EvaluateConfig:
     seed: int = 1
     encoder: str | None = None  # weights of a frozen encoder, which the detector's folder does not hold
     device: str = "cpu"
-
-
-def shown_case(faces: GroundedCases, row: int) -> Case:
-    """A case as the app makes it: what the detector says, without knowledge of the truth."""
-    case = faces.cases[row]
-    return case if case.verdict == "real" else replace(case, regions=faces.shown[row])
 
 
 def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: Case) -> Conversation:
@@ -186,7 +180,7 @@ def _converse(
     hurt = apart = speechless = 0
     for _ in tqdm(range(count), desc="conversations", mininterval=5):
         row = rng.randrange(len(faces))
-        case = vary(shown_case(faces, row), rng)
+        case = vary(faces.cases[row], rng)
         conversation = conversation_about(model, faces, row, case)
         before = found.total()
         for turn in make_dialogue(case, rng, config.turns, heldout=True):

@@ -59,7 +59,7 @@ def measure_regions(
         for eyes, seen in (("sighted", row), ("blind", other)):
             conversation = Conversation(model, faces.cases[row], faces.detection([seen], model.device))
             named[eyes].append(regions_in("".join(conversation.ask(asked, max_new_tokens))))
-    named["heatmap"] = [faces.shown[row] for row in rows]
+    named["heatmap"] = [faces.cases[row].regions for row in rows]
     forged = [faces.forged[row] for row in rows]
     figures: dict[str, object] = {"all": _compare(named, forged, range(len(rows)))}
     local = [place for place, names in enumerate(forged) if WHOLE_FACE not in names]

@@ -22,11 +22,11 @@ from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case, region_words
 from data_sim.regions import REGION_NAMES
 from kfd.config import Decision
-from kfd.detector import Detector
+from kfd.detector import Detector, regions_to_name
 from llm import evaluate, finetune, pretrain
 from llm.align import align
 from llm.base import load_base
-from llm.cases import ground, ground_known, ground_once, mirror, mirror_case, say_honestly, vary
+from llm.cases import ground, ground_known, ground_once, mirror, mirror_case, vary
 from llm.conversation import Conversation
 from llm.fit import ALONE, Data, validate
 from llm.model import ForgeryLLM
@@ -230,20 +230,18 @@ def test_judged_faces_are_remembered_until_something_changes(
     with monkeypatch.context() as patch:
         patch.setattr("llm.cases.ground", lambda *args: pytest.fail("judged again"))
         again = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
-    assert again.cases == first.cases and again.forged == first.forged and again.shown == first.shown
+    assert again.cases == first.cases and again.forged == first.forged
     torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
-    assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).cases != first.cases
+    assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).forged != first.forged
 
 
 def test_text_never_says_more_than_map_and_verdict() -> None:
     strength = torch.zeros(len(REGION_NAMES))
-    forged = ("nose", "mouth")
-    silent = say_honestly("fake", (), 0.9, 1, forged, strength)
-    assert silent.regions == (), "a silent map names nothing, whatever the truth"
+    assert regions_to_name("fake", strength) == (), "a silent map names nothing"
     strength[REGION_NAMES.index("mouth")], strength[REGION_NAMES.index("nose")] = 0.9, 0.6
-    assert say_honestly("fake", (), 0.9, 1, forged, strength).regions == ("mouth", "nose")
-    assert say_honestly("fake", (), 0.9, 0, (), strength).regions == ("mouth", "nose")
-    assert say_honestly("real", (), 0.1, 1, forged, strength).regions == ()
+    assert regions_to_name("fake", strength) == ("mouth", "nose")
+    assert regions_to_name("inconclusive", strength) == ("mouth", "nose")
+    assert regions_to_name("real", strength) == ()
 
 
 def test_the_mirror_image_has_left_and_right_exchanged() -> None:
