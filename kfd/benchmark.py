@@ -12,11 +12,12 @@ import numpy as np
 from kfd.aggregate import METHODS, Method, VideoKey, video_scores, video_thresholds
 from kfd.calibration import log_odds, logit_of
 from kfd.config import Decision
-from kfd.evidence import ECE_BINS, LN10, brier, cllr, expected_calibration_error
+from kfd.evidence import ECE_BINS, LN10
 from kfd.metrics import DRAWS, Figure, auc_figure, draw, figure_of, figures
 from kfd.results import SIMULATED, Item
 
 SEED = 0  # of the bootstrap
+COVERAGES = (0.25, 0.5, 0.75, 1.0)  # shares of the faces, the surest first, whose accuracy is told
 Level = dict[str, dict[str, object]]
 
 
@@ -101,6 +102,11 @@ def video_level(items: Sequence[Item], decision: Decision, method: Method, draws
     return level
 
 
+def coverage_name(share: float) -> str:
+    """Key of the accuracy among the `share` of faces that are decided: 0.25 -> acc_of_25."""
+    return f"acc_of_{round(100 * share)}"
+
+
 def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
     """Cllr, Brier score and expected calibration error of every comparison with both classes, by face.
 
@@ -118,11 +124,16 @@ def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DR
 
 
 def _calibration(items: Sequence[Item], odds: np.ndarray, draws: int) -> dict[str, object]:
-    """The measures of kfd.evidence as figures; both classes count equally in each draw, too."""
+    """The measures of kfd.evidence as figures; both classes count equally in each draw, too.
+
+    Among them the accuracy of the share COVERAGES of the faces whose scores are furthest from even.
+    """
     labels, scores = labels_of(items), 1 / (1 + np.exp(-odds))
     surprise = np.logaddexp2(0, np.where(labels == 1, -odds, odds) / np.log(2))  # of Cllr, in bits
     bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = (scores - labels)[:, None] * np.eye(ECE_BINS)[bins]
+    surest = np.argsort(-np.abs(scores - 0.5), kind="stable")
+    right = ((scores > 0.5) == (labels == 1))[surest]
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         # NaN, and so left out, where a draw holds one class alone.
@@ -131,13 +142,19 @@ def _calibration(items: Sequence[Item], odds: np.ndarray, draws: int) -> dict[st
                 w / (2 * w.sum(axis=1, keepdims=True)) for w in (weights * (labels == c) for c in (0, 1))
             ]
         even = halves[0] + halves[1]
-        return {"cllr": even @ surprise, "brier": even @ (scores - labels) ** 2,
+        covered = even[:, surest].cumsum(axis=1)
+        hits = (even[:, surest] * right).cumsum(axis=1)
+        accuracies = {}
+        for share in COVERAGES:  # the last face within the share; at least one
+            last = ((covered <= share + 1e-9).sum(axis=1, keepdims=True) - 1).clip(min=0)
+            accuracy = np.take_along_axis(hits, last, 1) / np.take_along_axis(covered, last, 1)
+            accuracies[coverage_name(share)] = accuracy[:, 0]
+        return accuracies | {"cllr": even @ surprise, "brier": even @ (scores - labels) ** 2,
                 "ece": np.abs(even @ gaps).sum(axis=1)}  # fmt: skip
 
     spread, few = draw(statistics, labels, [item.unit for item in items], draws, SEED)
-    values = {"cllr": cllr(odds / LN10, labels), "brier": brier(scores, labels),
-              "ece": expected_calibration_error(scores, labels)}  # fmt: skip
-    return {name: figure_of(value, None, spread.get(name), few) for name, value in values.items()}
+    values = statistics(np.ones((1, len(labels))))
+    return {name: figure_of(float(value[0]), None, spread.get(name), few) for name, value in values.items()}
 
 
 def aggregations(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kfd.benchmark import COVERAGES, coverage_name
 from kfd.results import Item
 from kfd.storage import write_atomically
 
@@ -23,7 +24,9 @@ VERDICTS = {
     "inconclusive_real": "real inconclusive", "fake_called_real": "fake called real",
     "inconclusive_fake": "fake inconclusive",
 }  # fmt: skip
-CALIBRATION = {"cllr": "Cllr", "brier": "Brier", "ece": "ECE"}
+CALIBRATION = {"cllr": "Cllr", "brier": "Brier", "ece": "ECE"} | {
+    coverage_name(share): f"ACC, surest {round(100 * share)} %" for share in COVERAGES
+}
 PLACES = {"pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing game"}
 STYLE = """
 :root { color-scheme: light; }
@@ -135,10 +138,11 @@ def _strongest(facts: Mapping[str, Mapping[str, object]]) -> str | None:
 
 
 def _calibration(level: Mapping[str, Mapping[str, Cell]]) -> Table:
-    rows = tuple((kind, *(f[name] for name in CALIBRATION)) for kind, f in level.items())
+    rows = tuple((kind, *(f.get(name) for name in CALIBRATION)) for kind, f in level.items())
     note = (
         "Does the score mean what it says, real and fake counting equally? Cllr: cost of the likelihood "
-        "ratio; 0 is perfect, 1 says nothing, above 1 misleads. Brier: 0.25 says nothing. ECE: mean gap."
+        "ratio; 0 is perfect, 1 says nothing, above 1 misleads. Brier: 0.25 says nothing. ECE: mean gap. "
+        "ACC: share decided rightly, at an even score, when only the surest scores are decided."
     )
     return Table("Calibration, each face", note, ("kind", *CALIBRATION.values()), rows)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfd import evidence
 from kfd.benchmark import aggregations, calibration_level, comparisons, frame_level, has_videos, video_level
 from kfd.calibration import logit_of
 from kfd.compare import compare_files, compare_items
@@ -86,6 +87,14 @@ def test_calibration_is_measured_on_what_users_are_told():
     assert (
         found["ece"]["value"] < 0.03 and found["cllr"]["low"] < found["cllr"]["value"] < found["cllr"]["high"]
     )
+    values, labels = 1 / (1 + np.exp(-odds)), fakes.astype(int)
+    assert found["cllr"]["value"] == pytest.approx(evidence.cllr(odds / evidence.LN10, labels))
+    assert found["ece"]["value"] == pytest.approx(evidence.expected_calibration_error(values, labels))
+    assert found["brier"]["value"] == pytest.approx(evidence.brier(values, labels))
+    coverage, accuracy = evidence.coverage_accuracy(values, labels)
+    told = [found[f"acc_of_{share}"]["value"] for share in (25, 50, 75, 100)]
+    expected = [accuracy[np.searchsorted(coverage, share + 1e-9) - 1] for share in (0.25, 0.5, 0.75, 1.0)]
+    assert told == pytest.approx(expected) and told == sorted(told, reverse=True)
     bold = calibration_level(items, replace(DECISION, slope=8.0, intercept=2.0), draws=5)["swap"]
     assert bold["cllr"]["value"] > found["cllr"]["value"] and bold["ece"]["value"] > 0.1
     careful = replace(DECISION, slope=8.0, intercept=2.0, min_log10_lr=-0.5, max_log10_lr=0.5)
