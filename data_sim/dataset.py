@@ -63,13 +63,8 @@ class FaceSet:
     def open(cls, folder: str | Path, split: str) -> FaceSet:
         """Open one split. Raises FileNotFoundError or ValueError that says what to do."""
         folder = Path(folder)
-        if not (folder / "set.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no face set (set.json); make one: python -m data_sim.build"
-            )
+        table = _manifest(folder)
         settings = json.loads((folder / "set.json").read_text())
-        with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            table = [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]  # old sets have fewer
         index = np.array([i for i, row in enumerate(table) if row["split"] == split], dtype=np.int64)
         if not len(index):
             raise ValueError(f"{folder} has no split {split!r}; it has {sorted({r['split'] for r in table})}")
@@ -82,6 +77,11 @@ class FaceSet:
             index,
             np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").is_file() else None,
         )
+
+    @staticmethod
+    def splits(folder: str | Path) -> set[str]:
+        """The splits that a set has. Raises FileNotFoundError where there is no set."""
+        return {row["split"] for row in _manifest(Path(folder))}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -119,6 +119,14 @@ class FaceSet:
             points.append(self.landmarks[row] - np.array([x, y], dtype=np.float32))
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
         return pixels, torch.from_numpy(np.stack(points))
+
+
+def _manifest(folder: Path) -> list[dict[str, str]]:
+    """The rows of a set's manifest with every column; old sets have fewer."""
+    if not (folder / "set.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no face set (set.json); make one: python -m data_sim.build")
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        return [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]
 
 
 def unit_of(row: dict[str, str]) -> str:

@@ -12,8 +12,9 @@ given at the checkpoint's thresholds, which were fitted on validation. Beside ev
 compression, size, sharpness and colour alone reach on the same faces.
 
 Nothing can be chosen by a test split: training and calibration read `train` and `val` only, and this command
-changes no checkpoint. A split that shares people, videos or pictures with `train` is refused; the few
-faces that merely look like a training face are left out and counted.
+changes no checkpoint. A split that shares people, videos or pictures with those is refused; the few faces
+that merely look like one of theirs are left out and counted. Name the set that the detector learnt from with
+--trained-on where it is another one.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class EvaluateConfig(MeasureConfig):
         problems = self.problems()
         if (self.data is None) == (self.compare is None):
             problems.append("give --data to measure, or --compare A.json B.json, one of the two")
+        if self.compare is not None and self.report is not None:
+            problems.append("--compare writes its JSON with --out; it has no --report")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -42,7 +42,11 @@ from kfd.results import SIMULATED, Item, data_digest, failures
 BATCH = 50
 SIMULATION_SEED = 7
 SEEDS = {"bootstrap": SEED, "simulation": SIMULATION_SEED}
-MOST_LEFT_OUT = 0.02  # share of a split's faces that may be left out for looking like a training face
+MOST_LEFT_OUT = 0.02  # share of a split's faces that may be left out for looking like one learnt from
+LEARNT_FROM = (
+    "train",
+    "val",
+)  # weights come from the first; checkpoint, calibration and thresholds from both
 NOTES = {
     "test": "A test split measures, it chooses nothing: kfd.train and its calibration read train and val "
     "only, kfd.evaluate changes no checkpoint.",
@@ -79,7 +83,8 @@ class MeasureConfig:
     aggregate: Method = "mean"  # how the frames of a video become one score; see kfd.aggregate
     by: tuple[Label, ...] = ("age", "gender", "race")  # false positives by these, where names tell them
     draws: int = DRAWS  # of the bootstrap
-    allow_leaks: bool = False  # measure although the split shares people or pictures with `train`
+    trained_on: Path | None = None  # the set that the detector learnt from, where that is not `data`
+    allow_leaks: bool = False  # measure although the split shares people or pictures with those learnt from
 
     def problems(self) -> list[str]:
         """What cannot be, in words."""
@@ -104,7 +109,9 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
     note = NOTES.get(config.split, "")
     if leaks and config.allow_leaks:
         shared = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in leaks.items())
-        note = f"This split leaks into the training split, and was measured all the same: {shared}. {note}"
+        note = f"This split leaks into the training data, and was measured all the same: {shared}. {note}"
+    if leaks is None and config.split != LEARNT_FROM[0]:
+        note += " Leaks were not looked for: no set was given that the detector learnt from (--trained-on)."
     results: dict[str, object] = {
         "note": note,
         "data": {
@@ -175,34 +182,54 @@ class Measured:
             self.facts.append(row_facts(row) | pixel_facts(crops[k]))
 
 
+def learnt_from(config: MeasureConfig) -> dict[str, FaceSet]:
+    """The splits that training and calibration read, by name; of the same set, those before the measured one.
+
+    Empty where the set was built to measure on and no other was named. Raises ValueError or FileNotFoundError
+    where the one named by `trained_on` has none.
+    """
+    folder = config.trained_on or config.data
+    names = LEARNT_FROM
+    if folder.resolve() == config.data.resolve() and config.split in names:
+        names = names[: names.index(config.split)]
+    found = {name: FaceSet.open(folder, name) for name in names if name in FaceSet.splits(folder)}
+    if config.trained_on is not None and names and not found:
+        raise ValueError(f"{folder} has none of the splits {', '.join(names)} that a detector learns from")
+    return found
+
+
 def without_leaks(
     faces: FaceSet, config: MeasureConfig
 ) -> tuple[FaceSet, dict[str, int] | None, list[dict[str, object]]]:
-    """The faces that training cannot have known, what the split shares with `train`, and what was left out.
+    """The faces that the detector cannot have known, what the split shares with those, and what was left out.
 
-    Near duplicates of training faces are left out while they are few, unless leaks are allowed. A split that
-    shares persons, groups, videos or identical pictures, or has more near duplicates, is refused: raises
-    ValueError that names them.
+    Near duplicates are left out while they are few, unless leaks are allowed. A split that shares persons,
+    groups, videos or identical pictures, or has more near duplicates, is refused: raises ValueError that
+    names them. What is shared is None where nothing was compared.
     """
-    try:
-        train = FaceSet.open(config.data, "train")
-    except ValueError:  # the set has no such split: it was built to measure on
+    known = learnt_from(config)
+    if not known:
         return faces, None, []
-    if config.split == "train":
-        return faces, None, []
-    leaks = find_leaks(train, faces)
+    found = {name: find_leaks(other, faces) for name, other in known.items()}
+    leaks = [leak for some in found.values() for leak in some]
     counts = dict(Counter(leak.kind for leak in leaks))
     if config.allow_leaks or not leaks:
         return faces, counts, []
-    known = {leak.b for leak in leaks if leak.kind == "near_duplicate"}
-    if len(known) < len(leaks) or len(known) > MOST_LEFT_OUT * len(faces):
+    likeness: dict[str, str] = {}  # path of a face: the split that holds one like it
+    for name, some in found.items():
+        likeness |= {leak.b: name for leak in some if leak.b not in likeness}
+    if set(counts) != {"near_duplicate"} or len(likeness) > MOST_LEFT_OUT * len(faces):
+        told = "\n".join(f"{name}: {as_text(some)}" for name, some in found.items() if some)
         raise ValueError(
-            f"split {config.split!r} of {config.data} leaks into its training split: {as_text(leaks)}\n"
+            f"split {config.split!r} of {config.data} leaks into what the detector learnt from: {told}\n"
             "Measure on other data, or give --allow-leaks; the leaks are then part of the result"
         )
-    kept = [p for p, row in enumerate(faces.rows) if row["path"] not in known]
-    left = {"split": config.split, "reason": "near_duplicate_of_train", "count": len(faces) - len(kept)}
-    return replace(faces, rows=tuple(faces.rows[p] for p in kept), index=faces.index[kept]), counts, [left]
+    kept = [p for p, row in enumerate(faces.rows) if row["path"] not in likeness]
+    left = [
+        {"split": config.split, "reason": f"near_duplicate_of_{name}", "count": count}
+        for name, count in Counter(likeness.values()).items()
+    ]
+    return replace(faces, rows=tuple(faces.rows[p] for p in kept), index=faces.index[kept]), counts, left
 
 
 def score_stored(measured: Measured, faces: FaceSet) -> None:
@@ -242,9 +269,9 @@ def true_masks(
 
 
 def score_simulated(measured: Measured, faces: FaceSet, count: int) -> None:
-    """Forgeries simulated from the split's real faces, people no detector saw, beside those faces."""
+    """Forgeries simulated from at most `count` of the split's real faces, evenly over all, beside them."""
     reals = faces.where(label="real")
-    reals = reals[:: max(1, len(reals) // count)][:count] if count else []
+    reals = [reals[int(k)] for k in np.linspace(0, len(reals) - 1, min(count, len(reals)))]
     if not reals:
         return
     generator, seen = torch.Generator().manual_seed(SIMULATION_SEED), hashlib.sha256()
@@ -252,11 +279,11 @@ def score_simulated(measured: Measured, faces: FaceSet, count: int) -> None:
         part = reals[start : start + BATCH]
         images, landmarks = faces.read(part)
         forged = simulate(images, landmarks, generator)
-        for label, images in (("real", forged.pristine), ("fake", forged.images)):
+        for label, shown in (("real", forged.pristine), ("fake", forged.images)):
             rows = [faces.rows[p] | {"label": label, "kind": SIMULATED} for p in part]
             masks = dict(enumerate(forged.masks[:, 0].numpy())) if label == "fake" else {}
-            measured.add(rows, images, landmarks, masks)
-            seen.update((images * 255).round().byte().numpy().tobytes())
+            measured.add(rows, shown, landmarks, masks)
+            seen.update((shown * 255).round().byte().numpy().tobytes())
     measured.simulated = seen.hexdigest()
 
 

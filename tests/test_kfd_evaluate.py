@@ -199,7 +199,7 @@ def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
     words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
     run(monkeypatch, *words)
     edit_rows(data, lambda number, row: {"group": "0"} if number == FACES else {})
-    with pytest.raises(SystemExit, match=r"leaks into its training split: group: 1"):
+    with pytest.raises(SystemExit, match=r"leaks into what the detector learnt from: train: group: 1"):
         run(monkeypatch, *words)
     run(monkeypatch, *words, "--allow-leaks", "--out", tmp_path / "a.json")
     results, _ = read_results(tmp_path / "a.json")
@@ -212,7 +212,9 @@ def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoi
     crops[FACES] = np.clip(crops[0].astype(int) + 3, 0, 255)  # brighter: another file, the same picture
     np.save(data / "crops.npy", crops)
     words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
-    with pytest.raises(SystemExit, match=r"leaks into its training split: near duplicate: 1"):
+    with pytest.raises(
+        SystemExit, match=r"leaks into what the detector learnt from: train: near duplicate: 1"
+    ):
         run(monkeypatch, *words)
     monkeypatch.setattr(measure, "MOST_LEFT_OUT", 0.2)
     run(monkeypatch, *words, "--out", tmp_path / "a.json")
@@ -221,8 +223,52 @@ def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoi
     assert {"split": "test", "reason": "near_duplicate_of_train", "count": 1} in results["failures"]
     crops[FACES] = crops[0]
     np.save(data / "crops.npy", crops)
-    with pytest.raises(SystemExit, match=r"leaks into its training split: identical: 1"):
+    with pytest.raises(SystemExit, match=r"leaks into what the detector learnt from: train: identical: 1"):
         run(monkeypatch, *words)
+
+
+def test_a_split_that_shares_people_with_validation_is_refused(checkpoint, tmp_path, monkeypatch):
+    """Checkpoint and thresholds are chosen on val: a person of it in test was once let through."""
+    data = face_set(tmp_path / "set", ("train", "val", "test"))
+    words = ("--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    edit_rows(data, lambda number, row: {"group": str(FACES)} if number == 2 * FACES else {})
+    with pytest.raises(SystemExit, match=r"what the detector learnt from: val: group: 1"):
+        run(monkeypatch, *words, "--split", "test")
+    run(monkeypatch, *words, "--split", "val", "--out", tmp_path / "a.json")
+    assert read_results(tmp_path / "a.json")[0]["data"]["leaks"] == {}, "val is compared with train alone"
+
+
+def test_leaks_are_looked_for_in_the_set_that_was_trained_on(checkpoint, tmp_path, monkeypatch):
+    """Trained on one archive, measured on another that shows the same people: Celeb-DF v1 and v2 do."""
+    learnt, data = face_set(tmp_path / "v2", ("train",)), face_set(tmp_path / "v1", ("test",))
+    crops = np.load(data / "crops.npy")
+    np.save(data / "crops.npy", np.ascontiguousarray(crops[:, :, :, ::-1] // 2 + crops[::-1] // 2))
+    edit_rows(data, lambda number, row: {"group": f"other {row['group']}"})
+    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    run(monkeypatch, *words, "--out", tmp_path / "a.json")
+    results, _ = read_results(tmp_path / "a.json")
+    assert results["data"]["leaks"] is None and "Leaks were not looked for" in results["note"]
+    words = (*words, "--trained-on", learnt)
+    run(monkeypatch, *words, "--out", tmp_path / "a.json")
+    results, _ = read_results(tmp_path / "a.json")
+    assert results["data"]["leaks"] == {} and "not looked for" not in results["note"]
+    edit_rows(learnt, lambda number, row: {"identity": "celebdf/id0"} if number == 0 else {})
+    edit_rows(data, lambda number, row: {"identity": "celebdf/id0"} if number == 1 else {})
+    with pytest.raises(SystemExit, match=r"what the detector learnt from: train: identity: 1"):
+        run(monkeypatch, *words)
+    with pytest.raises(SystemExit, match="has none of the splits train, val"):
+        run(monkeypatch, *words[:-1], face_set(tmp_path / "tests", ("test",)))
+
+
+def test_simulation_takes_faces_from_all_of_the_split(data, checkpoint, tmp_path, monkeypatch):
+    """Faces lie source by source: the first 600 of 997 once left a whole source out."""
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 4,
+        "--out", tmp_path / "a.json")  # fmt: skip
+    results, items = read_results(tmp_path / "a.json")
+    faces = evaluate.FaceSet.open(data, "val")
+    reals = [faces.rows[p]["path"] for p in faces.where(label="real")]
+    used = [item.path for item in items if item.kind == "simulated" and item.label == "real"]
+    assert used == [reals[p] for p in (0, 1, 3, 5)] and results["data"]["simulated"]["faces"] == 4
 
 
 def test_what_gave_no_face_is_counted_and_never_scored(data, checkpoint, tmp_path, monkeypatch, capsys):
@@ -275,11 +321,15 @@ def test_two_runs_are_compared(data, checkpoint, tmp_path, monkeypatch, capsys):
 def test_impossible_commands_are_one_sentence(data, checkpoint, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r"error: .*no split 'none'"):
         run(monkeypatch, "--data", data, "--split", "none", "--checkpoint", checkpoint)
-    for words in ((), ("--data", data, "--compare", "a.json", "b.json")):
+    for words, told in (
+        ((), "one of the two"),
+        (("--data", data, "--compare", "a.json", "b.json"), "one of the two"),
+        (("--compare", "a.json", "b.json", "--report", "c"), "--compare writes"),
+    ):
         with pytest.raises(SystemExit):
             run(monkeypatch, *words)
         printed = capsys.readouterr()
-        assert "one of the two" in printed.out + printed.err
+        assert told in re.sub(r"[\s│|]+", " ", printed.out + printed.err)
 
 
 def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
