@@ -84,8 +84,10 @@ def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Ite
         yield "kfd.train", [*map(str, shape + start + photographs), *changes]
         yield "kfd.evaluate", list(map(str, ["--checkpoint", out, *measured]))
         return
-    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out,
-             "--run", out / "run", "--steps", config.steps, "--batch-size", config.batch]  # fmt: skip
+    # The four rows read the same faces, which are judged once.
+    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out, "--run", out / "run",
+             "--judged", out.parent / "judged", "--steps", config.steps,
+             "--batch-size", config.batch]  # fmt: skip
     yield "llm.finetune", [*map(str, shape), *changes]
     yield "llm.benchmark", list(map(str, ["--assistant", out, "--kfd", config.kfd, *measured]))
 

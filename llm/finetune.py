@@ -51,6 +51,7 @@ class FinetuneConfig:
     run: str = (
         ""  # folder of the resumable state and the judged faces; by default runs/ and the name of `out`
     )
+    judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
     encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
     template: str = "vicuna"  # vicuna, or chat for the tokenizer's own template
     general: str = ""  # general instruction data in PandaGPT's format, against forgetting; see llm.general
@@ -143,8 +144,9 @@ def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Da
     if not processes.main:
         processes.wait()
     detector = Detector.from_pretrained(config.kfd, processes.device, config.encoder or None)
-    train = ground_once(run / "train", detector, config.data, "train", config.faces, config.seed)
-    val = ground_once(run / "val", detector, config.data, "val", config.val_faces, config.seed)
+    judged = Path(config.judged or run)
+    train = ground_once(judged / "train", detector, config.data, "train", config.faces, config.seed)
+    val = ground_once(judged / "val", detector, config.data, "val", config.val_faces, config.seed)
     data = Data(train, val)
     if config.general:
         records = read_general(config.general, config.general_images or None)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llm.finetune import FinetuneConfig
 
 # These may change between two resumed runs.
-NOT_SETTINGS = ("out", "run", "save_every", "log_every", "device", "encoder", "general_images")
+NOT_SETTINGS = ("out", "run", "save_every", "log_every", "device", "encoder", "general_images", "judged")
 ALONE = Processes()  # no launcher
 
 
