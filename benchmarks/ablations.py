@@ -85,8 +85,8 @@ def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Ite
         yield "kfd.evaluate", list(map(str, ["--checkpoint", out, *measured]))
         return
     # The four rows read the same faces, which are judged once.
-    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out, "--run", out / "run",
-             "--judged", out.parent / "judged", "--steps", config.steps,
+    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out,
+             "--run", out / "run", "--judged", out.parent / "judged", "--steps", config.steps,
              "--batch-size", config.batch]  # fmt: skip
     yield "llm.finetune", [*map(str, shape), *changes]
     yield "llm.benchmark", list(map(str, ["--assistant", out, "--kfd", config.kfd, *measured]))
