@@ -77,12 +77,13 @@ class FaceFinding:
     reasons: machine-readable words for an inconclusive verdict ("face_too_small",
         "score_between_thresholds", ...); empty for `fake` and `real`.
     regions: names out of data_sim.regions.REGIONS that the heatmap points at, strongest first;
-        empty unless the verdict is `fake` or the score lies between the thresholds.
+        empty when the verdict is `real`, or when not scored.
     region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored.
     quality: see Quality.
     crop: the square the detector saw.
     detection: the detector's full answer, B = 1, or None when not scored.
-    evidence: the likelihood ratio, or None when not scored, or when no bounds were fitted.
+    evidence: the likelihood ratio; None when not scored, when no bounds were fitted, or when the photograph
+        itself forbids a verdict.
     """
 
     index: int

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from data_sim.cli import parse
+from data_sim.confounders import jpeg_quality as quality_of_tables
 
 WEIGHTS = Path(__file__).with_name("compression.json")
 BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms
@@ -66,25 +67,17 @@ def compression(pixels: np.ndarray) -> tuple[float, float]:
 
 
 def jpeg_quality(data: bytes) -> int | None:
-    """The quality a JPEG file was saved with, libjpeg's 1..100, from its luminance table; None for others.
+    """libjpeg's quality, 1..100, of a JPEG file, as the manifest of a face set has it; None for others.
 
-    The table of another encoder gets the quality whose table has the same mean.
+    data: the bytes of any file.
     """
     from PIL import Image
-
-    from data_sim.degrade import LUMINANCE
 
     try:
         tables = getattr(Image.open(BytesIO(data)), "quantization", None)
     except (OSError, ValueError, SyntaxError):
         return None
-    if not tables:
-        return None
-    found = np.mean(next(iter(tables.values())))
-    every = np.arange(1, 101)
-    scale = np.where(every < 50, 5000 / every, 200 - 2 * every)
-    steps = np.floor((np.array(LUMINANCE) * scale[:, None] + 50) / 100).clip(1, 255).mean(axis=1)
-    return int(every[np.abs(steps - found).argmin()])
+    return quality_of_tables(tables or {})
 
 
 def measures(pixels: np.ndarray) -> np.ndarray:

@@ -10,11 +10,13 @@ from tiny_checkpoint import save_tiny_checkpoint
 from tiny_faces import add_known_fakes, save_tiny_faces
 from tiny_kfd import SIZE, save_tiny_kfd
 
+from data_sim.regions import region_scores
 from kfd import evaluate
 from kfd.config import Decision
 from kfd.detector import Detector
 from kfd.results import folder_digest, read_results
 from llm import benchmark
+from llm.cases import judged_case
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
 
@@ -61,9 +63,9 @@ def test_the_score_is_the_probability_of_yes(data, models):
     crops, landmarks = faces.read([0, 4])
     found = benchmark.AnswerJudge(model, detector)(crops, landmarks)
     plain = detector(crops)
+    strengths = region_scores(plain.heatmap, landmarks)
     for k in range(2):
-        verdict, reasons = detector.verdict(float(plain.score[k]))
-        case = benchmark.Case(verdict, float(plain.score[k]), (), reasons)
+        case = judged_case(detector, float(plain.score[k]), strengths[k])
         expected = Conversation(model, case, plain[k]).yes_probability()
         assert float(found.score[k]) == pytest.approx(expected, abs=1e-5)
     assert found.logit.sigmoid().tolist() == pytest.approx(found.score.tolist(), abs=1e-5)
