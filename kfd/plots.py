@@ -16,7 +16,7 @@ import numpy as np
 
 from kfd.aggregate import video_scores
 from kfd.benchmark import Comparison, comparisons, labels_of
-from kfd.evidence import coverage_accuracy
+from kfd.evidence import ECE_BINS, coverage_accuracy
 from kfd.results import SIMULATED, Item
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1
 REAL, FAKE, GREY = "#0072b2", "#d55e00", "#8a97a5"
 COLUMNS = 3  # panels beside each other
 PANEL = 3.7  # inches
-BINS = 10  # of the reliability diagram
 FEWEST = 5  # faces of a bin that is drawn
 SUREST = 1e-9  # a score is drawn no nearer to 0 and 1: the items' nine digits tell no more
 STYLE = {
@@ -115,19 +114,19 @@ def draw_plots(results: Mapping[str, object], items: Sequence[Item]) -> dict[str
 def _panels(items: Sequence[Item], values: np.ndarray, found: Sequence[Comparison]) -> dict[str, list[Curve]]:
     """Curves by source; the source's reals with each of its kinds of fakes, and the simulation."""
     panels: dict[str, list[Curve]] = {}
+    drawn: set[frozenset[int]] = set()
     whole = {c.name for c in found if c.name.startswith("all ")}
     for comparison in found:
         some = [items[i] for i in comparison.positions]
         labels = labels_of(some)
-        if len(set(labels.tolist())) < 2:
+        same = frozenset(comparison.positions.tolist())
+        if len(set(labels.tolist())) < 2 or same in drawn:  # a source's one kind is the whole of it again
             continue
+        drawn.add(same)
         fakes = {item.source for item in some if item.label == "fake"}
         source = "simulated forgeries" if comparison.name == SIMULATED else " and ".join(sorted(fakes))
         name = comparison.name.removeprefix("all ") if len(whole) == len(found) else comparison.name
         panels.setdefault(source, []).append(Curve(name, labels, values[comparison.positions]))
-    for source, curves in panels.items():
-        if len(curves) == 2:  # one kind and the same faces again as "all": the same curve twice
-            panels[source] = [curves[0]]
     return panels
 
 
@@ -205,10 +204,10 @@ def _det(axes: Axes, curves: list[Curve]) -> None:
 
 def _reliability(axes: Axes, curves: list[Curve]) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    edges = np.linspace(0, 1, BINS + 1)
+    edges = np.linspace(0, 1, ECE_BINS + 1)
     for k, curve in enumerate(curves):
-        bins = np.clip(np.digitize(curve.values, edges) - 1, 0, BINS - 1)
-        share = [np.bincount(bins[curve.labels == label], minlength=BINS) for label in (0, 1)]
+        bins = np.clip(np.digitize(curve.values, edges) - 1, 0, ECE_BINS - 1)
+        share = [np.bincount(bins[curve.labels == label], minlength=ECE_BINS) for label in (0, 1)]
         counts = share[0] + share[1]
         real, fake = (part / part.sum() for part in share)
         shown = counts >= FEWEST

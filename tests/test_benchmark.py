@@ -15,7 +15,7 @@ from kfd.calibration import logit_of
 from kfd.compare import compare_files, compare_items
 from kfd.config import Decision
 from kfd.fairness import fairness, labels_of_name
-from kfd.plots import draw_plots
+from kfd.plots import _panels, draw_plots
 from kfd.results import SCHEMA, SIMULATED, Item, read_results, write_results
 
 DECISION = Decision(slope=2.0, intercept=0.5, fake_above=0.8, real_below=0.3, fitted_on="planted")
@@ -273,6 +273,19 @@ def test_plots_are_pictures_with_words_and_the_same_each_time():
     assert plots["roc"].svg != plots["roc-video"].svg
     assert draw_plots(results, items)["det"].svg == plots["det"].svg
     assert draw_plots(results, [i for i in items if i.label == "real"]) == {}
+
+
+def test_no_curve_is_left_out_and_none_is_drawn_twice():
+    """Two kinds of fakes in the same two sources were once taken for a kind and the whole of its source."""
+    two = [replace(i, source=s) for s in ("a", "b") for kind in ("swap", "morph")
+           for i in planted(1.0, 8, kind=kind)]  # fmt: skip
+    logits = np.array([i.logit for i in two])
+    found = _panels(two, logits, comparisons(two))
+    names = {source: [curve.name for curve in curves] for source, curves in found.items()}
+    assert names == {"a and b": ["morph", "swap"], "a": ["all a"], "b": ["all b"]}
+    one = planted(1.0, 8)
+    found = _panels(one, np.array([i.logit for i in one]), comparisons(one))
+    assert [curve.name for curve in found["a"]] == ["swap"]
 
 
 def test_json_has_plain_numbers():
