@@ -27,6 +27,11 @@ VERDICTS = {
 CALIBRATION = {"cllr": "Cllr", "brier": "Brier", "ece": "ECE"} | {
     coverage_name(share): f"ACC, surest {round(100 * share)} %" for share in COVERAGES
 }
+_VERDICT_NOTES = {
+    "frame": ", or where the picture or its mirror image forbid a verdict",
+    "video": "; these are the thresholds of single faces, none was fitted for videos (a vote: more than half "
+    "of the frames read as fake), and what forbids a verdict on a face is not counted",
+}
 PLACES = {"pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing game"}
 STYLE = """
 :root { color-scheme: light; }
@@ -100,8 +105,8 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     found = [Table(f"Ranking, {what}", note, columns, rows)]
     note = (
         f"Fake at a score of {told['fake_above']:.3g} or more, real at {told['real_below']:.3g} or less, "
-        f"inconclusive between, or where the picture or its mirror image forbid a verdict; fitted on: "
-        f"{told['fitted_on']}. ACC and F1 decide every face, at the first threshold."
+        f"inconclusive between{_VERDICT_NOTES[name]}; fitted on: {told['fitted_on']}. ACC and F1 decide all, "
+        "at the first threshold."
     )
     rows = tuple((kind, f["real"], f["fake"], *(f[n] for n in VERDICTS)) for kind, f in level.items())
     found.append(Table(f"Verdicts, {what}", note, ("kind", "real", "fake", *VERDICTS.values()), rows))

@@ -169,7 +169,8 @@ def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys
     }  # fmt: skip
     assert set(results["aggregations"]) == {"mean", "median", "vote", "fusion", "top"}
     assert video["square"]["auc"]["low"] is None, "three units are too few for an interval, and it says so"
-    assert "each video, aggregation `vote`" in capsys.readouterr().out
+    faces, videos = capsys.readouterr().out.split("## Ranking, each video, aggregation `vote`")
+    assert "mirror image forbid a verdict" in faces and "none was fitted for videos" in videos
 
 
 def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp_path):
