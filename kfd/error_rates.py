@@ -31,9 +31,9 @@ class ErrorRate:
     """What is known of photographs of one kind.
 
     large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, see
-    `band_of`. real, fake: different photographs measured. false_alarms, found:
-    share of the real and of the fake that reach the score from which a face counts as fake; each with its
-    95 % interval. `found` is None where no fake was measured.
+    `band_of`. real, fake: how many different people were measured, or groups where nobody is named.
+    false_alarms, found: share of the real and of the fake that reach the score from which a face counts as
+    fake; each with its 95 % interval. `found` is None where no fake was measured.
     """
 
     large: bool

@@ -136,10 +136,10 @@ def _cell(
     verdicts = np.array(list(_verdicts(detector, reading, scores, scale)))
     cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, DRAWS)}
     for name, label in (("real", 0), ("fake", 1)):
-        own, total = labels == label, int((labels == label).sum())
-        cell[f"{name}_above"] = _share(int(flagged[own].sum()), total)  # by the score alone
-        cell[f"{name}_called_fake"] = _share(int((verdicts[own] == "fake").sum()), total)
-        cell[f"{name}_inconclusive"] = _share(int((verdicts[own] == "inconclusive").sum()), total)
+        own = labels == label
+        cell[f"{name}_above"] = _share(flagged[own], units[own])  # by the score alone
+        cell[f"{name}_called_fake"] = _share((verdicts == "fake")[own], units[own])
+        cell[f"{name}_inconclusive"] = _share((verdicts == "inconclusive")[own], units[own])
     cell["losses"] = [round(float(value), 3) for value in np.median(reading.losses, axis=0)]
     kinds = [4 * (scale >= LARGE) + band_of(*losses) for losses in reading.losses]
     cell["faces"] = "".join(f"{2 * kind + int(hit):x}" for kind, hit in zip(kinds, flagged, strict=True))
@@ -172,24 +172,24 @@ def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.nd
             hit = (kinds == kind) & (labels == label)
             different = len(set(units[hit.any(axis=0)]))
             share = float(flagged[hit].mean()) if different else 0.0
-            low, high = wilson_interval(round(share * different), different) if different else (0.0, 1.0)
-            # The count of a share of few units is rounded, which must not push the share out of its interval.
-            shares.append(
-                (different, (round(share, 4), round(min(low, share), 4), round(max(high, share), 4)))
-            )
+            shares.append((different, (round(share, 4), *_interval(share, different))))
         (real, alarms), (fake, found) = shares
         if real >= FEWEST:
             yield ErrorRate(kind >= 4, kind % 4, real, fake, alarms, found if fake else None)
 
 
-def _share(count: int, total: int) -> dict[str, object]:
-    low, high = wilson_interval(count, total) if total else (0.0, 1.0)
-    return {
-        "value": round(count / max(1, total), 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "n": total,
-    }
+def _share(hits: np.ndarray, units: np.ndarray) -> dict[str, object]:
+    """A share of N faces with its 95 % interval, in which a unit counts once. hits, units: (N,)."""
+    share = float(hits.mean()) if len(hits) else 0.0
+    low, high = _interval(share, len(set(units)))
+    return {"value": round(share, 4), "low": low, "high": high, "n": len(hits)}
+
+
+def _interval(share: float, different: int) -> tuple[float, float]:
+    """Wilson's interval of a share among so many independent units."""
+    low, high = wilson_interval(round(share * different), different) if different else (0.0, 1.0)
+    # The count of a share of few units is rounded, which must not push the share out of its interval.
+    return round(min(low, share), 4), round(max(high, share), 4)
 
 
 def table(cells: dict[str, dict[str, object]]) -> str:

@@ -71,6 +71,14 @@ def test_the_grid_is_written_and_read_back(data, grid, tmp_path, monkeypatch, ca
     assert loaded.rate_of(Quality(100, 50.0), SIZE) is None  # nothing known of its compression
 
 
+def test_frames_of_one_person_are_not_independent():
+    """Twenty photographs of two people say as little of others as two do."""
+    hits = np.arange(20) % 2 == 0
+    of_many, of_two = (robustness._share(hits, np.arange(20) // by) for by in (1, 10))
+    assert of_many["value"] == of_two["value"] == 0.5 and of_many["n"] == of_two["n"] == 20
+    assert of_two["high"] - of_two["low"] > 1.5 * (of_many["high"] - of_many["low"])
+
+
 def test_a_stopped_run_goes_on(data, grid, tmp_path, monkeypatch):
     folder = save_tiny_kfd(tmp_path)
     whole = measured(monkeypatch, data, folder)
