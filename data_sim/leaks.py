@@ -77,20 +77,6 @@ def _open(place: str) -> FaceSet:
     return FaceSet.open(folder, split)
 
 
-def require_no_leaks(a: FaceSet, b: FaceSet, allow: bool = False) -> list[Leak]:
-    """`find_leaks`, for commands that measure on `b` what learnt from `a`.
-
-    allow: what --allow-leaks says. Raises ValueError, unless allowed, when there are any.
-    """
-    leaks = find_leaks(a, b)
-    if leaks and not allow:
-        raise ValueError(
-            f"the two splits leak: {as_text(leaks)}\nMeasure on other data, or give --allow-leaks to measure "
-            "anyway; the leaks are then part of the result"
-        )
-    return leaks
-
-
 def find_leaks(a: FaceSet, b: FaceSet) -> list[Leak]:
     """Everything that two splits share: names once each, and for each picture of `b` the nearest of `a`.
 
