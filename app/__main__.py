@@ -41,8 +41,7 @@ def main() -> None:
     config = parse(ServeConfig, __doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes as well
     try:
-        with socket.create_server((config.host, config.port)):
-            pass  # the port is free; asked before the models load, and Gradio would name none of our flags
+        check_port(config)
         print("loading the models", flush=True)
         from app.analysis import grad_cam_of
         from app.ui import EXAMPLE, Assistant, serve
@@ -54,6 +53,19 @@ def main() -> None:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def check_port(config: ServeConfig) -> None:
+    """Raise OSError naming our flags when the page cannot be served there.
+
+    Asked before the models load; Gradio would say it after, in words that name flags of its own.
+    """
+    try:
+        with socket.create_server((config.host, config.port)):
+            pass
+    except OSError as error:
+        place = f"{config.host}:{config.port} cannot be listened on ({error.strerror})"
+        raise OSError(f"{place}; choose another --port or --host") from None
 
 
 if __name__ == "__main__":

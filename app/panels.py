@@ -21,6 +21,9 @@ from kfd.detection import FaceFinding
 
 PHOTO_SIDE = 1100  # pixels
 FACE_SIDE = 440
+TICK_GAP = (
+    0.09  # of the ruler: the number of an end that lies closer to a threshold would run into its number
+)
 
 HEADER = (
     '<div class="masthead"><h1>Unmask</h1><p>Was this face manipulated? A score, a map, a conversation, '
@@ -38,7 +41,7 @@ WAITING = '<p class="notice">Examining the photograph.</p>'
 
 def notice(message: str) -> str:
     """A calm sentence where a result would stand."""
-    return f'<p class="notice" role="status">{escape(message)}</p>'
+    return f'<p class="notice" role="status">{escape(message[:1].upper() + message[1:])}</p>'
 
 
 def hint(message: str) -> str:
@@ -99,11 +102,11 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         f'<div class="card {finding.verdict}">{whole}<div class="headline">'
         f'<p class="verdict">{escape(wording.VERDICT_WORDS[finding.verdict])}</p>{score}</div>'
         f"{_scale(finding.score, analysis.models)}"
-        f'<p class="sentence">{escape(wording.face_sentence(finding))}</p>'
+        f'<p class="sentence">{escape(wording.face_sentence(finding))}</p>{_warnings(analysis)}'
         "<details open><summary>What this score means</summary>"
         f"<p>{escape(_meaning(analysis, finding))}</p></details>{_strength(analysis, finding)}"
         f"{_regions(finding)}"
-        f'<p class="hint">{escape(analysis.models.good_for)}</p>{_warnings(analysis)}</div>'
+        f'<p class="hint">{escape(analysis.models.good_for)}</p></div>'
     )
 
 
@@ -156,7 +159,7 @@ def face_label(finding: FaceFinding) -> str:
 
 
 def _warnings(analysis: Analysis) -> str:
-    return "".join(hint(warning) for warning in analysis.warnings)
+    return "".join(f'<p class="warning">{escape(warning)}</p>' for warning in analysis.warnings)
 
 
 def _scale(score: float | None, models: ModelRecord) -> str:
@@ -165,13 +168,14 @@ def _scale(score: float | None, models: ModelRecord) -> str:
         return ""
     real, fake = models.thresholds
     mark = f'<span class="mark" style="left:{100 * score:.1f}%"></span>'
+    ends = ("0" if real > TICK_GAP else "", "1" if fake < 1 - TICK_GAP else "")
     ticks = "".join(
         f'<span style="left:{100 * at:.1f}%">{label}</span>'
-        for at, label in ((0, "0"), (real, f"{real:.2f}"), (fake, f"{fake:.2f}"), (1, "1"))
+        for at, label in ((0, ends[0]), (real, f"{real:.2f}"), (fake, f"{fake:.2f}"), (1, ends[1]))
     )
     names = (
         f'<span>no signs</span><span style="left:{50 * (real + fake):.1f}%">no verdict</span>'
-        "<span>signs of manipulation</span>"
+        "<span>signs found</span>"
     )
     return (
         f'<div class="scale" role="img" aria-label="score {score:.2f}, thresholds {real:.2f} and {fake:.2f}">'

@@ -66,7 +66,7 @@ class Desk:
         """Examine an uploaded file, then forget the file.
 
         former: the case that was on the page until now.
-        Yields (visit, notice, result group, photo, faces, face, verdict, chat, chat column, downloads).
+        Yields (visit, notice, result group, photo, faces, face, verdict, chat, conversation, downloads).
         """
         if path is None:
             yield (gr.skip(),) * 10
@@ -167,19 +167,21 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
                 opacity = gr.Slider(0, 1, 0.7, step=0.05, label="Opacity of the heat map", elem_id="opacity")
             with gr.Column(scale=5, min_width=360):
                 verdict = gr.HTML(elem_id="verdict")
-            with gr.Column(scale=11, elem_id="talk") as talk:
-                chat = _chatbot()
-                with gr.Row(elem_id="suggestions"):
-                    suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
-                question = gr.Textbox(
-                    placeholder="Ask about this face",
-                    show_label=False,
-                    container=False,
-                    submit_btn=True,
-                    max_length=MAX_QUESTION,
-                    elem_id="ask",
-                )
-                note = gr.HTML()
+            with gr.Column(scale=11, elem_id="talk"):
+                with gr.Column(elem_id="conversation") as conversation:
+                    gr.HTML(panels.hint(wording.ANSWERS_CAN_BE_WRONG))
+                    chat = _chatbot()
+                    with gr.Row(elem_id="suggestions"):
+                        suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
+                    question = gr.Textbox(
+                        placeholder="Ask about this face",
+                        show_label=False,
+                        container=False,
+                        submit_btn=True,
+                        max_length=MAX_QUESTION,
+                        elem_id="ask",
+                    )
+                    note = gr.HTML()
                 with gr.Row(elem_id="report"):
                     write = gr.Button(
                         "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
@@ -189,7 +191,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
         gr.HTML(panels.footer(assistant.models, software_version()))
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        case = [visit, notice, result, photo, faces, face, verdict, chat, talk, downloads]
+        case = [visit, notice, result, photo, faces, face, verdict, chat, conversation, downloads]
         said = [chat, question, note, downloads]
         arrivals = (
             (upload.upload, desk.examine, [upload, visit]),
@@ -202,7 +204,8 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
             seen.then(desk.open, visit, said, **hidden)
         turned = faces.input(desk.show_face, [visit, faces], [face, verdict, chat], **hidden)
         turned.then(desk.open, visit, said, **hidden)
-        question.submit(desk.ask, [visit, question], said, **hidden)
+        # Enter while an answer is being written is kept until its end, not dropped.
+        question.submit(desk.ask, [visit, question], said, trigger_mode="always_last", **hidden)
         for button in suggested:
             button.click(desk.ask, [visit, button], said, **hidden)
         write.click(desk.write_report, visit, [downloads, *buttons], **hidden)
@@ -248,7 +251,7 @@ def _chatbot() -> gr.Chatbot:
         show_label=False,
         height=None,
         min_height=150,
-        max_height=440,
+        max_height=None,  # style.css sets that of the part which Gradio scrolls to the newest answer
         allow_tags=False,
         render_markdown=False,
         sanitize_html=True,
@@ -272,7 +275,7 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
         panels.face_panel(analysis, 0) if count else "",
         panels.verdict_panel(analysis, 0) if count else panels.no_face_panel(analysis),
         [],
-        gr.update(visible=True),
+        gr.update(visible=count > 0),
         gr.update(visible=False),
     )
 

@@ -35,6 +35,11 @@ DETECTION = (
     "on the score, and so shows what the score rests on; nothing is decided by it."
 )
 
+ANSWERS_CAN_BE_WRONG = (
+    "Answers are written by a language model and can be wrong or beside the point. Where one differs from "
+    "the finding above, the finding holds."
+)
+
 LIMITS = (
     "The score speaks about the pixels of this file, not about who made it, when, or why.",
     "A low score is not proof of authenticity: a kind of manipulation the detector was not trained on "

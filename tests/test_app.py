@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 from tiny_checkpoint import save_tiny_checkpoint
 
+from app import panels
+from app.__main__ import ServeConfig, check_port
 from app.analysis import case_of, overall_verdict
 from app.assistant import OPENING_QUESTION, Assistant
 from app.ui import EXAMPLE, FORGED_EXAMPLE, MAX_QUESTION, Desk, build_page
@@ -211,6 +214,14 @@ class TestDesk:
         assert messages[0]["content"].startswith("&lt;img")
         assert len(messages) == 2
 
+    def test_without_a_face_there_is_nothing_to_talk_about(self, desk, tmp_path):
+        """The conversation stood there, empty, and refused every question in small letters."""
+        path = tmp_path / "wall.png"
+        Image.new("RGB", (300, 300), "grey").save(path)
+        *_, verdict, _, conversation, _ = list(desk.examine(str(path)))[-1]
+        assert "No face was found" in verdict and conversation["visible"] is False
+        assert list(desk.example())[-1][-2]["visible"] is True
+
     def test_a_question_without_room_is_a_sentence(self, desk):
         visit = list(desk.example())[-1][0]
         *_, (_, question, note, _) = desk.ask(visit, "why? " * 1000)
@@ -236,8 +247,22 @@ class TestDesk:
             list(desk.open(visit))
         assert [exchange.face for exchange in visit.analysis.session.exchanges] == [0, 1]
 
+    def test_what_weakens_a_finding_stands_beside_it(self, desk, tmp_path):
+        """It stood at the end of the card, below everything that it weakens."""
+        path = tmp_path / "grey.png"
+        Image.open(EXAMPLE).convert("L").save(path)
+        card = panels.verdict_panel(self.visit(desk, path).analysis, 0)
+        assert card.index("has no colour") < card.index("What this score means")
+
     def test_the_page_builds(self, desk, tmp_path):
         assert "Unmask" in str(build_page(desk.assistant, tmp_path).get_config_file()["title"])
+
+
+def test_a_taken_port_is_named_with_our_flags():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port} cannot .* another --port"):
+            check_port(ServeConfig(port=port))
 
 
 def test_an_unreadable_photo_raises(assistant):

@@ -161,6 +161,21 @@ def test_a_visit(window, two_faces):
     assert page.elsewhere == []
 
 
+def test_the_newest_answer_is_in_sight(window):
+    """From the fourth question on, answers were written below the edge of the chat; and a question that
+    was sent while an answer was being written was dropped."""
+    page = window()
+    upload(page, EXAMPLE)
+    answers(page, 1)
+    for question in ("Where?", "How sure are you?", "What speaks against this?", "Who made it?"):
+        ask(page, question)
+        page.wait_for_function("document.querySelector('#ask textarea').value === ''")
+    answers(page, 5)
+    chat, last = (page.locator(f"#chat {name}").last for name in (".bubble-wrap", "[data-testid=bot]"))
+    bottom = {box["y"] + box["height"] for box in (chat.bounding_box(), last.bounding_box())}
+    assert max(bottom) <= chat.bounding_box()["y"] + chat.bounding_box()["height"] + 1
+
+
 def test_two_windows_never_see_each_other(window, two_faces):
     mine, yours = window(), window()
     upload(mine, two_faces)
