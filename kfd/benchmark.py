@@ -112,43 +112,47 @@ def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DR
 
     The log-odds are those that users are told: cut at the bounds that the calibration faces support.
     """
-    odds = log_odds(decision, np.array([item.logit for item in items]))
+    uncut = odds = log_odds(decision, np.array([item.logit for item in items]))
     if decision.min_log10_lr is not None:
         odds = odds.clip(decision.min_log10_lr * LN10, decision.max_log10_lr * LN10)
     level: Level = {}
     for comparison in comparisons(items):
         some = [items[i] for i in comparison.positions]
         if len({item.label for item in some}) == 2:
-            level[comparison.name] = _calibration(some, odds[comparison.positions], draws)
+            where = comparison.positions
+            level[comparison.name] = _calibration(some, odds[where], uncut[where], draws)
     return level
 
 
-def _calibration(items: Sequence[Item], odds: np.ndarray, draws: int) -> dict[str, object]:
+def _calibration(items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, draws: int) -> dict[str, object]:
     """The measures of kfd.evidence as figures; both classes count equally in each draw, too.
 
     Among them the accuracy of the share COVERAGES of the faces whose scores are furthest from even.
+    odds, uncut: (N,) log-odds at the bounds and before: cut, the surest would all be equally sure.
     """
     labels, scores = labels_of(items), 1 / (1 + np.exp(-odds))
     surprise = np.logaddexp2(0, np.where(labels == 1, -odds, odds) / np.log(2))  # of Cllr, in bits
     bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = (scores - labels)[:, None] * np.eye(ECE_BINS)[bins]
-    surest = np.argsort(-np.abs(scores - 0.5), kind="stable")
-    right = ((scores > 0.5) == (labels == 1))[surest]
+    surest = np.argsort(-np.abs(uncut), kind="stable")
+    ends = np.flatnonzero(
+        np.diff(np.abs(uncut)[surest], append=-1)
+    )  # who is equally sure is decided together
+    right = ((uncut > 0) == (labels == 1))[surest]
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        # NaN, and so left out, where a draw holds one class alone.
+        # NaN, and so left out, where a draw holds one class alone, or none of the surest.
         with np.errstate(invalid="ignore", divide="ignore"):
             halves = [
                 w / (2 * w.sum(axis=1, keepdims=True)) for w in (weights * (labels == c) for c in (0, 1))
             ]
-        even = halves[0] + halves[1]
-        covered = even[:, surest].cumsum(axis=1)
-        hits = (even[:, surest] * right).cumsum(axis=1)
+            even = halves[0] + halves[1]
+            covered = even[:, surest].cumsum(axis=1)[:, ends]
+            accuracy = (even[:, surest] * right).cumsum(axis=1)[:, ends] / covered
         accuracies = {}
-        for share in COVERAGES:  # the last face within the share; at least one
+        for share in COVERAGES:  # the last within the share; at least the surest
             last = ((covered <= share + 1e-9).sum(axis=1, keepdims=True) - 1).clip(min=0)
-            accuracy = np.take_along_axis(hits, last, 1) / np.take_along_axis(covered, last, 1)
-            accuracies[coverage_name(share)] = accuracy[:, 0]
+            accuracies[coverage_name(share)] = np.take_along_axis(accuracy, last, 1)[:, 0]
         return accuracies | {"cllr": even @ surprise, "brier": even @ (scores - labels) ** 2,
                 "ece": np.abs(even @ gaps).sum(axis=1)}  # fmt: skip
 

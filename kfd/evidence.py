@@ -157,16 +157,19 @@ def _group_weights(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 def coverage_accuracy(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy among the faces that are decided, as fewer and fewer of them are.
 
-    Faces are decided in the order of their distance from an even score, the farthest first; fake where the
-    score is above a half. Classes count equally. Returns coverage (N,) rising to 1 and accuracy (N,).
+    Faces are decided in the order of their distance from an even score, the farthest first, those of one
+    distance together; fake where the score is above a half. Classes count equally.
+    Returns coverage (K,) rising to 1 and accuracy (K,), K distances.
     """
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     fake, real = _by_class(scores, labels)
-    order = np.argsort(-np.abs(scores - 0.5), kind="stable")
+    distance = np.abs(scores - 0.5)
+    order = np.argsort(-distance, kind="stable")
+    ends = np.flatnonzero(np.diff(distance[order], append=-1))
     weights = np.where(labels == 1, 0.5 / len(fake), 0.5 / len(real))[order]
     right = ((scores > 0.5) == (labels == 1))[order]
     coverage = np.cumsum(weights)
-    return coverage, np.cumsum(weights * right) / coverage
+    return coverage[ends], (np.cumsum(weights * right) / coverage)[ends]
 
 
 def _by_class(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -99,6 +99,8 @@ def test_calibration_is_measured_on_what_users_are_told():
     assert bold["cllr"]["value"] > found["cllr"]["value"] and bold["ece"]["value"] > 0.1
     careful = replace(DECISION, slope=8.0, intercept=2.0, min_log10_lr=-0.5, max_log10_lr=0.5)
     assert calibration_level(items, careful, draws=5)["swap"]["cllr"]["value"] < bold["cllr"]["value"]
+    cut = calibration_level(items, replace(DECISION, min_log10_lr=-0.5, max_log10_lr=0.5), draws=5)["swap"]
+    assert cut["acc_of_25"]["value"] == told[0], "cut at the bounds, the surest quarter would be any quarter"
     assert calibration_level([i for i in items if i.label == "real"], DECISION, draws=5) == {}
 
 

@@ -128,11 +128,18 @@ def test_evidence_stays_within_its_bounds():
 
 
 def test_coverage_and_accuracy():
-    scores, labels = np.array([0.01, 0.99, 0.45, 0.4]), np.array([0, 1, 0, 1])
+    scores, labels = np.array([0.02, 0.99, 0.45, 0.4]), np.array([0, 1, 0, 1])
     coverage, accuracy = evidence.coverage_accuracy(scores, labels)
     assert coverage == pytest.approx([0.25, 0.5, 0.75, 1.0]) and accuracy == pytest.approx(
         [1, 1, 2 / 3, 0.75]
     )
+
+
+def test_equal_scores_are_decided_together():
+    """The order of the file once decided among equals: reals stand first, so that misses looked unsure."""
+    scores, labels = np.array([1.0, 1.0, 1.0, 0.4]), np.array([0, 1, 1, 0])
+    coverage, accuracy = evidence.coverage_accuracy(scores, labels)
+    assert coverage == pytest.approx([0.75, 1]) and accuracy == pytest.approx([2 / 3, 0.75])
 
 
 class TestCalibration:
