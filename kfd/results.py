@@ -84,19 +84,19 @@ def header(config: object, seeds: Mapping[str, int], module: str) -> dict[str, o
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": json.loads(json.dumps(asdict(config), default=str)),
         "seeds": dict(seeds),
-        "environment": environment(),
+        "environment": environment(getattr(config, "device", "cpu")),
     }
 
 
-def environment() -> dict[str, object]:
-    """Versions and machine, as far as they can change a figure."""
+def environment(device: str) -> dict[str, object]:
+    """Versions and machine, as far as they can change a figure; device: "cpu", or "cuda" and perhaps which."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    on_gpu = torch.device(device).type == "cuda"
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": device,
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),

@@ -229,6 +229,7 @@ class TestDesk:
         assert MAX_QUESTION < 5000
 
     def test_reports_of_two_windows_lie_apart_and_go_with_them(self, desk, tmp_path):
+        """FIELD trap 13: a peer's demo wrote one output.png for all its users."""
         visit = list(desk.example())[-1][0]
         first, second = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="two")
         for request in (first, second):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kfd.compare import compare_files, compare_items
 from kfd.config import Decision
 from kfd.fairness import fairness, labels_of_name
 from kfd.plots import _panels, draw_plots
-from kfd.results import SCHEMA, SIMULATED, Item, read_results, write_results
+from kfd.results import SCHEMA, SIMULATED, Item, environment, read_results, write_results
 
 DECISION = Decision(slope=2.0, intercept=0.5, fake_above=0.8, real_below=0.3, fitted_on="planted")
 
@@ -196,6 +197,14 @@ def test_only_what_both_scored_is_compared(tmp_path):
     assert found["differences"]["swap"]["real"] == 79 and len(found["notes"]) == 2
     same = compare_files(a, saved(tmp_path, "c.json", items + forged), draws=20)
     assert SIMULATED in same["differences"] and not same["notes"]
+
+
+def test_the_environment_names_the_device_that_computed(monkeypatch):
+    """A GPU that merely was there once stood in the report of a run on the CPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device=None: f"a GPU, {device}")
+    assert environment("cpu")["device"] == platform.machine()
+    assert environment("cuda:1")["device"] == "a GPU, cuda:1"
 
 
 def test_a_file_gives_back_every_score(tmp_path):

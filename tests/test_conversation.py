@@ -36,7 +36,7 @@ def taught(turns: list[Turn], chat: bool = False) -> ForgeryLLM:
 
 @pytest.mark.parametrize("chat", [False, True])
 def test_a_chat_holds_the_tokens_it_was_trained_on(chat: bool) -> None:
-    """LVLM-DFD feeds its score as two tokens in training and as one in chat."""
+    """FIELD trap 6: LVLM-DFD feeds its score as two tokens in training and as one in chat."""
     turns = dialogue(turns=3)
     model = taught(turns, chat)
     conversation = Conversation(model, FAKE, detection())

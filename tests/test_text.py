@@ -42,7 +42,7 @@ def test_clip_ids_equal_the_original(tmp_path: Path) -> None:
 
 
 def test_long_text_keeps_its_end_token() -> None:
-    """The tokenizer of older ImageBind forks cut the end token off, and every long text embedded alike."""
+    """FIELD trap 8: older ImageBind forks cut the end token off, and every long text embedded alike."""
     tokenizer = train_tokenizer(SENTENCES)
     input_ids, eot = tokenize(tokenizer, ["face " * 100, "face"], 12)
     assert input_ids.shape == (2, 12)
