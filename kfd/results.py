@@ -89,7 +89,7 @@ def header(config: object, seeds: Mapping[str, int], module: str) -> dict[str, o
 
 
 def environment(device: str) -> dict[str, object]:
-    """Versions and machine, as far as they can change a figure; device: "cpu", or "cuda" and perhaps which."""
+    """Versions and machine, as far as they can change a figure. device: what computed, "cpu" or "cuda:1"."""
     import torch
 
     on_gpu = torch.device(device).type == "cuda"
