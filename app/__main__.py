@@ -16,6 +16,7 @@ it asks for no password, so name another host only inside a network you trust.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -64,7 +65,7 @@ def check_port(config: ServeConfig) -> None:
         with socket.create_server((config.host, config.port)):
             pass
     except OSError as error:
-        place = f"{config.host}:{config.port} cannot be listened on ({error.strerror})"
+        place = f"{config.host}:{config.port} cannot be listened on ({os.strerror(error.errno)})"
         raise OSError(f"{place}; choose another --port or --host") from None
 
 

@@ -83,6 +83,7 @@ class Exchange:
     """A question about one face and the answer given; `complete` is False where it was broken off.
 
     failure: why there is no (whole) answer, where the language model could not be reached; else "".
+    remark: what Unmask has to say of an answer that differs from the finding; else "".
     """
 
     face: int
@@ -91,6 +92,7 @@ class Exchange:
     complete: bool
     asked: datetime
     failure: str = ""
+    remark: str = ""
 
 
 @dataclass

@@ -9,7 +9,7 @@ assistant.report(analysis).save("report.pdf")
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -106,8 +106,13 @@ class Assistant:
         session = analysis.session
         if session.answering:
             raise RuntimeError("an answer about this photograph is still being written; wait for its end")
-        pieces = self._conversation(analysis, face).ask(question, checked=True)
-        return _noted(session, face, question.strip(), pieces)
+        conversation = self._conversation(analysis, face)
+        pieces = conversation.ask(question, checked=True)
+
+        def remark(answer: str) -> str:
+            return wording.remark(conversation.case, analysis.faces[face].evidence, question, answer)
+
+        return _noted(session, face, question.strip(), pieces, remark)
 
     def report(self, analysis: Analysis) -> Report:
         """The sealed report on an analysis and on everything asked about it until now."""
@@ -124,7 +129,9 @@ class Assistant:
         return conversations[face]
 
 
-def _noted(session: Session, face: int, question: str, pieces: Iterator[str]) -> Iterator[str]:
+def _noted(
+    session: Session, face: int, question: str, pieces: Iterator[str], remark: Callable[[str], str]
+) -> Iterator[str]:
     """Pass the pieces on and write the exchange down when they end, however they end."""
     session.answering = True
     asked, answer, complete, failure = datetime.now(UTC), "", False, ""
@@ -138,7 +145,9 @@ def _noted(session: Session, face: int, question: str, pieces: Iterator[str]) ->
         raise
     finally:
         session.answering = False
-        session.exchanges.append(Exchange(face, question, answer.strip(), complete, asked, failure))
+        answer = answer.strip()
+        said = Exchange(face, question, answer, complete, asked, failure, remark(answer))
+        session.exchanges.append(said)
 
 
 def _warnings(

@@ -21,9 +21,7 @@ from kfd.detection import FaceFinding
 
 PHOTO_SIDE = 1100  # pixels
 FACE_SIDE = 440
-TICK_GAP = (
-    0.09  # of the ruler: the number of an end that lies closer to a threshold would run into its number
-)
+TICK_GAP = 0.09  # of the ruler; an end closer to a threshold than this gets no number of its own
 
 HEADER = (
     '<div class="masthead"><h1>Unmask</h1><p>Was this face manipulated? A score, a map, a conversation, '
@@ -97,11 +95,12 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
     whole = (
         "" if len(analysis.faces) == 1 else f'<p class="whole">{escape(wording.photo_sentence(analysis))}</p>'
     )
-    score = "" if finding.score is None else f'<p class="score"><b>{finding.score:.2f}</b> of 1</p>'
+    shown = None if wording.withheld(finding) else finding.score  # else it would be read as a finding
+    score = "" if shown is None else f'<p class="score"><b>{shown:.2f}</b> of 1</p>'
     return (
         f'<div class="card {finding.verdict}">{whole}<div class="headline">'
         f'<p class="verdict">{escape(wording.VERDICT_WORDS[finding.verdict])}</p>{score}</div>'
-        f"{_scale(finding.score, analysis.models)}"
+        f"{_scale(shown, analysis.models)}"
         f'<p class="sentence">{escape(wording.face_sentence(finding))}</p>{_warnings(analysis)}'
         "<details open><summary>What this score means</summary>"
         f"<p>{escape(_meaning(analysis, finding))}</p></details>{_strength(analysis, finding)}"
@@ -111,13 +110,16 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
 
 
 def _meaning(analysis: Analysis, finding: FaceFinding) -> str:
-    return wording.score_meaning(finding.score, analysis.models.thresholds, analysis.models.fitted_on)
+    models = analysis.models
+    return wording.score_meaning(
+        finding.score, models.thresholds, models.fitted_on, wording.withheld(finding)
+    )
 
 
 def _strength(analysis: Analysis, finding: FaceFinding) -> str:
     """The likelihood ratio with its bounds, and how often the detector errs on such photographs."""
     found = finding.evidence
-    ratio = "" if found is None else f'<p class="hint">{escape(strength.ratio_words(found))}</p>'
+    ratio = "" if found is None else hint(f"{strength.ratio_words(found)}. {strength.RATIO_KEY}")
     words = f"{strength.evidence_words(finding)} {strength.evidence_meaning(finding)}"
     return (
         '<details open id="strength"><summary>How strong the evidence is</summary>'

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +26,17 @@ from app.overlay import (
     numbered_photo,
     overlay_view,
 )
-from app.strength import strength_data
+from app.strength import RATIO_KEY, RATIO_WORDS, strength_data
+from data_sim.images import sha256_of
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
 
 SCHEMA = "unmask-report/1"
 PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
 FACE_SIDE = 400
+PROGRAM = ("app", "data_sim", "kfd", "llm", "prompt_learner")  # folders of the program
+PROGRAM_SUFFIXES = (".py", ".yaml", ".json")  # files of it that change what is found or said
+LIBRARIES = ("dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
 
 
 def report_data(analysis: Analysis) -> dict[str, Any]:
@@ -37,7 +46,12 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "created": _utc(analysis.created),
-        "software": {"name": "Unmask", "version": software_version()},
+        "software": {
+            "name": "Unmask",
+            "version": software_version(),
+            "sha256": program_digest(),
+            "libraries": _libraries(),
+        },
         "file": {
             "name": source.name,
             "format": source.file_format,
@@ -65,7 +79,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
             "language_model": _language_model(analysis),
         },
-        "method": wording.method(analysis.models.talk),
+        "method": [*wording.method(analysis.models.talk), f"{RATIO_WORDS} {RATIO_KEY}"],
         "limits": list(wording.LIMITS),
         "checking": list(wording.CHECKING),
         "pictures": {
@@ -85,6 +99,29 @@ def software_version() -> str:
         return "unknown"
 
 
+@lru_cache(maxsize=1)
+def program_digest() -> str:
+    """SHA-256 over the names and contents of the program's own files, in the order of their names.
+
+    A version number says too little of a program that is run from a checkout.
+    """
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    files = (path for part in PROGRAM for path in (root / part).iterdir() if path.suffix in PROGRAM_SUFFIXES)
+    for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path.read_bytes())}\n".encode())
+    return digest.hexdigest()
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of Python and of the libraries that decode, find faces and compute."""
+    found = {"Python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
     return {
         "number": face.index + 1,
@@ -93,7 +130,9 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "verdict_words": wording.VERDICT_WORDS[face.verdict],
         "score": None if face.score is None else round(float(face.score), 4),
         "finding": wording.face_sentence(face),
-        "meaning": wording.score_meaning(face.score, analysis.models.thresholds, analysis.models.fitted_on),
+        "meaning": wording.score_meaning(
+            face.score, analysis.models.thresholds, analysis.models.fitted_on, wording.withheld(face)
+        ),
         **strength_data(analysis, face),
         "reasons": _reasons(face.reasons),
         "explanation": wording.explanation(face),
@@ -168,6 +207,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         "answer": exchange.answer,
         "complete": exchange.complete,
         "failure": exchange.failure,
+        "remark": exchange.remark,
         "asked": _utc(exchange.asked),
     }
 

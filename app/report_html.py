@@ -16,6 +16,7 @@ from app.report_text import (
     TRANSCRIPT_NOTE,
     Rows,
     answer_line,
+    face_lines,
     face_rows,
     heading_rows,
     identification_rows,
@@ -54,11 +55,10 @@ def _heading(data: dict[str, Any]) -> str:
 
 
 def _finding(data: dict[str, Any]) -> str:
-    faces = "".join(f"<li>{escape(face['finding'])}</li>" for face in data["faces"])
     return _section(
         "Finding",
         f'<p class="verdict {escape(data["verdict"])}">{escape(data["finding"])}</p>',
-        f"<ul>{faces}</ul>" if len(data["faces"]) > 1 else "",
+        _bullets(face_lines(data)) if data["faces"] else "",
         _bullets(data["warnings"]) if data["warnings"] else "",
         f'<p class="caution"><strong>Models used.</strong> {escape(data["models"]["good_for"])}</p>',
         _figure(data["pictures"]["photo"], PHOTO_CAPTION, "photo"),

@@ -33,6 +33,7 @@ from app.report_text import (
     TRANSCRIPT_NOTE,
     Rows,
     answer_line,
+    face_lines,
     face_rows,
     heading_rows,
     identification_rows,
@@ -132,13 +133,12 @@ def _heading(data: dict[str, Any]) -> list[Flowable]:
 
 def _finding(data: dict[str, Any]) -> list[Flowable]:
     photo = _picture(data["pictures"]["photo"], WIDTH, 85 * mm)
-    several = data["faces"] if len(data["faces"]) > 1 else []
     caution = Paragraph(f"<b>Models used.</b> {_markup(data['models']['good_for'])}", CELL)
     caption = _text(PHOTO_CAPTION, SMALL)
     return [
         *_section("Finding"),
         _verdict(data["finding"], data["verdict"]),
-        *_bullets([face["finding"] for face in several]),
+        *_bullets(face_lines(data)),
         *_bullets(data["warnings"]),
         Spacer(0, 6),
         _boxed(caution),
@@ -210,7 +210,7 @@ def _regions(table: list[dict[str, Any]]) -> list[Flowable]:
         rows.append([row["words"], f"{row['score']:.4f}", bar, "named" if row["named"] else ""])
         if row["named"]:
             style.append(("FONT", (0, number), (-1, number), "Times-Bold", 9.5))
-    widths = [55 * mm, 35 * mm, 55 * mm, 20 * mm]
+    widths = [53 * mm, 35 * mm, 55 * mm, 24 * mm]
     return [KeepTogether([Table(rows, colWidths=widths, hAlign="LEFT", style=style), Spacer(0, 6)])]
 
 

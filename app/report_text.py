@@ -11,8 +11,12 @@ PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this rep
 CROP_CAPTION = "The square the detector read"
 OVERLAY_CAPTION = "The same with the heat map over it"
 GRAD_CAM_CAPTION = "What the score rests on (Grad-CAM)"
-REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "")
-TRANSCRIPT_NOTE = "The answers below were written by the language model, word for word as shown to the user."
+REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "In the finding")
+TRANSCRIPT_NOTE = (
+    "The answers below were written by the language model, word for word as shown to the user; only what "
+    "stands in brackets is Unmask's own. They are no part of the finding: where one differs from it, the "
+    "finding holds."
+)
 
 
 def heading_rows(data: dict[str, Any]) -> Rows:
@@ -29,10 +33,17 @@ def heading_rows(data: dict[str, Any]) -> Rows:
     ]
 
 
+def face_lines(data: dict[str, Any]) -> list[str]:
+    """The finding about every face with its strength: what a reader of the first page must know."""
+    return [f"{face['finding']} {face['evidence']['words']}" for face in data["faces"]]
+
+
 def face_rows(face: dict[str, Any]) -> Rows:
     """Verdict, score, reasons and position of one face."""
     rows = [("Verdict", face["verdict_words"])]
-    rows += [("Score", "none" if face["score"] is None else f"{face['score']:.4f} of 1")]
+    rows += [
+        ("Score", "none" if face["score"] is None else f"{face['score']:.4f} of 1; what it means is below")
+    ]
     if face["evidence"]["log10_lr"] is not None:
         rows += [("Likelihood ratio", face["evidence"]["row"])]
     rows += [("Reason", reason["words"]) for reason in face["reasons"]]
@@ -46,7 +57,7 @@ def strength_line(face: dict[str, Any]) -> str:
 
 
 def identification_rows(data: dict[str, Any]) -> Rows:
-    """Digests of the photograph and of every file of weights, and the thresholds."""
+    """Digests of the photograph, of every file of weights and of the program; thresholds and libraries."""
     file, thresholds = data["file"], data["thresholds"]
     return [
         ("SHA-256 of the file", file["sha256"] or "none: the photograph was not given as a file"),
@@ -57,6 +68,8 @@ def identification_rows(data: dict[str, Any]) -> Rows:
         ),
         ("Calibrated on", thresholds["fitted_on"]),
         *((weights["name"], weights["sha256"]) for weights in data["models"]["files"]),
+        ("Program", data["software"]["sha256"]),
+        ("Computed with", ", ".join(f"{name} {had}" for name, had in data["software"]["libraries"].items())),
     ]
 
 
@@ -66,12 +79,13 @@ def question_line(exchange: dict[str, Any]) -> str:
 
 
 def answer_line(exchange: dict[str, Any]) -> str:
-    """The answer of an exchange; one that was broken off or failed says so."""
-    if exchange["failure"]:
-        return failed(exchange["answer"], exchange["failure"])
-    return exchange["answer"] + ("" if exchange["complete"] else " [broken off]")
+    """The answer of an exchange; one that was broken off or failed says so, and a remark follows it."""
+    broken_off = not exchange["complete"] and not exchange["failure"]
+    answer = exchange["answer"] + (" [broken off]" if broken_off else "")
+    return answer_words(answer, exchange["failure"], exchange["remark"])
 
 
-def failed(answer: str, failure: str) -> str:
-    """What there was of an answer, and why there is no more of it."""
-    return f"{answer} [failed: {failure}]".strip()
+def answer_words(answer: str, failure: str = "", remark: str = "") -> str:
+    """An answer; where it failed why there is no more of it; and in brackets what Unmask remarks on it."""
+    added = (f"[failed: {failure}]" if failure else "", f"[{remark}]" if remark else "")
+    return " ".join(part for part in (answer, *added) if part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.analysis import Analysis
+from app.wording import reason_words, withheld
 from kfd.detection import FaceFinding
 from kfd.detector import BETWEEN
 from kfd.error_rates import LARGE, ErrorRate, band_of
@@ -23,6 +24,17 @@ COMPRESSION_WORDS = (
     "traces of compression like those of JPEG files",
     "traces like those of videos and WebP files, or of enlarging",
     "traces of compression of more than one kind",
+)
+RATIO_WORDS = (
+    "The likelihood ratio says how much likelier a score like this is for a manipulated face than for one "
+    "that is not. It is the odds of the calibrated score, cut at the strongest ratios that the calibration "
+    "faces support by the ELUB rule (Vergeer et al., Science & Justice 56, 2016)."
+)
+RATIO_KEY = (  # ENFSI's words as kfd.evidence.VERBAL_SCALE has them
+    "log10 LR is the logarithm to base ten of that ratio: +1 where the score is ten times as likely for a "
+    "manipulated face, -1 where it is ten times as likely for one that is not, 0 where neither. Words for "
+    "it, as ENFSI recommends: weak from a ratio of 2, moderate from 10, moderately strong from 100, strong "
+    "from 1,000."
 )
 WHAT_IT_IS_NOT = (
     "This is not the probability that the face was manipulated. That depends also on all that is known "
@@ -49,8 +61,12 @@ def evidence_meaning(finding: FaceFinding) -> str:
     where = ("was", "was not") if found.log10_lr >= 0 else ("was not", "was")
     ratio = times(found.log10_lr)
     compared = f"about {ratio} times as likely" if ratio != "1.0" else "about as likely"
-    limit = f"The faces that the detector was calibrated on support values from {bounds_words(found)} only"
-    limit += ", and this one was cut there." if found.limited else "."
+    least, most = found.bounds
+    limit = (
+        "The faces that the detector was calibrated on support no ratio above "
+        f"{times(most)} for a manipulation and none above {times(least)} against it"
+    )
+    limit += "; the score alone would give a higher one, which was cut there." if found.limited else "."
     return (
         f"A score like this is {compared} where the face {where[0]} manipulated as where it {where[1]}. "
         f"{WHAT_IT_IS_NOT} {limit}"
@@ -79,9 +95,12 @@ def times(log10_lr: float) -> str:
 
 
 def error_rate_of(analysis: Analysis, finding: FaceFinding) -> ErrorRate | None:
-    """The measured error rates of photographs like the present one, where there are any."""
+    """The measured error rates of photographs like the present one, where there are any.
+
+    None where the photograph forbids a verdict: such a face is called neither.
+    """
     grid = analysis.models.robustness
-    return None if grid is None else grid.rate_of(finding.quality, _crop_side(finding))
+    return None if grid is None or withheld(finding) else grid.rate_of(finding.quality, _crop_side(finding))
 
 
 def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
@@ -89,6 +108,8 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
     grid = analysis.models.robustness
     if grid is None:
         return "How often this detector errs on photographs of this kind has not been measured."
+    if withheld(finding):
+        return "The face got no verdict, so there is none that could be wrong."
     rate = error_rate_of(analysis, finding)
     if rate is None:
         return (
@@ -98,13 +119,15 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
     fakes = ""
     if rate.found is not None:
         fakes = (
-            f" Of {rate.fake} manipulated ones, {_percent(rate.found)} did; the others would have been "
-            "missed or left without a verdict."
+            f" Of the readings of {rate.fake} manipulated ones, {_percent(rate.found)} did; the others would "
+            "have been missed or left without a verdict."
         )
     return (
-        f"Photographs of this kind ({_kind_words(grid.image_size, finding)}): of {rate.real} genuine ones "
-        f"that were tested, {_percent(rate.false_alarms)} reached the score from which a face counts as "
-        f"manipulated, and so would have been called manipulated wrongly.{fakes}"
+        f"Photographs of this kind ({_kind_words(grid.image_size, finding)}): {rate.real} genuine ones were "
+        "tested, each as often as one of its copies, compressed or otherwise degraded, was of this kind. "
+        f"{_percent(rate.false_alarms)} of these readings reached the score from which a face counts as "
+        f"manipulated, and so would have been called manipulated wrongly.{fakes} All come from the sources "
+        "that the detector was calibrated on; on photographs from elsewhere expect more errors."
     )
 
 
@@ -129,10 +152,8 @@ def strength_data(analysis: Analysis, finding: FaceFinding) -> dict[str, Any]:
 
 
 def _why_none(finding: FaceFinding) -> str:
-    from app.wording import reason_words
-
-    withheld = [reason for reason in finding.reasons if reason != BETWEEN]
-    return reason_words(*withheld) if withheld else "its bounds were not fitted for this detector"
+    why = [reason for reason in finding.reasons if reason != BETWEEN]
+    return reason_words(*why) if why else "its bounds were not fitted for this detector"
 
 
 def _kind_words(image_size: int, finding: FaceFinding) -> str:
@@ -150,4 +171,5 @@ def _crop_side(finding: FaceFinding) -> float:
 def _percent(share: tuple[float, float, float]) -> str:
     value, low, high = (100 * part for part in share)
     digits = 1 if value < 10 else 0
-    return f"{value:.{digits}f} % (95 % interval {low:.{digits}f} to {high:.{digits}f} %)"
+    # A no-break space, or the sign may begin a line of the report.
+    return f"{value:.{digits}f}\u00a0% (95\u00a0% interval {low:.{digits}f} to {high:.{digits}f}\u00a0%)"

@@ -24,7 +24,7 @@ from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.report import SUFFIXES
 from app.report_data import software_version
-from app.report_text import failed
+from app.report_text import answer_words
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from data_sim.images import MAX_FILE_BYTES, ImageError
 from llm.endpoint import EndpointError
@@ -120,6 +120,8 @@ class Desk:
                     said += piece
                     if visit.face == face:  # the visitor may have turned to another face meanwhile
                         yield _messages(visit, face, question, said), gr.skip(), gr.skip(), gr.skip()
+                if visit.face == face:
+                    yield _messages(visit, face), gr.skip(), gr.skip(), gr.skip()  # with its remark
             except (ValueError, EndpointError) as error:  # findings and report are there all the same
                 yield _messages(visit, face), question, panels.notice(str(error)), gr.skip()
 
@@ -283,8 +285,7 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
 def _messages(visit: Visit, face: int, question: str | None = None, said: str = "") -> Messages:
     """The exchanges about a face, and the one that is being written."""
     turns = [
-        (e.question, failed(e.answer, e.failure) if e.failure else e.answer)
-        for e in visit.analysis.session.about(face)
+        (e.question, answer_words(e.answer, e.failure, e.remark)) for e in visit.analysis.session.about(face)
     ]
     turns += [] if question is None else [(question, said)]
     messages = []

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.analysis import NO_FACE, Analysis, TalkRecord
-from data_sim.dialogue import join_words, reasons_in_words, region_words
-from data_sim.regions import REGIONS, WHOLE_FACE
+from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
+from data_sim.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
+from kfd.detector import BETWEEN
+from kfd.evidence import Evidence
+from llm.consistency import contradictions, strengths_named
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
 
@@ -30,7 +33,10 @@ DETECTION = (
     "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
     "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
     "apart from training; two thresholds on it, fixed before this photograph was seen, decide between the "
-    "verdicts. Regions are outlined by the landmarks; a region's value is the mean of the heat map in it. "
+    "verdicts: the upper one so that few genuine faces reach it, the lower one so that few manipulated faces "
+    "lie below it. Regions are outlined by the landmarks; a region's value is the mean of the heat map in "
+    f"it. At most {MAX_NAMED} are named in a finding, those with the highest values; where most of them "
+    "stand out alike it names the whole face, and for a face without signs none. "
     "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
     "on the score, and so shows what the score rests on; nothing is decided by it."
 )
@@ -48,15 +54,19 @@ LIMITS = (
     "The heat map shows what the detector responded to. It is not an outline of an edit.",
     "The face finder misses small, covered and strongly turned faces. Faces that were not found were not "
     "examined.",
-    "Whole images made by a generator, without a face exchanged or edited, are outside what the detector "
-    "was trained on unless the model card says otherwise.",
+    "Score, likelihood ratio and error rates were measured on the photographs named under “Calibrated on” "
+    "and on others of their sources. For photographs of other origin, of another camera, platform or kind of "
+    "manipulation, they hold less well or not at all; the model card says what tests on such showed.",
+    "Faces made whole by a generator are recognised, if at all, only where they resemble those that the "
+    "detector was trained on; newer generators can pass unseen.",
     "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
 )
 
 CHECKING = (
     "Compute the SHA-256 digest of the photograph (sha256sum FILE) and compare it with the one above.",
     "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
-    "Run python -m app.report FILE -o again.json with the same version: scores and regions must agree.",
+    "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
+    "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
     "Run python -m app.report --verify REPORT.json: the seal is the SHA-256 digest of the report's JSON "
     "form, and shows any later change to it. It does not show who wrote the report; note it down where the "
     "report's recipient keeps it.",
@@ -107,12 +117,27 @@ def reason_words(*reasons: str) -> str:
     )
 
 
-def score_meaning(score: float | None, thresholds: tuple[float, float], fitted_on: str) -> str:
-    """What a score means, in two sentences; what its absence means where there is none."""
+def withheld(finding: FaceFinding) -> bool:
+    """Does the photograph itself forbid a verdict on this face? Then its score says nothing either."""
+    return any(reason != BETWEEN for reason in finding.reasons)
+
+
+def score_meaning(
+    score: float | None, thresholds: tuple[float, float], fitted_on: str, withheld: bool = False
+) -> str:
+    """What a score means, in two sentences; what its absence means where there is none.
+
+    withheld: see the function of that name.
+    """
     if score is None:
         return "No score is given, because a score of this face would mean nothing."
     if fitted_on == NOT_FITTED:
         return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
+    if withheld:
+        return (
+            f"The detector computed a score of {score:.2f}, which says nothing here: none of the faces that "
+            "it was calibrated on had the flaw for which no verdict is given."
+        )
     real, fake = thresholds
     share = (
         "fewer than 1" if score < 0.005 else "more than 99" if score > 0.995 else f"about {score * 100:.0f}"
@@ -141,6 +166,16 @@ def face_sentence(finding: FaceFinding) -> str:
         spread = "spread over" if WHOLE_FACE in finding.regions else "most of them around"
         place = f", {spread} {region_words(finding.regions)}"
     return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
+
+
+def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
+    """What to say of an answer that names other regions, or another strength, than the finding; else ""."""
+    said = []
+    if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
+        said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")
+    if evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
+        said.append(f"the likelihood ratio gives {evidence.verbal} support")
+    return f"Note: by the finding, {join_words(said)}." if said else ""
 
 
 def photo_sentence(analysis: Analysis) -> str:

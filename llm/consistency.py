@@ -133,6 +133,11 @@ def contradictions(
     return list(dict.fromkeys(found))
 
 
+def strengths_named(answer: str) -> list[str]:
+    """The words by which an answer calls the evidence itself: "strong", "moderate", "weak"."""
+    return [m[1] or m[2] for clause in _clauses(answer) for m in _STRENGTH.finditer(clause.words)]
+
+
 def fault(answer: str, case: Case, question: str | None = None) -> int:
     """How badly an answer contradicts its case.
 

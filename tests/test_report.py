@@ -15,8 +15,11 @@ from tiny_checkpoint import save_tiny_checkpoint
 from app import wording
 from app.assistant import Assistant
 from app.report import Report, main, seal_of
+from app.report_text import answer_words
 from app.ui import EXAMPLE
+from data_sim.dialogue import Case
 from kfd.config import Decision
+from kfd.evidence import weigh
 
 NASTY = 'Is <script>alert("x")</script> & <b>Жук</b> real?'
 
@@ -64,7 +67,9 @@ def test_the_canonical_form_says_everything(report):
     assert all(uri.startswith("data:image/") for uri in face["pictures"].values())
     assert [row["question"] for row in data["transcript"]] == ["Is this a deepfake image?", NASTY]
     assert {"method", "limits", "checking", "thresholds", "software"} <= data.keys()
-    assert len(data["method"]) == 2
+    assert len(data["method"]) == 3
+    assert re.fullmatch("[0-9a-f]{64}", data["software"]["sha256"])
+    assert {"Python", "torch", "numpy", "pillow"} <= data["software"]["libraries"].keys()
 
 
 def test_the_seal_shows_any_change(report):
@@ -119,6 +124,30 @@ def test_pdf_reads_as_the_report(report):
         assert re.sub(r"\s+", " ", part) in text
     assert data["seal"] in text.replace(" ", "") and data["file"]["sha256"] in text.replace(" ", "")
     assert '<script>alert("x")</script>' in text and "\\u0416" in text
+
+
+def test_the_first_page_says_how_strong_the_finding_is(report):
+    """It said that signs were found, without the score and without what that is worth."""
+    (face,) = report.data["faces"]
+    first = PdfReader(BytesIO(report.to_pdf())).pages[0].extract_text()
+    first = re.sub(r"\s+", " ", first)
+    assert face["finding"] in first and face["evidence"]["words"] in first
+
+
+def test_an_answer_that_differs_from_the_finding_is_remarked_on():
+    """ "The map points at the whole face" and "strong evidence" stood under a finding of other regions and of
+    moderate support."""
+    case = Case("fake", 0.95, ("nose", "left_eye"))
+    moderate = weigh(2.9, (-1.0, 2.0))
+    asked = "Where are the signs?"
+    place = wording.remark(case, moderate, asked, "The map points at the whole face.")
+    assert place == "Note: by the finding, the heat map points at the nose and the left eye."
+    word = wording.remark(case, moderate, "How sure are you?", "There is strong evidence of manipulation.")
+    assert word == "Note: by the finding, the likelihood ratio gives moderate support."
+    assert wording.remark(case, moderate, asked, "The map points at the nose. It is moderate evidence.") == ""
+    assert wording.remark(case, None, "How sure are you?", "It is strong evidence.") == ""
+    assert answer_words("It is.", remark=word) == f"It is. [{word}]"
+    assert answer_words("", "no answer") == "[failed: no answer]"
 
 
 def test_an_unknown_suffix_is_refused(report, tmp_path):

@@ -22,7 +22,7 @@ from kfd.config import Decision
 from kfd.detection import Quality
 from kfd.detector import Detector, to_batch
 from kfd.error_rates import ErrorRate, Robustness, band_of
-from kfd.evidence import weigh
+from kfd.evidence import VERBAL_SCALE, weigh
 
 FEW = ("as it is", "jpeg 30", "resize 50")
 
@@ -287,7 +287,10 @@ class TestWords:
         words, meaning = strength.evidence_words(finding()), strength.evidence_meaning(finding())
         assert "moderate support" in words and "rather than that it was not" in words
         assert "about 20 times as likely where the face was manipulated as where it was not" in meaning
-        assert "not the probability" in meaning and "-1.50 to +1.90 only." in meaning
+        assert (
+            "not the probability" in meaning
+            and "no ratio above 79 for a manipulation and none above 32 against it." in meaning
+        )
         row = "log10 LR +1.30, moderate support (range: -1.50 to +1.90)"
         assert strength.ratio_words(finding().evidence) == row
 
@@ -315,12 +318,30 @@ class TestWords:
         grid = Robustness({}, {(True, 1): rate}, 192)
         analysis = SimpleNamespace(models=SimpleNamespace(robustness=grid))
         words = strength.error_rate_words(analysis, finding())
-        assert "of 80 genuine ones that were tested, 4.2 % (95 % interval 1.0 to 11.0 %)" in words
-        assert "like those of JPEG files" in words and "Of 40 manipulated ones, 61 %" in words
+        words = words.replace("\u00a0", " ")
+        assert "80 genuine ones were tested" in words and "4.2 % (95 % interval 1.0 to 11.0 %)" in words
+        assert "like those of JPEG files" in words and "of 40 manipulated ones, 61 %" in words
+        assert "from elsewhere expect more errors" in words
         strong = finding(quality=Quality(150, 50.0, 0.9, 0.9))
         assert "is not known: too few" in strength.error_rate_words(analysis, strong)
         none = SimpleNamespace(models=SimpleNamespace(robustness=None))
         assert "has not been measured" in strength.error_rate_words(none, finding())
+
+    def test_a_face_that_gets_no_verdict_has_no_error_rate_and_no_probability(self):
+        """ "about 97 in 100 had been manipulated" stood beside "it is not certain that this is a face"."""
+        rate = ErrorRate(True, 1, 80, 40, (0.042, 0.01, 0.11), (0.61, 0.45, 0.75))
+        analysis = SimpleNamespace(models=SimpleNamespace(robustness=Robustness({}, {(True, 1): rate}, 192)))
+        between = finding(reasons=("score_between_thresholds",))
+        assert not wording.withheld(between) and strength.error_rate_of(analysis, between) == rate
+        uncertain = finding(reasons=("face_uncertain",))
+        assert wording.withheld(uncertain) and strength.error_rate_of(analysis, uncertain) is None
+        assert "no verdict" in strength.error_rate_words(analysis, uncertain)
+        meaning = wording.score_meaning(0.97, (0.3, 0.7), "a test", withheld=True)
+        assert "says nothing here" in meaning and "in 100" not in meaning
+
+    def test_the_key_to_the_ratio_names_the_scale_that_is_used(self):
+        for least, word in VERBAL_SCALE[2:]:
+            assert f"{word} from {'a ratio of ' if word == 'weak' else ''}{least:,.0f}" in strength.RATIO_KEY
 
     def test_an_uncalibrated_score_is_no_probability(self):
         assert "no probability" in wording.score_meaning(0.9, (0.3, 0.7), "not fitted")
