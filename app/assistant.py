@@ -34,6 +34,7 @@ from data_sim.images import ImageSource, format_of, frame_count, read_bytes, rea
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError, to_batch
 from kfd.quality import jpeg_quality
+from llm.conversation import ConversationFull
 from llm.endpoint import EndpointError
 
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ class Assistant:
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
         """Answer a question about one face, piece by piece, and note both in the analysis.
 
-        face: index into `analysis.faces`. The conversation about it goes on where it stood.
+        face: index into `analysis.faces`. The conversation about it goes on where it stood; where the
+            language model can hold no more of it, it begins anew, and earlier answers are not remembered.
         An answer that is not read to its end is noted as broken off, one that fails as failed.
         Raises llm.endpoint.EndpointError, while it is read, when the language model's endpoint fails; before
-        the first piece ValueError for an empty question, a photograph without a face or a full conversation,
+        the first piece ValueError for an empty question, a photograph without a face or too long a question,
         IndexError for a face there is not, and RuntimeError while another answer about the same photograph
         is still being written.
         """
@@ -107,7 +109,15 @@ class Assistant:
         if session.answering:
             raise RuntimeError("an answer about this photograph is still being written; wait for its end")
         conversation = self._conversation(analysis, face)
-        pieces = conversation.ask(question, checked=True)
+        try:
+            pieces = conversation.ask(question, checked=True)
+        except ConversationFull:
+            if not conversation.history:
+                raise
+            # The evidence is in every conversation; what was said stays in the session.
+            del session.conversations[face]
+            conversation = self._conversation(analysis, face)
+            pieces = conversation.ask(question, checked=True)
 
         def remark(answer: str) -> str:
             return wording.remark(conversation.case, analysis.faces[face].evidence, question, answer)

@@ -35,11 +35,15 @@ class Exchange:
     answer: str
 
 
+class ConversationFull(ValueError):
+    """There is no room left for a question and its answer; a new conversation may have it."""
+
+
 def checked_room(model: ForgeryLLM, used: int) -> int:
-    """Tokens left for an answer where `used` stand before it. Raises ValueError when they are too few."""
+    """Tokens left for an answer where `used` stand before it; ConversationFull when they are too few."""
     room = model.max_tokens - used - len(model.prompter.end_ids)
     if room < MIN_ANSWER:
-        raise ValueError(
+        raise ConversationFull(
             f"the conversation is full: with this question it has {used} of {model.max_tokens} tokens, and "
             f"an answer needs {MIN_ANSWER}. Start a new one, or ask a shorter question"
         )

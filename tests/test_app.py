@@ -151,6 +151,20 @@ def test_an_answer_that_is_broken_off_says_so(assistant):
     assert "".join(assistant.ask(analysis, "Where?"))
 
 
+def test_a_long_conversation_never_ends_in_a_refusal(assistant):
+    """After some twenty questions the page said that the conversation was full, with no way to a new one."""
+    analysis = assistant.analyse(EXAMPLE)
+    list(assistant.ask(analysis, OPENING_QUESTION))
+    first = analysis.session.conversations[0]
+    limit = assistant.llm.model.max_tokens
+    for _ in range(limit):
+        if analysis.session.conversations[0] is not first:
+            break
+        list(assistant.ask(analysis, "Where are the signs, and why? " * 6))
+    assert analysis.session.conversations[0] is not first
+    assert len(analysis.session.about(0)) > 2 and analysis.session.about(0)[-1].answer
+
+
 def test_an_empty_question_is_refused(assistant):
     analysis = assistant.analyse(EXAMPLE)
     with pytest.raises(ValueError):
