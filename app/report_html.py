@@ -41,6 +41,7 @@ def render_html(data: dict[str, Any]) -> str:
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
         f"<title>Report on {escape(data['file']['name'])}</title>\n"
@@ -82,9 +83,9 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
         f"Face {face['number']}",
         f'<p class="verdict {escape(face["verdict"])}">{escape(face["finding"])}</p>',
         _facts(face_rows(face)),
-        _paragraph("What this score means. " + face["meaning"]),
-        _paragraph("Strength of the evidence. " + strength_line(face)),
-        _paragraph("Error rate. " + face["error_rate"]["words"]),
+        _told("What this score means", face["meaning"]),
+        _told("Strength of the evidence", strength_line(face)),
+        _told("Error rate", face["error_rate"]["words"]),
         f'<div class="figures">{figures}</div>{legend}',
         _paragraph(face["explanation"]),
         _regions(face["region_table"]),
@@ -121,6 +122,10 @@ def _section(title: str, *parts: str) -> str:
 
 def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
+
+
+def _told(name: str, text: str) -> str:
+    return f"<p><strong>{escape(name)}.</strong> {escape(text)}</p>"
 
 
 def _bullets(texts: list[str]) -> str:
