@@ -299,9 +299,13 @@ def _page(results: Mapping[str, object], found: Sequence[Table], plots: Mapping[
 def _html_table(table: Table) -> str:
     head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in table.columns)
     rows = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in table.rows)
+    reasons = dict.fromkeys(reason for row in table.rows for cell in row if (reason := _text(cell)[1]))
+    # In words too: a title shows under a mouse only, not on paper nor on a touch screen.
+    missing = f"<p class='note'>What is missing: {html.escape('; '.join(reasons))}.</p>" if reasons else ""
     return (
         f"<h2>{html.escape(table.title)}</h2><p class='note'>{html.escape(table.note)}</p>"
         f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{missing}"
     )
 
 

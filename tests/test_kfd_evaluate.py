@@ -138,6 +138,7 @@ def test_the_report_stands_alone(data, checkpoint, tmp_path, monkeypatch):
     assert page.count("data:image/svg+xml;base64,") == 6
     assert not re.search(r"(src|href)=['\"](?!data:)", page), "nothing is fetched from elsewhere"
     assert "chooses nothing" in page and "chooses nothing" in text
+    assert "What is missing: 1% of 6 real items is less than one item; 5% of 6" in page
     for heading in (
         "Ranking, each face",
         "Verdicts, each face",
