@@ -45,11 +45,12 @@ train-embedded: $(VENV)/.installed-train
 	@test -d "$(PHOTOS)" || { echo "make train-embedded PHOTOS=DIR needs a folder of photos"; exit 2; }
 	test -f $(RUN)/set/set.json || $(BIN)/python -m data_sim.build "$(PHOTOS)" --out $(RUN)/set \
 	  $(if $(MANIFEST),--manifest "$(MANIFEST)")
-	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-real --recipe real --steps 2200 --threads 1 \
+	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-real --recipe real --steps 3200 --threads 1 \
 	  $(if $(START),--start "$(START)")
 	test $(RECIPE) = real || $(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-all --recipe all \
-	  --go-on-from $(RUN)/kfd-real --steps 4300 --lr 4e-4 --head-lr 8e-4 --known-share 0.45 \
-	  --generated-share 0.25 --ema 0.999 --val-every 400 --val-images 300 --threads 1
+	  --go-on-from $(RUN)/kfd-real --steps 4900 --known-share 0.4 --generated-share 0.3 --donors 100 \
+	  --simulation.swap 0.35 --simulation.untouched 0.3 --simulation.reenact 0.15 --simulation.upsample 0.1 \
+	  --ema 0.999 --val-every 400 --val-images 300 --threads 1
 	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \
 	  cp config.json decision.json tokenizer.json model.safetensors $(abspath $(OUT))/kfd
 	$(BIN)/python -m kfd.robustness --data $(RUN)/set --checkpoint $(OUT)/kfd --real 240 --fake 160
@@ -57,7 +58,7 @@ train-embedded: $(VENV)/.installed-train
 	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
 	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1
 	$(BIN)/python -m llm.finetune --llm $(OUT)/llm --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
-	  --run $(RUN)/finetune --faces 2000 --steps 1600
+	  --run $(RUN)/finetune --faces 3000 --align-steps 1500 --steps 1600
 	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:

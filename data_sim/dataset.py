@@ -129,9 +129,15 @@ def _manifest(folder: Path) -> list[dict[str, str]]:
         return [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]
 
 
+def evenly(positions: list[int], count: int) -> list[int]:
+    """At most `count` positions, evenly spread over the list."""
+    count = min(count, len(positions))
+    return [positions[int(k)] for k in np.linspace(0, len(positions) - 1, count)] if count > 0 else []
+
+
 def unit_of(row: dict[str, str]) -> str:
-    """What a bootstrap draws as a whole: the person who was filmed, or the group where nobody is named."""
-    return row["identity"].split("|")[0] or row["group"]
+    """What a bootstrap draws as a whole: the person who was filmed, or where nobody is named the group."""
+    return row["identity"].split("|")[0] or f"{row['source']}/{row['group']}"
 
 
 def video_of(row: dict[str, str]) -> tuple[str, str, str]:

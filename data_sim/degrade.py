@@ -65,7 +65,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
 
 def _quantise(plane: Tensor, table: Tensor, quality: Tensor) -> Tensor:
     """Round the 8 x 8 block spectra of (B, C, H, W) to multiples of the scaled table."""
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)  # libjpeg divides integers
     steps = ((table * scale[:, None] + 50) / 100).floor().clamp(1, 255)  # (B, 64)
     batch, channels, height, width = plane.shape
     blocks = plane.reshape(batch, channels, height // 8, 8, width // 8, 8)

@@ -221,9 +221,9 @@ def compression_limit(estimates: np.ndarray, flagged: np.ndarray, real: np.ndarr
     return round(float(grid[max(0, first_bad - 1)]), 3)
 
 
-def jpeg_limit(alarms: list[float], finds: list[float], least: float) -> int | None:
-    """The lowest of JPEG_QUALITIES down to which the two rates hold; below the last nothing was measured."""
-    lowest = None
+def jpeg_limit(alarms: list[float], finds: list[float], least: float) -> int:
+    """The lowest of JPEG_QUALITIES down to which the two rates hold; 100 where not even the first does."""
+    lowest = 100
     for quality, alarm, find in zip(JPEG_QUALITIES, alarms, finds, strict=True):
         if alarm > MOST_FALSE_ALARMS or find < least:
             break

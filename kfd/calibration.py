@@ -53,7 +53,7 @@ def fit_decision(
         calibration.slope,
         calibration.intercept,
         fake_above=_up(min(max(fake_above, 0.5 + MIN_GAP), EXTREMES[1])),
-        real_below=_up(max(min(real_below, 0.5 - MIN_GAP), EXTREMES[0])),
+        real_below=_down(max(min(real_below, 0.5 - MIN_GAP), EXTREMES[0])),
         fitted_on=fitted_on,
         method=calibration.method,
         knot_logits=calibration.knot_logits,
@@ -191,6 +191,11 @@ def _part(values: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
 def _up(score: float) -> float:
     """Three decimals, never below the score: rounding down would let one more real face through."""
     return float(np.ceil(score * 1000 - 1e-9) / 1000)
+
+
+def _down(score: float) -> float:
+    """Three decimals, never above the score: rounding up would let one more fake through."""
+    return float(np.floor(score * 1000 + 1e-9) / 1000)
 
 
 def _folds(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:

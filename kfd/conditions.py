@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_sim.dataset import FaceSet
+from data_sim.dataset import FaceSet, evenly
 from data_sim.degrade import add_noise, gaussian_blur, jpeg, video
 
 AS_IT_IS = "as it is"
@@ -106,5 +106,5 @@ def spread(faces: FaceSet, positions: list[int], count: int) -> list[int]:
     chosen: list[int] = []
     for left, own in zip(range(len(by_source), 0, -1), sorted(by_source.values(), key=len), strict=True):
         share = min(len(own), -(-(count - len(chosen)) // left))
-        chosen += [own[int(k)] for k in np.linspace(0, len(own) - 1, share)] if share > 0 else []
+        chosen += evenly(own, share)
     return sorted(chosen)

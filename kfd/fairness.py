@@ -19,7 +19,7 @@ GENDERS = ("male", "female")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 UNKNOWN = "unknown"
 OLDEST_BAND = 70  # years; everybody from here on is one band
-_NAMED = re.compile(r"(?:^|_)(\d{1,3})_([01])_([0-4])_\d{14,}")
+_NAMED = re.compile(r"(?:^|[_/])(\d{1,3})_([01])_([0-4])_\d{14,}")
 
 
 def labels_of_name(path: str, group: str = "") -> dict[Label, str] | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_sim.confounders import confounder_scores, pixel_facts, row_facts
-from data_sim.dataset import FaceSet, difference_mask, unit_of
+from data_sim.dataset import FaceSet, difference_mask, evenly, unit_of
 from data_sim.leaks import as_text, find_leaks
 from data_sim.regions import REGION_NAMES, REGIONS, region_mask
 from data_sim.simulate import simulate
@@ -270,8 +270,7 @@ def true_masks(
 
 def score_simulated(measured: Measured, faces: FaceSet, count: int) -> None:
     """Forgeries simulated from at most `count` of the split's real faces, evenly over all, beside them."""
-    reals = faces.where(label="real")
-    reals = [reals[int(k)] for k in np.linspace(0, len(reals) - 1, min(count, len(reals)))]
+    reals = evenly(faces.where(label="real"), count)
     if not reals:
         return
     generator, seen = torch.Generator().manual_seed(SIMULATION_SEED), hashlib.sha256()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim.dataset import FaceSet
+from data_sim.dataset import FaceSet, evenly
 from data_sim.degrade import Degradation, degrade
 from data_sim.simulate import simulate
 from kfd.metrics import image_metrics
@@ -25,13 +25,13 @@ class Validation:
         known_fakes: False keeps to real faces and simulation, as the paper's protocol asks.
         """
         self.faces = faces
-        reals = _spread(faces.where(label="real"), num_images)
+        reals = evenly(faces.where(label="real"), num_images)
         self.sets = {"simulated": (reals, None)}
         for kind in sorted({row["kind"] for row in faces.rows if known_fakes and row["label"] == "fake"}):
-            fakes = _spread(faces.where(label="fake", kind=kind), num_images)
+            fakes = evenly(faces.where(label="fake", kind=kind), num_images)
             sources = {faces.rows[i]["source"] for i in fakes}
             partners = [i for s in sources for i in faces.where(label="real", source=s)]
-            self.sets[kind] = (_spread(partners or reals, num_images), fakes)
+            self.sets[kind] = (evenly(partners or reals, num_images), fakes)
 
     def logits_by_set(self, model: KFD) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """(labels, logits) of every validation set."""
@@ -49,13 +49,6 @@ class Validation:
             for name, (labels, logits) in self.logits_by_set(model).items()
         }
         return {**aucs, "mean_auc": float(np.mean(list(aucs.values())))}
-
-
-def _spread(positions: list[int], count: int) -> list[int]:
-    """At most `count` positions, evenly spread over the list."""
-    if len(positions) <= count:
-        return positions
-    return [positions[int(i)] for i in np.linspace(0, len(positions) - 1, count)]
 
 
 def _images(faces: FaceSet, reals: list[int], fakes: list[int] | None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data_sim.dataset import FaceSet
+from data_sim.dataset import FaceSet, evenly
 from data_sim.degrade import Degradation, degrade
 from data_sim.dialogue import REASON_WORDS, Case
 from data_sim.regions import region_scores
@@ -80,7 +80,7 @@ def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> Gro
     Raises ValueError when the set's crops have another size than the detector's.
     """
     reals = faces.where(label="real")
-    reals = reals[:: max(1, len(reals) // num_faces)][:num_faces]
+    reals = evenly(reals, num_faces)
     judged = _Judged(detector, faces)
     for start in tqdm(range(0, len(reals), BATCH), desc="judging faces", mininterval=5):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + start)

@@ -30,7 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_sim.cli import parse
-from data_sim.dataset import FaceSet
+from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, make_dialogue, questions
 from kfd.detector import Detector
 from kfd.metrics import image_metrics
@@ -147,7 +147,7 @@ def known_fakes(detector: Detector, faces: FaceSet, most: int) -> dict[str, Grou
         if faces.rows[position]["regions"]:
             found.setdefault(faces.rows[position]["source"], []).append(position)
     return {
-        source: ground_known(detector, faces, positions[:: max(1, len(positions) // most)][:most])
+        source: ground_known(detector, faces, evenly(positions, most))
         for source, positions in sorted(found.items())
     }
 

@@ -201,7 +201,7 @@ def test_the_lowest_jpeg_quality_that_holds():
     assert jpeg_limit([0.02] * 6, [0.9] * 6, 0.4) == 10
     assert jpeg_limit([0.02, 0.02, 0.05, 0.2, 0.02, 0.02], [0.9] * 6, 0.4) == 50
     assert jpeg_limit([0.02] * 6, [0.9, 0.9, 0.9, 0.9, 0.3, 0.1], 0.4) == 30
-    assert jpeg_limit([0.5] * 6, [0.9] * 6, 0.4) is None
+    assert jpeg_limit([0.5] * 6, [0.9] * 6, 0.4) == 100, "the worst detector gets the strictest limit"
 
 
 class TestReasons:
