@@ -179,4 +179,5 @@ def case_of(analysis: Analysis, face: int) -> Case:
     if not 0 <= face < len(analysis.faces):
         raise IndexError(f"face {face}: this photograph has {len(analysis.faces)} faces, counted from 0")
     finding = analysis.faces[face]
-    return Case(finding.verdict, finding.score, finding.regions, finding.reasons)
+    strength = finding.evidence.verbal if finding.evidence else ""
+    return Case(finding.verdict, finding.score, finding.regions, finding.reasons, strength=strength)

@@ -30,7 +30,7 @@ RATIO_WORDS = (
     "that is not. It is the odds of the calibrated score, cut at the strongest ratios that the calibration "
     "faces support by the ELUB rule (Vergeer et al., Science & Justice 56, 2016)."
 )
-RATIO_KEY = (  # ENFSI's words as kfd.evidence.VERBAL_SCALE has them
+RATIO_KEY = (  # ENFSI's words as data_sim.strength.VERBAL_SCALE has them
     "log10 LR is the logarithm to base ten of that ratio: +1 where the score is ten times as likely for a "
     "manipulated face, -1 where it is ten times as likely for one that is not, 0 where neither. Words for "
     "it, as ENFSI recommends: weak from a ratio of 2, moderate from 10, moderately strong from 100, strong "

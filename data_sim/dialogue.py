@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from data_sim.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
+from data_sim.strength import NO_SUPPORT, verbal_of_score
 from data_sim.wordings import REGION_INTENTS, load_wordings
 
 _WORDINGS = load_wordings()
@@ -33,7 +34,7 @@ ASKABLE = _askable()  # what people may ask about, in words -> the regions meant
 
 _CHATTER = ("greeting", "thanks")  # their questions take no opener and no closer
 _FIRST_QUESTION_SHARE = 0.25  # of opening verdict questions asked in the paper's own words, the app's default
-_DISTANCE = {"strong": "far from", "moderate": "at some distance from", "weak": "close to"}
+DISTANCES = ((0.4, "far from"), (0.2, "at some distance from"), (0.0, "close to"))  # of a score from one half
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Case:
     reasons: keys of REASON_WORDS; at least one when inconclusive, otherwise none.
     heat: (region, mean P(fake) by the heat map) pairs, values in [0, 1]; only language models that read
         evidence as text are told them.
+    strength: the word for its likelihood ratio, see data_sim.strength; "" where none is known.
     Raises ValueError when these do not fit together.
     """
 
@@ -53,6 +55,7 @@ class Case:
     regions: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     heat: tuple[tuple[str, float], ...] = ()
+    strength: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -100,12 +103,22 @@ def format_score(score: float) -> str:
 
 
 def evidential_strength(case: Case) -> str:
-    """How much the score of a fake or real case supports its verdict: "weak", "moderate" or "strong"."""
+    """How much a fake or real case supports its verdict: a word of data_sim.strength.VERBAL_SCALE.
+
+    That of its likelihood ratio; where the case does not tell it, that of the score's odds. Never less than
+    "weak": what supports a verdict at all is not called nothing.
+    """
     if case.score is None or case.verdict == "inconclusive":
         raise ValueError(f"only a fake or real case has an evidential strength, got {case}")
-    shown = float(format_score(case.score))  # what the reader sees decides, not hidden decimals
-    support = round(shown if case.verdict == "fake" else 1 - shown, 2)
-    return "strong" if support >= 0.9 else "moderate" if support >= 0.7 else "weak"
+    # What the reader sees decides, not hidden decimals.
+    word = case.strength or verbal_of_score(float(format_score(case.score)))
+    return "weak" if word == NO_SUPPORT else word
+
+
+def distance_from_even(case: Case) -> str:
+    """How far the score of a fake or real case lies from one half, in words; a key of the `distance` slot."""
+    gap = round(abs(float(format_score(case.score)) - 0.5), 2)
+    return next(words for least, words in DISTANCES if gap >= least)
 
 
 def join_words(items: Iterable[str]) -> str:
@@ -315,7 +328,7 @@ def _answer_slots(case: Case) -> dict[str, str]:
         slots["regions"] = region_words(case.regions)
     if case.verdict != "inconclusive":
         slots["strength"] = evidential_strength(case)
-        slots["distance"] = _DISTANCE[slots["strength"]]
+        slots["distance"] = distance_from_even(case)
     return slots
 
 

@@ -12,17 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_sim.strength import NO_SUPPORT, verbal_of
+
 LN10 = math.log(10)
-# ENFSI guideline for evaluative reporting in forensic science (2015): from which LR on which words hold.
-VERBAL_SCALE = (
-    (1e6, "extremely strong"),
-    (1e4, "very strong"),
-    (1e3, "strong"),
-    (1e2, "moderately strong"),
-    (10.0, "moderate"),
-    (2.0, "weak"),
-)
-NO_SUPPORT = "no"
 ECE_BINS = 10
 
 
@@ -34,7 +26,7 @@ class Evidence:
     bounds: (least, most) log10 LR that the calibration faces support.
     limited: whether the score alone would have given a stronger one.
     support: "fake", "real", or None where it speaks for neither.
-    verbal: a word of VERBAL_SCALE for its strength, or NO_SUPPORT.
+    verbal: a word of data_sim.strength.VERBAL_SCALE for its strength, or NO_SUPPORT.
     """
 
     log10_lr: float
@@ -51,13 +43,6 @@ def weigh(log_odds: float, bounds: tuple[float, float]) -> Evidence:
     verbal = verbal_of(log10_lr)
     support = None if verbal == NO_SUPPORT else "fake" if log10_lr > 0 else "real"
     return Evidence(log10_lr, bounds, free != log10_lr, support, verbal)
-
-
-def verbal_of(log10_lr: float) -> str:
-    """The ENFSI word for a log10 LR of either sign."""
-    # Two decimals, as printed: an LR shown as 10^1.00 is ten, whatever its hidden decimals.
-    strength = 10 ** abs(round(log10_lr, 2)) * (1 + 1e-9)
-    return next((word for least, word in VERBAL_SCALE if strength >= least), NO_SUPPORT)
 
 
 def cllr(log10_lrs: np.ndarray, labels: np.ndarray) -> float:

@@ -93,7 +93,7 @@ class AnswerJudge:
         strengths = region_scores(found.heatmap, landmarks)
         probabilities = []
         for k, score in enumerate(found.score.tolist()):
-            case = judged_case(self.detector, score, strengths[k])
+            case = judged_case(self.detector, score, float(found.logit[k]), strengths[k])
             conversation = Conversation(self.model, case, found[k])
             probabilities.append(conversation.yes_probability(VERDICT_QUESTION))
         yes = torch.tensor(probabilities, dtype=torch.float64).clamp(SUREST, 1 - SUREST)

@@ -60,7 +60,7 @@ class GroundedCases:
         )
 
 
-def judged_case(detector: Detector, score: float, strength: Tensor) -> Case:
+def judged_case(detector: Detector, score: float, logit: float, strength: Tensor) -> Case:
     """The case that a language model speaks of, in training as in a chat.
 
     Verdict and regions are the detector's, also where it errs: answers speak of "the heat map" and this is
@@ -70,7 +70,9 @@ def judged_case(detector: Detector, score: float, strength: Tensor) -> Case:
     strength: (R,) mean P(fake) of each region.
     """
     verdict, reasons = detector.verdict(score)
-    return Case(verdict, score, regions_to_name(verdict, strength), reasons)
+    worth = detector.evidence(logit)
+    named = regions_to_name(verdict, strength)
+    return Case(verdict, score, named, reasons, strength=worth.verbal if worth else "")
 
 
 def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
@@ -123,8 +125,9 @@ class _Judged:
         """Judge B faces. truth: the regions replaced in each; none of a real one."""
         detection = self.detector(pixels)
         strengths = region_scores(detection.heatmap, landmarks)
-        for score, forged, strength in zip(detection.score.tolist(), truth, strengths, strict=True):
-            case = judged_case(self.detector, score, strength)
+        read = detection.score.tolist(), detection.logit.tolist()
+        for score, logit, forged, strength in zip(*read, truth, strengths, strict=True):
+            case = judged_case(self.detector, score, logit, strength)
             self.found.append((case, int(bool(forged)), forged))
         self.parts.append(_half(detection))
 
@@ -218,7 +221,8 @@ def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
     taps = sum(name.startswith("consistency_") for name in tensors)
     maps = tuple(tensors[f"consistency_{tap}"] for tap in range(taps))
     cases = tuple(
-        Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"])) for c in values["cases"]
+        Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"]), strength=c["strength"])
+        for c in values["cases"]
     )
     found = Detection(tensors["logit"], tensors["score"], tensors["heatmap"], maps, tensors["embedding"])
     return GroundedCases(found, cases, tuple(values["labels"]), tuple(map(tuple, values["forged"])))

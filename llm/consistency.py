@@ -14,8 +14,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from data_sim.dialogue import ASKABLE, Case, evidential_strength, format_score
+from data_sim.dialogue import (
+    ASKABLE,
+    DISTANCES,
+    Case,
+    distance_from_even,
+    evidential_strength,
+    format_score,
+)
 from data_sim.regions import WHOLE_FACE
+from data_sim.strength import VERBAL_SCALE
 
 NO_FAULT, BEARABLE, UNBEARABLE = 0, 1, 2  # of an answer; see `fault`
 
@@ -71,12 +79,11 @@ _MODEST = re.compile(_NEGATION.pattern + r"|\b(?:if|whether|than|would)\b")
 _DOUBTLESS = re.compile(
     r"\b(?:no|without(?: any| a)?|beyond(?: any| all| a)?(?: reasonable)?) doubt\b|\b100 ?(?:%|percent)"
 )
+_DEGREES = "|".join(word for _, word in VERBAL_SCALE)  # "very strong" before "strong"
 _STRENGTH = re.compile(
-    r"\b(strong|moderate|weak) (?:evidence|indication|support)\b"
-    r"|\bevidence\b[^,.;]* is (?:very )?(strong|moderate|weak)\b"
+    rf"\b({_DEGREES}) (?:evidence|indication|support)\b|\bevidence\b[^,.;]* is ({_DEGREES})\b"
 )
-_DISTANCES = {"far from": "strong", "at some distance from": "moderate", "close to": "weak"}
-_DISTANCE = re.compile(rf"\b({'|'.join(_DISTANCES)}) the (?:uncertain )?middle\b")
+_DISTANCE = re.compile(rf"\b({'|'.join(words for _, words in DISTANCES)}) the (?:uncertain )?middle\b")
 
 _MAKER = re.compile(r"\b(?:made|created|generated|produced|forged|manipulated|altered) (?:by|with|using)\b")
 _OWN_WORK = re.compile(r"\b(?:examination|finding|analysis|result|report|map|score|model)\b")
@@ -134,7 +141,7 @@ def contradictions(
 
 
 def strengths_named(answer: str) -> list[str]:
-    """The words by which an answer calls the evidence itself: "strong", "moderate", "weak"."""
+    """The words of data_sim.strength.VERBAL_SCALE by which an answer calls the evidence itself."""
     return [m[1] or m[2] for clause in _clauses(answer) for m in _STRENGTH.finditer(clause.words)]
 
 
@@ -267,7 +274,9 @@ def _region_fault(words: str, marked: bool, weakly: bool, case: Case, check_regi
 
 
 def _certainty(clauses: list[_Clause], case: Case) -> list[str]:
-    deserved = "inconclusive" if case.verdict == "inconclusive" else evidential_strength(case)
+    decided = case.verdict != "inconclusive"
+    deserved = evidential_strength(case) if decided else "inconclusive"
+    distance = distance_from_even(case) if decided else "in"
     found = []
     for clause in clauses:
         words = clause.words
@@ -276,12 +285,15 @@ def _certainty(clauses: list[_Clause], case: Case) -> list[str]:
             found.append(f"certainty: claims {sure[0]!r}")
         if boast := _DOUBTLESS.search(words):
             found.append(f"certainty: claims {boast[0]!r}")
-        called = [(m.start(), m[1] or m[2]) for m in _STRENGTH.finditer(words)]
-        called += [(m.start(), _DISTANCES[m[1]]) for m in _DISTANCE.finditer(words)]
         found += [
-            f"certainty: calls the evidence {strength}, it is {deserved}"
-            for start, strength in called
-            if strength != deserved and not clause.negated(start)
+            f"certainty: calls the evidence {m[1] or m[2]}, it is {deserved}"
+            for m in _STRENGTH.finditer(words)
+            if (m[1] or m[2]) != deserved and not clause.negated(m.start())
+        ]
+        found += [
+            f"certainty: calls the score {m[1]} the middle, it is {distance} it"
+            for m in _DISTANCE.finditer(words)
+            if m[1] != distance and not clause.negated(m.start())
         ]
     return found
 

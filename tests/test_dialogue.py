@@ -19,6 +19,7 @@ from data_sim.dialogue import (
     VERDICTS,
     Case,
     answers,
+    distance_from_even,
     evidence_text,
     evidential_strength,
     format_score,
@@ -110,18 +111,29 @@ def test_a_case_is_a_value() -> None:
 @pytest.mark.parametrize(
     ("verdict", "score", "strength"),
     [
-        ("fake", 0.897, "strong"),  # shown as 0.90, and what is shown decides
-        ("fake", 0.90, "strong"),
-        ("fake", 0.70, "moderate"),
+        ("fake", 0.908, "moderate"),  # shown as 0.91, odds of ten; what is shown decides
+        ("fake", 0.90, "weak"),
+        ("fake", 1.0, "moderate"),  # no more than the odds of 0.99, the last that two decimals tell
         ("fake", 0.55, "weak"),
         ("fake", 0.45, "weak"),
-        ("real", 0.10, "strong"),
-        ("real", 0.30, "moderate"),
+        ("real", 0.09, "moderate"),
+        ("real", 0.10, "weak"),
         ("real", 0.31, "weak"),
     ],
 )
 def test_strength_follows_the_score_as_shown(verdict: str, score: float, strength: str) -> None:
     assert evidential_strength(Case(verdict, score)) == strength
+
+
+def test_a_known_likelihood_ratio_decides_its_strength() -> None:
+    """A score of 0.95 was called strong evidence beside a likelihood ratio of moderate support."""
+    assert evidential_strength(Case("fake", 0.95, strength="moderately strong")) == "moderately strong"
+    assert evidential_strength(Case("real", 0.3, strength="no")) == "weak"
+
+
+def test_the_distance_from_an_even_score_is_of_the_score() -> None:
+    words = [distance_from_even(Case("fake", score)) for score in (0.9, 0.897, 0.89, 0.7, 0.69, 0.5)]
+    assert words == ["far from", "far from", *["at some distance from"] * 2, "close to", "close to"]
 
 
 def test_an_undecided_case_has_no_strength() -> None:

@@ -134,10 +134,10 @@ def test_a_question_that_only_gets_contradictions_is_forgotten(server) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_sentences_do_not_depend_on_the_size_of_the_pieces(server, size: int) -> None:
-    text = 'The score is 0.93. It means "strong evidence." The map points at the mouth.'
+    text = 'The score is 0.93. It means "moderate evidence." The map points at the mouth.'
     server.reply = lambda body: pieces(text, size)
     given = list(talk(server).ask(ASKED, checked=True))
-    assert given == ["The score is 0.93.", ' It means "strong evidence."', " The map points at the mouth."]
+    assert given == ["The score is 0.93.", ' It means "moderate evidence."', " The map points at the mouth."]
 
 
 def test_a_digit_and_a_point_end_no_sentence() -> None:

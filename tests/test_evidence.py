@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_sim.strength import verbal_of
 from kfd import evidence
 from kfd.calibration import (
     OWN_RATE,
@@ -112,7 +113,7 @@ def test_misleading_faces_lower_the_bounds():
      (3, "strong"), (-4.2, "very strong"), (6, "extremely strong")],
 )  # fmt: skip
 def test_the_verbal_scale(log10_lr, word):
-    assert evidence.verbal_of(log10_lr) == word
+    assert verbal_of(log10_lr) == word
 
 
 def test_evidence_stays_within_its_bounds():

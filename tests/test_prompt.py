@@ -60,8 +60,8 @@ def test_vicuna_prompt_is_the_papers() -> None:
     text = as_text(render_conversation(style, frames, FAKE, turns))
     first, second = (clean_question(turn.question) for turn in turns)
     assert text == (
-        f"<s>###Human: <Img>E_visual</Img>E_forgery {style.task} {kfd_result(FAKE)} This is strong evidence. "
-        f"{first} ###Assistant: {turns[0].answer} ###Human: {second} ###Assistant: {turns[1].answer} ###"
+        f"<s>###Human: <Img>E_visual</Img>E_forgery {style.task} {kfd_result(FAKE)} "
+        f"This is moderate evidence. {first} ###Assistant: {turns[0].answer} ###Human: {second} ###Assistant: {turns[1].answer} ###"
     )
 
 
@@ -71,7 +71,7 @@ def test_chat_prompt_is_the_tokenizers_own_template(kind: str) -> None:
     turns = dialogue(turns=2)
     frames = make_frames("chat", tokenizer)
     text = as_text(render_conversation(style, frames, FAKE, turns))
-    head = f"{evidence_text(FAKE)} {style.task} {kfd_result(FAKE)} This is strong evidence. "
+    head = f"{evidence_text(FAKE)} {style.task} {kfd_result(FAKE)} This is moderate evidence. "
     messages = []
     for turn, before in zip(turns, (head, ""), strict=True):
         messages.append({"role": "user", "content": before + clean_question(turn.question)})

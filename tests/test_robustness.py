@@ -15,6 +15,7 @@ from tiny_faces import add_known_fakes, save_tiny_faces
 from tiny_kfd import SIZE, save_tiny_kfd
 
 from app import strength, wording
+from data_sim.strength import VERBAL_SCALE
 from kfd import calibrate, error_rates, robustness
 from kfd.calibrate import CalibrationSettings, compression_limit, jpeg_limit
 from kfd.calibration import log_odds
@@ -22,7 +23,7 @@ from kfd.config import Decision
 from kfd.detection import Quality
 from kfd.detector import Detector, to_batch
 from kfd.error_rates import ErrorRate, Robustness, band_of
-from kfd.evidence import VERBAL_SCALE, weigh
+from kfd.evidence import weigh
 
 FEW = ("as it is", "jpeg 30", "resize 50")
 

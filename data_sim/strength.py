@@ -1,0 +1,31 @@
+"""The one scale of words for the strength of evidence: page, report and language model speak by it."""
+
+from __future__ import annotations
+
+# ENFSI guideline for evaluative reporting in forensic science (2015): from which likelihood ratio on which
+# words hold.
+VERBAL_SCALE = (
+    (1e6, "extremely strong"),
+    (1e4, "very strong"),
+    (1e3, "strong"),
+    (1e2, "moderately strong"),
+    (10.0, "moderate"),
+    (2.0, "weak"),
+)
+NO_SUPPORT = "no"
+
+
+def verbal_of(log10_lr: float) -> str:
+    """The ENFSI word for a log10 likelihood ratio of either sign, or NO_SUPPORT."""
+    # Two decimals, as printed: an LR shown as 10^1.00 is ten, whatever its hidden decimals.
+    return _word(10 ** abs(round(log10_lr, 2)))
+
+
+def verbal_of_score(score: float) -> str:
+    """The word for a score in [0, 1] whose odds are a likelihood ratio; 0 and 1 count as 0.01 and 0.99."""
+    score = min(max(score, 0.01), 0.99)  # two decimals are shown, more must not be claimed
+    return _word(max(score / (1 - score), (1 - score) / score))
+
+
+def _word(ratio: float) -> str:
+    return next((word for least, word in VERBAL_SCALE if ratio * (1 + 1e-9) >= least), NO_SUPPORT)
