@@ -61,7 +61,8 @@ def test_vicuna_prompt_is_the_papers() -> None:
     first, second = (clean_question(turn.question) for turn in turns)
     assert text == (
         f"<s>###Human: <Img>E_visual</Img>E_forgery {style.task} {kfd_result(FAKE)} "
-        f"This is moderate evidence. {first} ###Assistant: {turns[0].answer} ###Human: {second} ###Assistant: {turns[1].answer} ###"
+        f"This is moderate evidence. {first} ###Assistant: {turns[0].answer} "
+        f"###Human: {second} ###Assistant: {turns[1].answer} ###"
     )
 
 
