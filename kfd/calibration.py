@@ -48,7 +48,7 @@ def fit_decision(
     odds = log_odds(calibration, logits)
     limit = false_alarm_limit(odds[labels == 0], groups[labels == 0], _part(sources, labels == 0))
     fake_above, real_below = _sigmoid(np.array([limit, np.quantile(odds[labels == 1], MISS_RATE)])).tolist()
-    least, most = evidence.empirical_bounds(held_out / evidence.LN10, labels, groups)
+    least, most = ratio_bounds(held_out / evidence.LN10, labels, groups, sources)
     return Decision(
         calibration.slope,
         calibration.intercept,
@@ -62,6 +62,25 @@ def fit_decision(
         max_log10_lr=most,
         measured=measure(held_out, labels, groups),
     )
+
+
+def ratio_bounds(
+    log10_lrs: np.ndarray, labels: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None
+) -> tuple[float, float]:
+    """The strongest log10 LRs that the faces support; for manipulation, also every large source by itself.
+
+    A source whose real faces often look manipulated would be drowned by the others, and who brings such a
+    photograph would be accused with their weight.
+
+    log10_lrs, labels, groups: as evidence.empirical_bounds takes them. sources: (N,), or None for one.
+    """
+    least, most = evidence.empirical_bounds(log10_lrs, labels, groups)
+    for name in [] if sources is None else sorted(set(np.asarray(sources).tolist())):
+        own = (labels == 0) & (np.asarray(sources) == name)
+        if len(set(groups[own])) >= OWN_RATE:
+            part = own | (labels == 1)
+            most = min(most, evidence.empirical_bounds(log10_lrs[part], labels[part], groups[part])[1])
+    return least, most
 
 
 def choose(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[Decision, np.ndarray]:

@@ -19,6 +19,7 @@ from kfd.calibration import (
     fit_isotonic,
     log_odds,
     logit_of,
+    ratio_bounds,
 )
 from kfd.config import NOT_FITTED, Decision
 from kfd.detector import Detector
@@ -180,6 +181,18 @@ class TestCalibration:
         assert own.sum() >= OWN_RATE and np.mean(scores[own] >= decision.fake_above) <= 0.05
         pooled = fit_decision(values, labels, "x")
         assert np.mean(scores[own] >= pooled.fake_above) > 0.1
+
+    def test_bounds_hold_for_the_worst_source_by_itself(self):
+        values, labels = drawn(600, 3.0)
+        groups, plain = np.arange(1200).astype(str), np.zeros(1200, dtype=int)
+        sources = np.where(np.arange(1200) % 6 == 0, "compressed", "plain")
+        shifted = values + 2.0 * ((sources == "compressed") & (labels == 0))
+        together = ratio_bounds(shifted, labels, groups, plain)
+        apart = ratio_bounds(shifted, labels, groups, sources)
+        assert apart[1] < together[1] - 0.2, "real faces of one source look manipulated"
+        assert apart[0] == together[0]
+        few = np.where(np.arange(1200) < 2 * OWN_RATE - 10, "few", "rest")
+        assert ratio_bounds(shifted, labels, groups, few)[1] <= together[1] + 1e-9
 
     def test_a_source_never_seen_mostly_keeps_it_too(self):
         """The highest of the seen sources' thresholds alone fails one new source in five."""
