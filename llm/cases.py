@@ -136,20 +136,31 @@ class _Judged:
 
 
 def ground_once(
-    folder: Path, detector: Detector, data: str | Path, split: str, num_faces: int, seed: int
+    folder: Path,
+    detector: Detector,
+    data: str | Path,
+    split: str,
+    num_faces: int,
+    seed: int,
+    faces: FaceSet | None = None,
 ) -> GroundedCases:
-    """`ground`, remembered in `folder`: the detector is not paid again by a resumed or repeated run."""
+    """`ground`, remembered in `folder`: the detector is not paid again by a resumed or repeated run.
+
+    faces: what may be used of the split; None: all of it.
+    """
     from safetensors.torch import load_file, save_file
 
+    faces = faces or FaceSet.open(data, split)
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
-                "data": str(data), "faces": num_faces, "seed": seed, "regions": "heatmap"}  # fmt: skip
+                "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
+                "regions": "heatmap"}  # fmt: skip
     settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
         values = json.loads(path.read_text())
         if values["settings"] == settings:
             return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
-    found = ground(detector, FaceSet.open(data, split), num_faces, seed)
+    found = ground(detector, faces, num_faces, seed)
     write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
              "labels": found.labels, "forged": found.forged}  # fmt: skip

@@ -24,6 +24,7 @@ import math
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,8 @@ from data_sim.cli import parse
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, make_dialogue, questions
 from kfd.detector import Detector
-from kfd.metrics import image_metrics
+from kfd.measure import MeasureConfig, without_leaks
+from kfd.metrics import Figure, figure_of, image_metrics, wilson_interval
 from kfd.results import data_digest, folder_digest, header
 from kfd.storage import write_atomically
 from llm.cases import GroundedCases, ground_known, ground_once, vary
@@ -63,6 +65,7 @@ class EvaluateConfig:
     general: str = ""  # general instruction data in PandaGPT's format
     general_images: str = ""  # folder of its pictures
     seed: int = 1
+    allow_leaks: bool = False  # measure although the split shares people or pictures with those learnt from
     encoder: str | None = None  # weights of a frozen encoder, which the detector's folder does not hold
     device: str = "cpu"
 
@@ -73,9 +76,17 @@ def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: 
     return Conversation(model, case, found)
 
 
+def share_of(hits: Sequence[bool]) -> Figure:
+    """The share of hits with Wilson's 95 % interval."""
+    if not hits:
+        return figure_of(None, "no face was decided", None)
+    low, high = wilson_interval(sum(hits), len(hits))
+    return {"value": sum(hits) / len(hits), "low": low, "high": high}
+
+
 def measure_verdicts(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
-) -> dict[str, float]:
+) -> dict[str, object]:
     """Agreement of Yes or No with the detector's verdict, and AUC of P(Yes) next to the score's.
 
     Yes or No is the likelier of the two as the answer's first word; where the verdict is inconclusive neither
@@ -101,9 +112,9 @@ def measure_verdicts(
     return {
         "faces": len(faces),
         "decided_faces": len(decided),
-        "yes_no_agreement": sum(likelier) / max(1, len(likelier)),
-        "first_word_agreement": sum(decided) / max(1, len(decided)),
-        "first_word_agreement_with_inconclusive": sum(everything) / len(everything),
+        "yes_no_agreement": share_of(likelier),
+        "first_word_agreement": share_of(decided),
+        "first_word_agreement_with_inconclusive": share_of(everything),
         "kfd_auc": image_metrics(faces.labels, scores)["auc"],
         "yes_auc_usual_question": image_metrics(faces.labels, usual)["auc"],
         "yes_auc_unseen_wordings": image_metrics(faces.labels, unseen)["auc"],
@@ -112,7 +123,7 @@ def measure_verdicts(
 
 def measure_wordings(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
-) -> dict[str, float]:
+) -> dict[str, object]:
     """How often the likelier of Yes and No is the verdict's, whatever the wording of the question."""
     asked = rng.sample(questions("verdict", heldout=True), config.wordings)
     agreed: list[float] = []
@@ -125,7 +136,7 @@ def measure_wordings(
         "faces": len(agreed),
         "wordings": len(asked),
         "agreement": sum(agreed) / max(1, len(agreed)),
-        "faces_with_one_verdict": sum(share in (0.0, 1.0) for share in agreed) / max(1, len(agreed)),
+        "faces_with_one_verdict": share_of([share in (0.0, 1.0) for share in agreed]),
     }
 
 
@@ -172,8 +183,8 @@ def _converse(
 ) -> dict[str, object]:
     """Contradictions in `count` random conversations, in unseen wordings, about faces as the app shows them.
 
-    Regions are held against the heatmap in a figure of its own: the model is taught the truth, at which the
-    heatmap only points, and `measure_regions` says how well it does.
+    Answers that name other regions than the heatmap does are a figure of their own: the app lets them pass
+    with a note beneath, where a wrong verdict, score or strength is never said.
     """
     found: Counter[str] = Counter()
     examples: list[dict[str, str]] = []
@@ -231,14 +242,18 @@ def main(args: list[str] | None = None) -> None:
             f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
         )
     out = Path(config.out)
-    faces = ground_once(
-        out.parent / f"{out.stem}-faces", detector, config.data, config.split, config.faces, config.seed
-    )
+    where = MeasureConfig(data=Path(config.data), split=config.split, allow_leaks=config.allow_leaks)
+    try:
+        split, leaks, left_out = without_leaks(FaceSet.open(config.data, config.split), where)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+    kept = out.parent / f"{out.stem}-faces"
+    faces = ground_once(kept, detector, config.data, config.split, config.faces, config.seed, split)
     figures = header(config, {"questions": config.seed}, "llm.evaluate")
     figures["checkpoint"] = {"folder": Path(config.assistant).name, "sha256": folder_digest(config.assistant)}
     figures["kfd"] = {"folder": Path(config.kfd).name, "sha256": detector.digest}
-    split = FaceSet.open(config.data, config.split)
-    figures["data"] = {"folder": Path(config.data).name, "split": config.split, "sha256": data_digest(split)}
+    figures["data"] = {"folder": Path(config.data).name, "split": config.split, "sha256": data_digest(split),
+                       "leaks": leaks, "left_out": left_out}  # fmt: skip
     if config.general:
         figures["general"] = measure_general(model, detector, config)
         print("general", json.dumps(figures["general"]), flush=True)

@@ -297,8 +297,10 @@ def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
     figures = json.loads(out.read_text())
     assert {"schema", "config", "checkpoint", "kfd", "data", "environment", "seeds"} <= set(figures)
     assert {"verdict", "regions", "conversations"} <= set(figures)
-    assert 0 <= figures["verdict"]["yes_no_agreement"] <= 1
-    assert {"sighted", "blind", "heatmap", "best_constant"} <= set(figures["regions"]["simulated"]["all"])
+    assert figures["verdict"]["yes_no_agreement"].keys() >= {"value", "low", "high"}
+    assert {"sighted", "blind", "checked", "heatmap", "best_constant"} <= set(
+        figures["regions"]["simulated"]["all"]
+    )
     assert figures["wordings"]["wordings"] == 20
     assert figures["wordings"]["faces"] == 4 and 0 <= figures["wordings"]["agreement"] <= 1
     assert figures["conversations"]["checked"]["answers"] == 4
