@@ -39,6 +39,8 @@ LLM_ROWS = (
     ("neither", "neither", ("--no-prompt-learner", "--no-lora")),
 )
 
+COMMANDS_FILE = "commands.json"  # of a row that is done
+
 
 @dataclass(frozen=True)
 class AblationConfig:
@@ -60,8 +62,11 @@ def main() -> None:
     results = []
     for name, folder, changes in rows:
         out = config.out / config.part / folder
-        for module, arguments in commands(config, out, changes):
-            run(module, arguments)
+        todo = list(commands(config, out, changes))
+        if not is_done(out, todo):
+            for module, arguments in todo:
+                run(module, arguments)
+            write_atomically(out / COMMANDS_FILE, lambda part, todo=todo: part.write_text(json.dumps(todo)))
         results.append((name, json.loads((out / "test.json").read_text(encoding="utf-8"))))
     text = table(results)
     path = config.out / f"{config.part}.md"
@@ -69,10 +74,21 @@ def main() -> None:
     print(text)
 
 
+def is_done(out: Path, todo: list[tuple[str, list[str]]]) -> bool:
+    """Whether a row was run before, with the very commands that it would be run with now.
+
+    Exits where it was run with others: a table must not hold rows of different settings.
+    """
+    path = out / COMMANDS_FILE
+    if not path.is_file():
+        return False
+    if json.loads(path.read_text(encoding="utf-8")) != [list(command) for command in todo]:
+        sys.exit(f"error: {out} was made with other settings; choose another --out, or remove it")
+    return True
+
+
 def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
-    """(module, arguments) of what a row still lacks: its training, its measurement."""
-    if (out / "test.json").is_file():
-        return
+    """(module, arguments) of a row's training and of its measurement."""
     measured = ["--data", config.data, "--split", "test", "--simulated", config.simulated,
                 "--out", out / "test.json"]  # fmt: skip
     if config.part == "detector":

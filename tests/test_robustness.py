@@ -119,15 +119,15 @@ def test_another_sample_is_not_mixed_in(data, grid, tmp_path, monkeypatch):
 class Bright(torch.nn.Module):
     """A detector's network that reads the brightness of the crop's left half alone."""
 
-    def __init__(self, model):
+    def __init__(self, model, sign=1):
         super().__init__()
-        self.model, self.config = model, model.config
+        self.model, self.config, self.sign = model, model.config, sign
         self.encoder, self.alignment = model.encoder, model.alignment
 
     def forward(self, images, class_features):
         output = self.model(images, class_features)
         left = images[..., : images.shape[-1] // 2].mean((1, 2, 3))
-        return SimpleNamespace(**{**vars(output), "logit": 40 * (left - 0.5)})
+        return SimpleNamespace(**{**vars(output), "logit": 40 * self.sign * (left - 0.5)})
 
 
 class Wide(Detector):
@@ -173,18 +173,24 @@ def test_calibration_finds_what_was_planted(bright, data):
     assert again == decision
 
 
-def test_the_command_calibrates_a_folder(data, tmp_path, monkeypatch, capsys):
-    """A random detector may separate or not; either the folder is calibrated or a sentence says why not."""
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_command_calibrates_a_folder_or_says_why_not(sign, data, tmp_path, monkeypatch, capsys):
+    """Known fakes are brighter: a detector of brightness separates them, one of darkness does not."""
     folder = save_tiny_kfd(tmp_path, Decision(min_face=60.0))
     before = (folder / "decision.json").read_text()
-    words = ["--data", data, "--checkpoint", folder, "--real", 12, "--fake", 8, "--limits", 4]
-    try:
+    found = Detector.from_pretrained(folder)
+    planted = Detector(Bright(found.model, sign), found.decision, "")
+    monkeypatch.setattr(calibrate.Detector, "from_pretrained", lambda *_: planted)
+    words = ["--data", data, "--checkpoint", folder, "--real", 12, "--fake", 12, "--limits", 4]
+    if sign > 0:
         run(monkeypatch, calibrate, *words)
-        decision = Detector.from_pretrained(folder).decision
-        assert decision.is_fitted and decision.min_face == 60.0 and "slope" in capsys.readouterr().out
-        assert decision.max_video_loss is None  # too few faces for a limit
-    except SystemExit as stop:
-        assert "does not separate" in str(stop) and (folder / "decision.json").read_text() == before
+        decision = json.loads((folder / "decision.json").read_text())
+        assert decision["slope"] > 0 and decision["min_face"] == 60.0 and "slope" in capsys.readouterr().out
+        assert decision["max_video_loss"] is None  # too few faces for a limit
+    else:
+        with pytest.raises(SystemExit, match="does not separate"):
+            run(monkeypatch, calibrate, *words)
+        assert (folder / "decision.json").read_text() == before
 
 
 def test_the_limit_is_where_false_alarms_begin():
