@@ -62,7 +62,8 @@ def measure_regions(
 
     sighted: the model as it is. blind: the same with the soft prompts of another forgery. checked: as the app
     says it, every sentence held against the heat map. heatmap: what the heat map points at. best_constant:
-    the one answer that would do best if given to all.
+    the one answer that would do best if given to all. of_heatmap: F1 against the regions that the heat map
+    points at, whatever the truth: does the model say what it was shown? silent: share without any region.
     Fewer than two such forgeries give a reason instead of figures.
     """
     rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict != "real"]
@@ -83,7 +84,11 @@ def measure_regions(
     local = [place for place, names in enumerate(forged) if WHOLE_FACE not in names]
     if 0 < len(local) < len(rows):
         figures["local"] = _compare(named, forged, local)
-    return figures | {"silent": sum(not regions for regions in named["sighted"]) / len(rows)}
+    read = {name: f1_figure(named[name], named["heatmap"]) for name in ("sighted", "blind", "checked")}
+    silent = {
+        name: sum(not regions for regions in named[name]) / len(rows) for name in ("sighted", "heatmap")
+    }
+    return figures | {"of_heatmap": read, "silent": silent}
 
 
 def _compare(

@@ -301,6 +301,7 @@ def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
     assert {"sighted", "blind", "checked", "heatmap", "best_constant"} <= set(
         figures["regions"]["simulated"]["all"]
     )
+    assert set(figures["regions"]["simulated"]["of_heatmap"]) == {"sighted", "blind", "checked"}
     assert figures["wordings"]["wordings"] == 20
     assert figures["wordings"]["faces"] == 4 and 0 <= figures["wordings"]["agreement"] <= 1
     assert figures["conversations"]["checked"]["answers"] == 4
