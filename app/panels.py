@@ -134,7 +134,8 @@ def no_face_panel(analysis: Analysis) -> str:
     return (
         f'<div class="card inconclusive"><p class="verdict">{wording.VERDICT_WORDS["inconclusive"]}</p>'
         f'<p class="sentence">{escape(wording.photo_sentence(analysis))} Small, covered and strongly turned '
-        "faces are missed: try a closer cut of the original, without rescaling it.</p>"
+        "faces are missed, and faces cut off by the edge: try another cut of the original, closer where the "
+        "face is small, with some margin where it fills the picture, and without rescaling it.</p>"
         f"{_warnings(analysis)}</div>"
     )
 
