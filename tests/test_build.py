@@ -160,7 +160,9 @@ def test_frames_of_a_video(photo, tmp_path):
     row = faces.rows[2]
     assert (row["width"], row["height"], row["bytes"]) == ("1920", "1080", "5000"), "facts of the video"
     assert (row["frame"], row["track"]) == ("11", "7") and video_of(row) == ("studio", "tint", "v")
-    assert unit_of(row) == "person 1" and unit_of(row | {"identity": ""}) == "studio/1"
+    assert unit_of(row) == "person 1" and unit_of(row | {"identity": ""}) == "studio/studio/1", (
+        "source and group"
+    )
     (failure,) = read_failures(out, "test")
     assert (failure["reason"], failure["kind"], failure["count"]) == ("unreadable", "tint", 1)
     mask, (column, line) = faces.mask_of(2), faces.read([2])[1][0, 30].round().int().tolist()

@@ -65,7 +65,7 @@ def test_the_score_is_the_probability_of_yes(data, models):
     plain = detector(crops)
     strengths = region_scores(plain.heatmap, landmarks)
     for k in range(2):
-        case = judged_case(detector, float(plain.score[k]), strengths[k])
+        case = judged_case(detector, float(plain.score[k]), float(plain.logit[k]), strengths[k])
         expected = Conversation(model, case, plain[k]).yes_probability()
         assert float(found.score[k]) == pytest.approx(expected, abs=1e-5)
     assert found.logit.sigmoid().tolist() == pytest.approx(found.score.tolist(), abs=1e-5)
