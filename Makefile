@@ -58,7 +58,7 @@ train-embedded: $(VENV)/.installed-train
 	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
 	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1
 	$(BIN)/python -m llm.finetune --llm $(OUT)/llm --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
-	  --run $(RUN)/finetune --faces 3000 --align-steps 1500 --steps 1600
+	  --run $(RUN)/finetune --faces 2000 --align-steps 1500 --steps 1600
 	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:

@@ -112,7 +112,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
 def _meaning(analysis: Analysis, finding: FaceFinding) -> str:
     models = analysis.models
     return wording.score_meaning(
-        finding.score, models.thresholds, models.fitted_on, wording.withheld(finding)
+        finding.score, models.thresholds, models.fitted_on, wording.withheld(finding), finding.evidence
     )
 
 

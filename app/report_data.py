@@ -131,7 +131,11 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "score": None if face.score is None else round(float(face.score), 4),
         "finding": wording.face_sentence(face),
         "meaning": wording.score_meaning(
-            face.score, analysis.models.thresholds, analysis.models.fitted_on, wording.withheld(face)
+            face.score,
+            analysis.models.thresholds,
+            analysis.models.fitted_on,
+            wording.withheld(face),
+            face.evidence,
         ),
         **strength_data(analysis, face),
         "reasons": _reasons(face.reasons),

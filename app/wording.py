@@ -123,11 +123,15 @@ def withheld(finding: FaceFinding) -> bool:
 
 
 def score_meaning(
-    score: float | None, thresholds: tuple[float, float], fitted_on: str, withheld: bool = False
+    score: float | None,
+    thresholds: tuple[float, float],
+    fitted_on: str,
+    withheld: bool = False,
+    evidence: Evidence | None = None,
 ) -> str:
     """What a score means, in two sentences; what its absence means where there is none.
 
-    withheld: see the function of that name.
+    withheld: see the function of that name. evidence: its likelihood ratio; no share beyond that is claimed.
     """
     if score is None:
         return "No score is given, because a score of this face would mean nothing."
@@ -139,9 +143,11 @@ def score_meaning(
             "it was calibrated on had the flaw for which no verdict is given."
         )
     real, fake = thresholds
-    share = (
-        "fewer than 1" if score < 0.005 else "more than 99" if score > 0.995 else f"about {score * 100:.0f}"
-    )
+    limited = evidence is not None and evidence.limited
+    claimed = 1 / (1 + 10**-evidence.log10_lr) if limited else score
+    some = f"about {claimed * 100:.0f}"
+    share = "fewer than 1" if claimed < 0.005 else "more than 99" if claimed > 0.995 else some
+    cut = " The score alone would say more than those faces support." if limited else ""
     if score >= fake:
         zone = f"It lies at or above {fake:.2f}, from where on a face counts as manipulated."
     elif score <= real:
@@ -150,7 +156,7 @@ def score_meaning(
         zone = f"It lies between {real:.2f} and {fake:.2f}, where no verdict is given."
     return (
         f"Among faces like those the detector was calibrated on, half of them manipulated, {share} in 100 of "
-        f"those that score like this one had been manipulated. {zone}"
+        f"those that score like this one had been manipulated.{cut} {zone}"
     )
 
 

@@ -43,10 +43,7 @@ BATCH = 50
 SIMULATION_SEED = 7
 SEEDS = {"bootstrap": SEED, "simulation": SIMULATION_SEED}
 MOST_LEFT_OUT = 0.02  # share of a split's faces that may be left out for looking like one learnt from
-LEARNT_FROM = (
-    "train",
-    "val",
-)  # weights come from the first; checkpoint, calibration and thresholds from both
+LEARNT_FROM = ("train", "val")  # weights from the first; checkpoint, calibration, thresholds from both
 NOTES = {
     "test": "A test split measures, it chooses nothing: kfd.train and its calibration read train and val "
     "only, kfd.evaluate changes no checkpoint.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from io import BytesIO
@@ -215,3 +216,12 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
 )
 def test_a_score_is_put_into_words(score, words):
     assert words in wording.score_meaning(score, (0.3, 0.7), "a test")
+
+
+def test_no_share_beyond_the_likelihood_ratio_is_claimed():
+    """ "97 in 100" stood beside a likelihood ratio cut at ten, which is 91 in 100."""
+    worth = weigh(math.log(0.97 / 0.03), (-1.0, 1.0))
+    said = wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=worth)
+    assert "about 91 in 100" in said and "more than those faces support" in said
+    free = weigh(math.log(0.97 / 0.03), (-2.0, 2.0))
+    assert "about 97 in 100" in wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=free)
