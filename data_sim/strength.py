@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 # ENFSI guideline for evaluative reporting in forensic science (2015): from which likelihood ratio on which
 # words hold.
 VERBAL_SCALE = (
@@ -17,15 +19,11 @@ NO_SUPPORT = "no"
 
 def verbal_of(log10_lr: float) -> str:
     """The ENFSI word for a log10 likelihood ratio of either sign, or NO_SUPPORT."""
-    # Two decimals, as printed: an LR shown as 10^1.00 is ten, whatever its hidden decimals.
-    return _word(10 ** abs(round(log10_lr, 2)))
+    shown = abs(round(log10_lr, 2))  # as printed: an LR shown as 10^1.00 is ten, whatever its hidden decimals
+    return next((word for least, word in VERBAL_SCALE if shown >= round(math.log10(least), 2)), NO_SUPPORT)
 
 
 def verbal_of_score(score: float) -> str:
     """The word for a score in [0, 1] whose odds are a likelihood ratio; 0 and 1 count as 0.01 and 0.99."""
     score = min(max(score, 0.01), 0.99)  # two decimals are shown, more must not be claimed
-    return _word(max(score / (1 - score), (1 - score) / score))
-
-
-def _word(ratio: float) -> str:
-    return next((word for least, word in VERBAL_SCALE if ratio * (1 + 1e-9) >= least), NO_SUPPORT)
+    return verbal_of(math.log10(score / (1 - score)))

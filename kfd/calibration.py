@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_sim.strength import VERBAL_SCALE
 from kfd import evidence
 from kfd.config import Decision
 
 FALSE_ALARM_RATE = 0.05  # share of real validation faces that may score at or above fake_above
 MISS_RATE = 0.15  # share of fake validation faces that may score at or below real_below
-MIN_GAP = 0.1  # least distance of either threshold from an even score
+WEAKEST = VERBAL_SCALE[-1][0]  # likelihood ratio, or its inverse, without which there is no verdict
 FOLDS = 5
 MARGIN = 0.005  # of Cllr
 OWN_RATE = 50  # a source with at least so many real groups keeps FALSE_ALARM_RATE by itself
@@ -52,8 +53,8 @@ def fit_decision(
     return Decision(
         calibration.slope,
         calibration.intercept,
-        fake_above=_up(min(max(fake_above, 0.5 + MIN_GAP), EXTREMES[1])),
-        real_below=_down(max(min(real_below, 0.5 - MIN_GAP), EXTREMES[0])),
+        fake_above=_up(min(max(fake_above, WEAKEST / (1 + WEAKEST)), EXTREMES[1])),
+        real_below=_down(max(min(real_below, 1 / (1 + WEAKEST)), EXTREMES[0])),
         fitted_on=fitted_on,
         method=calibration.method,
         knot_logits=calibration.knot_logits,

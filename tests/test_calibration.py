@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kfd.calibration import FALSE_ALARM_RATE, MIN_GAP, MISS_RATE, fit_decision
+from data_sim.strength import NO_SUPPORT, verbal_of_score
+from kfd.calibration import FALSE_ALARM_RATE, MISS_RATE, fit_decision
 from kfd.config import Decision
 
 
@@ -45,8 +46,9 @@ def test_thresholds_keep_their_rates():
 @pytest.mark.parametrize("apart", [0.05, 12.0])
 def test_thresholds_never_cross_nor_close_the_gap(apart):
     decision = fit_decision(*drawn(300, apart), "")
-    assert decision.fake_above >= 0.5 + MIN_GAP and decision.real_below <= 0.5 - MIN_GAP
-    assert 0 < decision.real_below < decision.fake_above < 1
+    assert 0 < decision.real_below < 0.5 < decision.fake_above < 1
+    for threshold in (decision.real_below, decision.fake_above):
+        assert verbal_of_score(threshold) != NO_SUPPORT, "a verdict for which nothing speaks"
 
 
 def test_a_detector_that_points_the_wrong_way_is_refused():
