@@ -1,4 +1,4 @@
-"""What is known of one photograph: the findings, where they come from, and what was said about them."""
+"""What is known of one photograph or video: findings, where they come from, and what was said about them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
     from kfd.error_rates import Robustness
+    from kfd.footage import Footage
     from llm.conversation import Conversation
 
 NO_FACE = "no_face"
@@ -25,7 +26,8 @@ class SourceFile:
 
     name: without its folder. file_format: read from the content ("JPEG"), or "pixels" where the
     caller gave an array. num_bytes and sha256 are of the file; None where there was none.
-    pixels_sha256: of the decoded (H, W, 3) uint8 RGB array: equal for copies that differ in metadata only.
+    pixels_sha256: of the decoded (H, W, 3) uint8 RGB array, or of all frames examined: equal for copies that
+        differ in metadata only.
     """
 
     name: str
@@ -114,12 +116,14 @@ class Session:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """One photograph, examined.
+    """One photograph or video, examined.
 
-    image: (H, W, 3) uint8 RGB, upright. faces: largest first, empty when none was found.
+    image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
+        video one for each person, see kfd.footage; empty when none was found.
     verdict: of the whole photograph, see `overall_verdict`. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
+    footage: the frames behind the faces of a video; None of a photograph.
     """
 
     image: np.ndarray
@@ -132,6 +136,16 @@ class Analysis:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     session: Session = field(default_factory=Session, repr=False)
     explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
+    footage: Footage | None = field(default=None, repr=False)
+
+    @property
+    def medium(self) -> str:
+        """What was examined, in a word."""
+        return "photograph" if self.footage is None else "video"
+
+    def image_of(self, face: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, the picture that the box of a face is about."""
+        return self.image if self.footage is None else self.footage.people[face].image
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,10 +154,10 @@ class Analysis:
 
 
 def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[str, tuple[str, ...]]:
-    """The verdict of a photograph and, where it is inconclusive, the reasons.
+    """The verdict of a photograph or video and, where it is inconclusive, the reasons.
 
-    One manipulated face makes the photograph `fake`; otherwise one face without a verdict makes it
-    `inconclusive`; only when every face is `real` is the photograph `real`. No face: inconclusive.
+    One manipulated face makes the whole `fake`; otherwise one face without a verdict makes it
+    `inconclusive`; only when every face is `real` is the whole `real`. No face: inconclusive.
     """
     if not faces:
         return "inconclusive", (NO_FACE,)
@@ -175,9 +189,11 @@ def case_of(analysis: Analysis, face: int) -> Case:
     Raises ValueError when there is no face at all, IndexError when there is no such face.
     """
     if not analysis.faces:
-        raise ValueError("no face was found in this photograph, so there is nothing to ask about")
+        raise ValueError(f"no face was found in this {analysis.medium}, so there is nothing to ask about")
     if not 0 <= face < len(analysis.faces):
-        raise IndexError(f"face {face}: this photograph has {len(analysis.faces)} faces, counted from 0")
+        raise IndexError(
+            f"face {face}: this {analysis.medium} has {len(analysis.faces)} faces, counted from 0"
+        )
     finding = analysis.faces[face]
     strength = finding.evidence.verbal if finding.evidence else ""
     return Case(finding.verdict, finding.score, finding.regions, finding.reasons, strength=strength)

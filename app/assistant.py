@@ -30,10 +30,22 @@ from app.analysis import (
 from app.models import DEFAULT_CHECKPOINT, ModelChoice, load_models
 from app.report import Report
 from data_sim.dialogue import FIRST_QUESTION
-from data_sim.images import ImageSource, format_of, frame_count, read_bytes, read_image, sha256_of
+from data_sim.images import (
+    ImageSource,
+    format_of,
+    frame_count,
+    is_video_file,
+    pixels_digest,
+    read_bytes,
+    read_image,
+    sha256_of,
+)
+from data_sim.video import codec_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError, to_batch
+from kfd.footage import examine_video
 from kfd.quality import jpeg_quality
+from kfd.storage import digest_of
 from llm.conversation import ConversationFull
 from llm.endpoint import EndpointError
 
@@ -46,7 +58,7 @@ OPENING_QUESTION = FIRST_QUESTION
 
 
 class Assistant:
-    """Detector and language model, loaded once, for any number of photographs and users.
+    """Detector and language model, loaded once, for any number of photographs, videos and users.
 
     It holds no case: what is found and said lives in the Analysis. One photograph is examined at a time,
     because the face finder cannot be shared between threads.
@@ -74,13 +86,15 @@ class Assistant:
         return cls(*load_models(choice))
 
     def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
-        """Examine a photograph: a path, the bytes of a file, a PIL image or an array.
+        """Examine a photograph: a path, the bytes of a file, a PIL image or an array; or a video: a path.
 
         name: what the report calls it; the file's own name by default.
         A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
-        Raises ImageError for a source that gives no photograph.
+        Raises ImageError for a source that gives no photograph, VideoError for a video that gives no frame.
         """
         is_path = isinstance(source, str | Path)
+        if is_path and is_video_file(source):
+            return self._analyse_video(Path(source), name or Path(source).name)
         data = read_bytes(source) if is_path else source
         image = read_image(data)
         origin = source_file(data, image, name or (Path(source).name if is_path else "unnamed"))
@@ -93,6 +107,26 @@ class Assistant:
         verdict, reasons = overall_verdict(faces)
         warnings = tuple(_warnings(data, image, faces, self.detector.image_size))
         return Analysis(image, origin, faces, verdict, reasons, self.models, warnings, explain=self._grad_cam)
+
+    def _analyse_video(self, path: Path, name: str) -> Analysis:
+        with self._examining:
+            footage = examine_video(self.detector, path)
+        faces = tuple(person.finding for person in footage.people)
+        form = f"video, {codec_of(path)}"
+        origin = SourceFile(name, form, path.stat().st_size, digest_of(path), footage.pixels_sha256)
+        warnings = [wording.damaged_warning(len(footage.sampled))] if footage.damaged else []
+        warnings += [wording.fleeting_warning(footage.fleeting)] if footage.fleeting else []
+        warnings += _picture_warnings(footage.still, faces, self.detector.image_size)
+        return Analysis(
+            footage.still,
+            origin,
+            faces,
+            *overall_verdict(faces),
+            self.models,
+            tuple(warnings),
+            explain=self._grad_cam,
+            footage=footage,
+        )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
         """Answer a question about one face, piece by piece, and note both in the analysis.
@@ -163,10 +197,15 @@ def _noted(
 def _warnings(
     data: ImageSource, image: np.ndarray, faces: tuple[FaceFinding, ...], side: int
 ) -> Iterator[str]:
-    """What weakens the findings. side: of the crop that the detector reads, in pixels."""
+    """What weakens the findings about a photograph, see `_picture_warnings`."""
     frames = frame_count(data) if isinstance(data, bytes) else 1
     if frames > 1:
         yield wording.frames_warning(frames)
+    yield from _picture_warnings(image, faces, side)
+
+
+def _picture_warnings(image: np.ndarray, faces: tuple[FaceFinding, ...], side: int) -> Iterator[str]:
+    """What weakens the findings about faces. side: of the crop that the detector reads, in pixels."""
     if (image == image[:, :, :1]).all():
         yield wording.grey_warning()
     small = [face for face in faces if face.detection is not None and _side(face) < side]
@@ -184,7 +223,7 @@ def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
 
     data: the file's bytes, or the picture itself. image: (H, W, 3) uint8 RGB, as examined.
     """
-    pixels = sha256_of(repr(image.shape).encode() + image.tobytes())
+    pixels = pixels_digest(image)
     if isinstance(data, bytes):
         return SourceFile(name, format_of(data), len(data), sha256_of(data), pixels)
     return SourceFile(name, "pixels", None, None, pixels)

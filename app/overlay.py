@@ -8,14 +8,19 @@ opacity, so that the photograph stays visible where the detector points at nothi
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kfd.detection import FaceFinding
+
+if TYPE_CHECKING:
+    from app.analysis import Analysis
 
 LEGEND_TEXT = "probability of manipulation that the detector gives each pixel"
 GRAD_CAM_TEXT = (
@@ -110,6 +115,23 @@ def numbered_photo(image: np.ndarray, faces: Sequence[FaceFinding], longest: int
         draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=ink)
         draw.text((box[0] + pad, max(0, box[1]) + pad), label, font=font, fill="white")
     return np.array(picture)
+
+
+def overview(analysis: Analysis, longest: int) -> np.ndarray:
+    """What was examined, with numbered faces: the photograph, or the frame shown of each person in a video.
+
+    longest: of the picture's sides, in pixels, at most.
+    """
+    if analysis.footage is None or not analysis.faces:
+        return numbered_photo(analysis.image, analysis.faces, longest)
+    people = analysis.footage.people
+    columns = math.ceil(math.sqrt(len(people)))
+    stills = [numbered_photo(p.image, [p.finding], longest // columns) for p in people]
+    height, width = (max(still.shape[axis] for still in stills) for axis in (0, 1))
+    blank = np.full((height, width, 3), 255, np.uint8)
+    stills += [blank] * (-len(stills) % columns)
+    rows = [np.hstack(stills[start : start + columns]) for start in range(0, len(stills), columns)]
+    return np.vstack(rows)
 
 
 def legend(width: int, height: int) -> np.ndarray:

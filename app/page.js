@@ -1,7 +1,15 @@
-// What the page does without asking the server: fade the heat map, take a pasted photograph.
+// What the page does without asking the server: fade the heat map, turn to a frame, take a pasted photograph.
 function setHeat(value) {
   document.documentElement.style.setProperty("--heat", value);
 }
+
+document.addEventListener("click", (event) => {
+  const bar = event.target.closest?.(".moment");
+  if (!bar) return;
+  const timeline = bar.closest(".timeline");
+  for (const other of timeline.querySelectorAll(".moment")) other.setAttribute("aria-pressed", other === bar);
+  for (const view of timeline.querySelectorAll(".views figure")) view.hidden = view.dataset.moment !== bar.dataset.moment;
+});
 
 document.addEventListener("paste", (event) => {
   const photo = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));

@@ -14,7 +14,7 @@ from app.overlay import (
     grad_cam_view,
     heat_layer,
     heatmap_of,
-    numbered_photo,
+    overview,
 )
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
@@ -34,7 +34,7 @@ INTRODUCTION = (
     "Where the evidence is too weak there is no verdict.</li><li><b>Ask, and keep.</b> Ask what the finding "
     "rests on and what speaks against it, then save everything as a sealed report.</li></ol>"
 )
-WAITING = '<p class="notice">Examining the photograph.</p>'
+WAITING = '<p class="notice">Examining the file.</p>'
 
 
 def notice(message: str) -> str:
@@ -48,31 +48,74 @@ def hint(message: str) -> str:
 
 
 def photo_panel(analysis: Analysis) -> str:
-    """The whole photograph with its numbered faces."""
+    """The whole photograph, or a still of each person in a video, with the numbered faces."""
     width, height = analysis.size
-    picture = data_uri(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG")
+    picture = data_uri(overview(analysis, PHOTO_SIDE), "JPEG")
     count = {0: "no face found", 1: "1 face"}.get(len(analysis.faces), f"{len(analysis.faces)} faces")
     return (
-        f'<figure class="photo"><img src="{picture}" alt="The photograph with numbered faces">'
-        f"<figcaption>{escape(analysis.source.name)} · {width} × {height} · {count}</figcaption></figure>"
+        f'<figure class="photo"><img src="{picture}" alt="The {analysis.medium} with numbered faces">'
+        f"<figcaption>{escape(analysis.source.name)} · {width} × {height} · {count}{_length(analysis)}"
+        "</figcaption></figure>"
     )
+
+
+def _length(analysis: Analysis) -> str:
+    return "" if analysis.footage is None else f" · {wording.frames_sentence(analysis.footage)}"
 
 
 def face_panel(analysis: Analysis, face: int) -> str:
     """The square the detector read, and the same with the heat map as a layer that CSS fades."""
     finding = analysis.faces[face]
-    view = data_uri(face_view(analysis.image, finding.crop.box, FACE_SIDE), "JPEG")
+    view = data_uri(face_view(analysis.image_of(face), finding.crop.box, FACE_SIDE), "JPEG")
     heatmap = heatmap_of(finding)
     crop = f'<img src="{view}" alt="Face {face + 1}">'
     if heatmap is None:
-        return f'<div class="pair"><figure>{crop}<figcaption>Face {face + 1}</figcaption></figure></div>'
+        alone = f'<div class="pair"><figure>{crop}<figcaption>Face {face + 1}</figcaption></figure></div>'
+        return alone + _timeline(analysis, face)
     layer = data_uri(heat_layer(heatmap, FACE_SIDE), "PNG")
     return (
         f'<div class="pair"><figure>{crop}<figcaption>Face {face + 1}, as the detector read it</figcaption>'
         f'</figure><figure><span class="stack">{crop}<img class="heat" src="{layer}" alt="Heat map"></span>'
         "<figcaption>with the heat map</figcaption></figure></div>"
         f'<p class="legend">0 <span class="ramp"></span> 1 <span>{escape(LEGEND_TEXT)}</span></p>'
-        f"{_grad_cam(analysis, face)}"
+        f"{_timeline(analysis, face)}{_grad_cam(analysis, face)}"
+    )
+
+
+def _timeline(analysis: Analysis, face: int) -> str:
+    """A person's score in each frame of a video, as bars to be clicked; page.js shows the frame of a bar."""
+    if analysis.footage is None:
+        return ""
+    person = analysis.footage.people[face]
+    bars, views = [], []
+    for number, moment in enumerate(person.moments):
+        finding = moment.finding
+        told = "no score" if finding.score is None else f"score {finding.score:.2f}"
+        words = f"{wording.clock(moment.seconds)}, {told}: {wording.VERDICT_WORDS[finding.verdict].lower()}"
+        marks = f"{finding.verdict}{' shown' if number == person.shown else ''}"
+        height = 100 * (finding.score or 0.0)
+        bars.append(
+            f'<button type="button" class="moment {marks}" data-moment="{number}" title="{words}" '
+            f'aria-label="{words}" aria-pressed="{str(number == person.shown).lower()}">'
+            f'<i style="height:{height:.0f}%"></i></button>'
+        )
+        heatmap = heatmap_of(finding)
+        side = len(finding.crop.pixels)
+        crop = f'<img src="{data_uri(finding.crop.pixels, "JPEG")}" alt="The face at {words}">'
+        layer = "" if heatmap is None else data_uri(heat_layer(heatmap, side), "PNG")
+        heat = f'<img class="heat" src="{layer}" alt="Heat map">' if layer else ""
+        views.append(
+            f'<figure data-moment="{number}"{"" if number == person.shown else " hidden"}><div class="pair">'
+            f'{crop}<span class="stack">{crop}{heat}</span></div><figcaption>{words}</figcaption></figure>'
+        )
+    real, fake = analysis.models.thresholds
+    lines = "".join(f'<span class="threshold" style="bottom:{100 * at:.1f}%"></span>' for at in (real, fake))
+    told = wording.track_sentence(person, len(analysis.footage.sampled))
+    return (
+        f'<div class="timeline"><p class="hint">{escape(told)} Each bar is the score of one frame, the lines '
+        "are the thresholds. Click a bar to see its frame.</p>"
+        f'<div class="bars" role="group" aria-label="Scores over time">{lines}{"".join(bars)}</div>'
+        f'<div class="views">{"".join(views)}</div></div>'
     )
 
 
@@ -81,7 +124,8 @@ def _grad_cam(analysis: Analysis, face: int) -> str:
     values = grad_cam_of(analysis, face)
     if values is None:
         return ""
-    picture = data_uri(grad_cam_view(analysis.image, analysis.faces[face], values, FACE_SIDE), "JPEG")
+    image, finding = analysis.image_of(face), analysis.faces[face]
+    picture = data_uri(grad_cam_view(image, finding, values, FACE_SIDE), "JPEG")
     return (
         '<details class="gradcam"><summary>What the score rests on</summary><div class="pair">'
         f'<figure><img src="{picture}" alt="Grad-CAM of face {face + 1}"></figure>'
@@ -95,7 +139,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
     whole = (
         "" if len(analysis.faces) == 1 else f'<p class="whole">{escape(wording.photo_sentence(analysis))}</p>'
     )
-    shown = None if wording.withheld(finding) else finding.score  # else it would be read as a finding
+    shown = None if wording.flaws(finding) else finding.score  # else it would be read as a finding
     score = "" if shown is None else f'<p class="score"><b>{shown:.2f}</b> of 1</p>'
     return (
         f'<div class="card {finding.verdict}">{whole}<div class="headline">'
@@ -112,7 +156,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
 def _meaning(analysis: Analysis, finding: FaceFinding) -> str:
     models = analysis.models
     return wording.score_meaning(
-        finding.score, models.thresholds, models.fitted_on, wording.withheld(finding), finding.evidence
+        finding.score, models.thresholds, models.fitted_on, wording.flaws(finding), finding.evidence
     )
 
 

@@ -23,8 +23,8 @@ from app.overlay import (
     grad_cam_view,
     heatmap_of,
     legend,
-    numbered_photo,
     overlay_view,
+    overview,
 )
 from app.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from data_sim.images import sha256_of
@@ -60,6 +60,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "pixels_sha256": source.pixels_sha256,
             "width": width,
             "height": height,
+            "video": _video(analysis),
         },
         "verdict": analysis.verdict,
         "verdict_words": wording.VERDICT_WORDS[analysis.verdict],
@@ -79,11 +80,11 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
             "language_model": _language_model(analysis),
         },
-        "method": [*wording.method(analysis.models.talk), f"{RATIO_WORDS} {RATIO_KEY}"],
-        "limits": list(wording.LIMITS),
+        "method": [*wording.method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
+        "limits": wording.limits(analysis),
         "checking": list(wording.CHECKING),
         "pictures": {
-            "photo": data_uri(numbered_photo(analysis.image, analysis.faces, PHOTO_SIDE), "JPEG"),
+            "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
             "legend": data_uri(legend(256, 16), "PNG"),
             "legend_words": LEGEND_TEXT,
             "grad_cam_words": GRAD_CAM_TEXT,
@@ -134,7 +135,7 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
             face.score,
             analysis.models.thresholds,
             analysis.models.fitted_on,
-            wording.withheld(face),
+            wording.flaws(face),
             face.evidence,
         ),
         **strength_data(analysis, face),
@@ -159,7 +160,43 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
             "jpeg_quality": face.quality.jpeg_quality,
             "words": wording.quality_sentence(face),
         },
+        "track": _track(analysis, face.index),
         "pictures": _face_pictures(analysis, face),
+    }
+
+
+def _video(analysis: Analysis) -> dict[str, Any] | None:
+    """Length of a video, and which frames were examined; None of a photograph."""
+    footage = analysis.footage
+    if footage is None:
+        return None
+    return {
+        "seconds": round(footage.seconds, 3),
+        "frames": footage.frames,
+        "examined": [round(seconds, 3) for seconds in footage.sampled],
+        "words": wording.frames_sentence(footage),
+    }
+
+
+def _track(analysis: Analysis, face: int) -> dict[str, Any] | None:
+    """Every frame of a video in which a person was examined; None of a photograph."""
+    if analysis.footage is None:
+        return None
+    person = analysis.footage.people[face]
+    return {
+        "words": wording.track_sentence(person, len(analysis.footage.sampled)),
+        "frames": [
+            {
+                "seconds": round(moment.seconds, 3),
+                "clock": wording.clock(moment.seconds),
+                "score": None if moment.finding.score is None else round(moment.finding.score, 4),
+                "verdict": moment.finding.verdict,
+                "verdict_words": wording.VERDICT_WORDS[moment.finding.verdict],
+                "reasons": _reasons(moment.finding.reasons),
+                "shown": number == person.shown,
+            }
+            for number, moment in enumerate(person.moments)
+        ],
     }
 
 
@@ -170,7 +207,8 @@ def _rounded(value: float | None) -> float | None:
 def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | None]:
     """The face as it is; where it was scored, also with heat map and Grad-CAM over it, and the values of
     both as grey pictures (255 = 1)."""
-    image, heatmap, grad_cam = analysis.image, heatmap_of(face), grad_cam_of(analysis, face.index)
+    image, heatmap = analysis.image_of(face.index), heatmap_of(face)
+    grad_cam = grad_cam_of(analysis, face.index)
     crop = data_uri(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
     pictures: dict[str, str | None]
     pictures = {"crop": crop, "overlay": None, "heatmap": None, "grad_cam_overlay": None, "grad_cam": None}

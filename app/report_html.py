@@ -8,18 +8,20 @@ from typing import Any
 
 from app.report_text import (
     CROP_CAPTION,
+    FRAME_COLUMNS,
     GRAD_CAM_CAPTION,
-    KIND,
     OVERLAY_CAPTION,
-    PHOTO_CAPTION,
     REGION_COLUMNS,
     TRANSCRIPT_NOTE,
     Rows,
     answer_line,
     face_lines,
     face_rows,
+    frame_rows,
     heading_rows,
     identification_rows,
+    kind,
+    photo_caption,
     question_line,
     strength_line,
 )
@@ -52,7 +54,7 @@ def render_html(data: dict[str, Any]) -> str:
 
 
 def _heading(data: dict[str, Any]) -> str:
-    return f'<header><p class="kind">{KIND}</p><h1>Report</h1>{_facts(heading_rows(data))}</header>'
+    return f'<header><p class="kind">{kind(data)}</p><h1>Report</h1>{_facts(heading_rows(data))}</header>'
 
 
 def _finding(data: dict[str, Any]) -> str:
@@ -62,7 +64,7 @@ def _finding(data: dict[str, Any]) -> str:
         _bullets(face_lines(data)) if data["faces"] else "",
         _bullets(data["warnings"]) if data["warnings"] else "",
         f'<p class="caution"><strong>Models used.</strong> {escape(data["models"]["good_for"])}</p>',
-        _figure(data["pictures"]["photo"], PHOTO_CAPTION, "photo"),
+        _figure(data["pictures"]["photo"], photo_caption(data), "photo"),
     )
 
 
@@ -89,21 +91,32 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
         f'<div class="figures">{figures}</div>{legend}',
         _paragraph(face["explanation"]),
         _regions(face["region_table"]),
+        _frames(face),
         _paragraph(face["quality"]["words"]),
     )
 
 
 def _regions(table: list[dict[str, Any]]) -> str:
-    if not table:
+    rows = [(row["words"], row["score"], "named" if row["named"] else "", row["named"]) for row in table]
+    return _bars(REGION_COLUMNS, rows)
+
+
+def _frames(face: dict[str, Any]) -> str:
+    return _bars(FRAME_COLUMNS, frame_rows(face))
+
+
+def _bars(columns: tuple[str, ...], values: list[tuple[str, float | None, str, bool]]) -> str:
+    """A table of names, values in [0, 1] with their bars, and words; marked rows stand out."""
+    if not values:
         return ""
     rows = "".join(
-        f'<tr class="{"named" if row["named"] else ""}"><td>{escape(row["words"])}</td>'
-        f"<td>{row['score']:.4f}</td>"
-        f'<td><span class="bar" style="width:{100 * row["score"]:.1f}%"></span></td>'
-        f"<td>{'named' if row['named'] else ''}</td></tr>"
-        for row in table
+        f'<tr class="{"named" if marked else ""}"><td>{escape(name)}</td>'
+        f"<td>{'none' if value is None else f'{value:.4f}'}</td>"
+        f'<td><span class="bar" style="width:{100 * (value or 0):.1f}%"></span></td>'
+        f"<td>{escape(words)}</td></tr>"
+        for name, value, words, marked in values
     )
-    head = "".join(f"<th>{escape(title)}</th>" for title in REGION_COLUMNS)
+    head = "".join(f"<th>{escape(title)}</th>" for title in columns)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -25,18 +25,20 @@ from reportlab.platypus import (
 
 from app.report_text import (
     CROP_CAPTION,
+    FRAME_COLUMNS,
     GRAD_CAM_CAPTION,
-    KIND,
     OVERLAY_CAPTION,
-    PHOTO_CAPTION,
     REGION_COLUMNS,
     TRANSCRIPT_NOTE,
     Rows,
     answer_line,
     face_lines,
     face_rows,
+    frame_rows,
     heading_rows,
     identification_rows,
+    kind,
+    photo_caption,
     question_line,
     strength_line,
 )
@@ -84,7 +86,7 @@ def render_pdf(data: dict[str, Any]) -> bytes:
         bottomMargin=22 * mm,
         title=f"Report on {_plain(data['file']['name'])}",
         author=f"{data['software']['name']} {data['software']['version']}",
-        subject=KIND,
+        subject=kind(data),
         invariant=1,
     )
     story = [*_heading(data), *_finding(data)]
@@ -128,13 +130,13 @@ class _NumberedCanvas(Canvas):
 
 
 def _heading(data: dict[str, Any]) -> list[Flowable]:
-    return [_text(KIND, SMALL), _text("Report", TITLE), _facts(heading_rows(data))]
+    return [_text(kind(data), SMALL), _text("Report", TITLE), _facts(heading_rows(data))]
 
 
 def _finding(data: dict[str, Any]) -> list[Flowable]:
     photo = _picture(data["pictures"]["photo"], WIDTH, 85 * mm)
     caution = Paragraph(f"<b>Models used.</b> {_markup(data['models']['good_for'])}", CELL)
-    caption = _text(PHOTO_CAPTION, SMALL)
+    caption = _text(photo_caption(data), SMALL)
     return [
         *_section("Finding"),
         _verdict(data["finding"], data["verdict"]),
@@ -163,6 +165,7 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> list[Flowable]:
         _figures(face["pictures"], data["pictures"]),
         _text(face["explanation"]),
         *_regions(face["region_table"]),
+        *_frames(face),
         _text(face["quality"]["words"], SMALL),
     ]
 
@@ -192,9 +195,21 @@ def _figures(pictures: dict[str, str | None], shared: dict[str, str]) -> Flowabl
 
 
 def _regions(table: list[dict[str, Any]]) -> list[Flowable]:
-    if not table:
+    rows = [(row["words"], row["score"], "named" if row["named"] else "", row["named"]) for row in table]
+    return _bars(REGION_COLUMNS, rows, (53, 35, 55, 24))
+
+
+def _frames(face: dict[str, Any]) -> list[Flowable]:
+    return _bars(FRAME_COLUMNS, frame_rows(face), (18, 18, 55, 76))
+
+
+def _bars(
+    columns: tuple[str, ...], values: list[tuple[str, float | None, str, bool]], millimetres: tuple[int, ...]
+) -> list[Flowable]:
+    """A table of names, values in [0, 1] with their bars, and words; marked rows stand out."""
+    if not values:
         return []
-    rows: list[list[Any]] = [list(REGION_COLUMNS)]
+    rows: list[list[Any]] = [list(columns)]
     style: list[tuple[Any, ...]] = [
         ("FONT", (0, 0), (-1, -1), "Times-Roman", 9.5),
         ("FONT", (0, 0), (-1, 0), "Helvetica", 8),
@@ -205,12 +220,12 @@ def _regions(table: list[dict[str, Any]]) -> list[Flowable]:
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ("LEFTPADDING", (0, 0), (0, -1), 0),
     ]
-    for number, row in enumerate(table, start=1):
-        bar = _Bar(row["score"], VERDICT_INK["fake"] if row["named"] else HexColor("#9aa4ab"))
-        rows.append([row["words"], f"{row['score']:.4f}", bar, "named" if row["named"] else ""])
-        if row["named"]:
+    for number, (name, value, words, marked) in enumerate(values, start=1):
+        bar = _Bar(value or 0.0, VERDICT_INK["fake"] if marked else HexColor("#9aa4ab"))
+        rows.append([name, "none" if value is None else f"{value:.4f}", bar, _text(words, CELL)])
+        if marked:
             style.append(("FONT", (0, number), (-1, number), "Times-Bold", 9.5))
-    widths = [53 * mm, 35 * mm, 55 * mm, 24 * mm]
+    widths = [width * mm for width in millimetres]
     return [KeepTogether([Table(rows, colWidths=widths, hAlign="LEFT", style=style), Spacer(0, 6)])]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 Rows = list[tuple[str, str]]
 
-KIND = "Examination of a photograph for face manipulation"
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
+STILLS_CAPTION = "One frame of the video for each person. Boxes are numbered as the faces are in this report."
 CROP_CAPTION = "The square the detector read"
 OVERLAY_CAPTION = "The same with the heat map over it"
 GRAD_CAM_CAPTION = "What the score rests on (Grad-CAM)"
+FRAME_COLUMNS = ("Frame at", "Score", "0 to 1", "Read by itself as")
 REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "In the finding")
 TRANSCRIPT_NOTE = (
     "The answers below were written by the language model, word for word as shown to the user; only what "
@@ -19,13 +20,30 @@ TRANSCRIPT_NOTE = (
 )
 
 
+def medium(data: dict[str, Any]) -> str:
+    """What was examined, in a word."""
+    return "video" if data["file"].get("video") else "photograph"
+
+
+def kind(data: dict[str, Any]) -> str:
+    """What the report is."""
+    return f"Examination of a {medium(data)} for face manipulation"
+
+
+def photo_caption(data: dict[str, Any]) -> str:
+    """What stands under the first picture."""
+    return STILLS_CAPTION if medium(data) == "video" and data["faces"] else PHOTO_CAPTION
+
+
 def heading_rows(data: dict[str, Any]) -> Rows:
     """What was examined, when, with what."""
     file, software = data["file"], data["software"]
     size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
+    video = file.get("video")
     return [
         ("Examined", file["name"]),
         ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
+        *([("Frames", video["words"])] if video else []),
         ("SHA-256", file["sha256"] or f"of the pixels: {file['pixels_sha256']}"),
         ("Date", data["created"].replace("T", " ").replace("Z", " UTC")),
         ("Examined with", f"{software['name']} {software['version']}, models “{data['models']['name']}”"),
@@ -48,7 +66,18 @@ def face_rows(face: dict[str, Any]) -> Rows:
         rows += [("Likelihood ratio", face["evidence"]["row"])]
     rows += [("Reason", reason["words"]) for reason in face["reasons"]]
     x0, y0, x1, y1 = face["box"]
-    return [*rows, ("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner")]
+    rows += [("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner")]
+    return rows + ([("Frames", face["track"]["words"])] if face.get("track") else [])
+
+
+def frame_rows(face: dict[str, Any]) -> list[tuple[str, float | None, str, bool]]:
+    """Of each frame that shows a person in a video: time, score, verdict with its reasons, whether shown."""
+    rows = []
+    for frame in face["track"]["frames"] if face.get("track") else []:
+        why = ", ".join(reason["words"] for reason in frame["reasons"])
+        verdict = frame["verdict_words"].lower() + (f": {why}" if why else "")
+        rows.append((frame["clock"], frame["score"], verdict, frame["shown"]))
+    return rows
 
 
 def strength_line(face: dict[str, Any]) -> str:
@@ -61,7 +90,10 @@ def identification_rows(data: dict[str, Any]) -> Rows:
     file, thresholds = data["file"], data["thresholds"]
     return [
         ("SHA-256 of the file", file["sha256"] or "none: the photograph was not given as a file"),
-        ("SHA-256 of its pixels", file["pixels_sha256"]),
+        (
+            "SHA-256 of the examined frames" if file.get("video") else "SHA-256 of its pixels",
+            file["pixels_sha256"],
+        ),
         (
             "Thresholds",
             "no signs up to {real_at_most:.4f}, manipulated from {fake_at_least:.4f}".format(**thresholds),

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.analysis import Analysis
-from app.wording import reason_words, withheld
+from app.wording import flaws
 from kfd.detection import FaceFinding
-from kfd.detector import BETWEEN
 from kfd.error_rates import LARGE, ErrorRate, band_of
 from kfd.evidence import Evidence
 
@@ -100,7 +99,7 @@ def error_rate_of(analysis: Analysis, finding: FaceFinding) -> ErrorRate | None:
     None where the photograph forbids a verdict: such a face is called neither.
     """
     grid = analysis.models.robustness
-    return None if grid is None or withheld(finding) else grid.rate_of(finding.quality, _crop_side(finding))
+    return None if grid is None or flaws(finding) else grid.rate_of(finding.quality, _crop_side(finding))
 
 
 def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
@@ -108,7 +107,7 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
     grid = analysis.models.robustness
     if grid is None:
         return "How often this detector errs on photographs of this kind has not been measured."
-    if withheld(finding):
+    if flaws(finding):
         return "The face got no verdict, so there is none that could be wrong."
     rate = error_rate_of(analysis, finding)
     if rate is None:
@@ -152,8 +151,7 @@ def strength_data(analysis: Analysis, finding: FaceFinding) -> dict[str, Any]:
 
 
 def _why_none(finding: FaceFinding) -> str:
-    why = [reason for reason in finding.reasons if reason != BETWEEN]
-    return reason_words(*why) if why else "its bounds were not fitted for this detector"
+    return flaws(finding) or "its bounds were not fitted for this detector"
 
 
 def _kind_words(image_size: int, finding: FaceFinding) -> str:

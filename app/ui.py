@@ -1,4 +1,4 @@
-"""The page: a photograph in; verdict, map, conversation and report out.
+"""The page: a photograph or a video in; verdict, map, conversation and report out.
 
 What a visitor brings and asks lives in that browser window's own state and folder; the only thing
 windows share is the Assistant, which keeps no case.
@@ -27,6 +27,7 @@ from app.report_data import software_version
 from app.report_text import answer_words
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from data_sim.images import MAX_FILE_BYTES, ImageError
+from data_sim.video import VideoError
 from llm.endpoint import EndpointError
 
 STYLE = Path(__file__).with_name("style.css")
@@ -76,7 +77,7 @@ class Desk:
         yield (None, panels.WAITING, gr.update(visible=False), *[gr.skip()] * 7)
         try:
             analysis = self.assistant.analyse(path)
-        except ImageError as error:
+        except (ImageError, VideoError) as error:
             yield (None, panels.notice(str(error)), gr.update(visible=False), *[gr.skip()] * 7)
             return
         finally:

@@ -6,16 +6,22 @@ means; they never say more than the score supports.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from app.analysis import NO_FACE, Analysis, TalkRecord
 from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
 from data_sim.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
-from kfd.detector import BETWEEN
+from kfd.detector import BETWEEN, FRAMES_DISAGREE
 from kfd.evidence import Evidence
+from kfd.footage import FRAMES
 from llm.consistency import contradictions, strengths_named
+
+if TYPE_CHECKING:
+    from kfd.footage import Footage, Person
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
 
@@ -25,7 +31,7 @@ VERDICT_WORDS = {
     "inconclusive": "No verdict",
 }
 
-NO_FACE_WORDS = "no face was found in the photograph"
+NO_FACE_WORDS = "no face was found"
 
 DETECTION = (
     "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
@@ -62,6 +68,20 @@ LIMITS = (
     "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
 )
 
+VIDEO = (
+    f"Of a video, {FRAMES} frames spread evenly over its length are examined, each as a photograph. Faces "
+    "are followed from frame to frame by place and size, and each person is judged apart. A person's score "
+    "is that of the mean logit of the frames that are sharp, large and little compressed enough; where these "
+    "are fewer than half of them, no verdict is given, nor where the frames contradict each other. Box, heat "
+    "map, regions and answers are about one frame, the one whose score is nearest that of all, or highest "
+    "where frames contradict each other. That several frames agree does not raise the likelihood ratio: "
+    "frames of one video resemble each other."
+)
+VIDEO_LIMIT = (
+    "Frames between those examined, and the sound, were not looked at. Thresholds, likelihood ratio and "
+    "error rates are those of single photographs; a video compresses every frame, which hides traces."
+)
+
 CHECKING = (
     "Compute the SHA-256 digest of the photograph (sha256sum FILE) and compare it with the one above.",
     "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
@@ -73,8 +93,9 @@ CHECKING = (
 )
 
 
-def method(talk: TalkRecord) -> list[str]:
+def method(analysis: Analysis) -> list[str]:
     """How the findings came about, and how the answers did: a paragraph for each."""
+    talk = analysis.models.talk
     if talk.tuned:
         given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
     else:
@@ -87,7 +108,12 @@ def method(talk: TalkRecord) -> list[str]:
         "it. The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
         "Generalizable and Explainable Deepfake Detection."
     )
-    return [DETECTION, answers]
+    return [DETECTION, *([] if analysis.footage is None else [VIDEO]), answers]
+
+
+def limits(analysis: Analysis) -> list[str]:
+    """What the findings do not say."""
+    return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
 
 
 def answered_by(talk: TalkRecord) -> str:
@@ -117,30 +143,31 @@ def reason_words(*reasons: str) -> str:
     )
 
 
-def withheld(finding: FaceFinding) -> bool:
-    """Does the photograph itself forbid a verdict on this face? Then its score says nothing either."""
-    return any(reason != BETWEEN for reason in finding.reasons)
+def flaws(finding: FaceFinding) -> str:
+    """Why the picture itself forbids a verdict on this face, so that its score says nothing either, as a
+    clause; empty where it does not."""
+    return reason_words(*(reason for reason in finding.reasons if reason != BETWEEN))
 
 
 def score_meaning(
     score: float | None,
     thresholds: tuple[float, float],
     fitted_on: str,
-    withheld: bool = False,
+    flaws: str = "",
     evidence: Evidence | None = None,
 ) -> str:
     """What a score means, in two sentences; what its absence means where there is none.
 
-    withheld: see the function of that name. evidence: its likelihood ratio; no share beyond that is claimed.
+    flaws: see the function of that name. evidence: its likelihood ratio; no share beyond that is claimed.
     """
     if score is None:
         return "No score is given, because a score of this face would mean nothing."
     if fitted_on == NOT_FITTED:
         return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
-    if withheld:
+    if flaws:
         return (
-            f"The detector computed a score of {score:.2f}, which says nothing here: none of the faces that "
-            "it was calibrated on had the flaw for which no verdict is given."
+            f"The detector computed a score of {score:.2f}, which says nothing here, because {flaws}; it was "
+            "calibrated on faces of which this is not so."
         )
     real, fake = thresholds
     limited = evidence is not None and evidence.limited
@@ -185,9 +212,9 @@ def remark(case: Case, evidence: Evidence | None, question: str, answer: str) ->
 
 
 def photo_sentence(analysis: Analysis) -> str:
-    """The finding about the whole photograph in one sentence."""
+    """The finding about the whole photograph or video in one sentence."""
     if not analysis.faces:
-        return "No face was found in the photograph, so nothing was judged."
+        return f"No face was found in the {analysis.medium}, so nothing was judged."
     count = len(analysis.faces)
     faked = sum(face.verdict == "fake" for face in analysis.faces)
     if analysis.verdict == "fake" and count > 1:
@@ -200,14 +227,52 @@ def photo_sentence(analysis: Analysis) -> str:
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
 
 
+def frames_sentence(footage: Footage) -> str:
+    """Which frames of a video were examined."""
+    when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
+    count = len(footage.sampled)
+    frames = "1 frame was" if count == 1 else f"{count} frames were"
+    return f"Of {footage.frames:,} frames, {clock(footage.seconds)} long, {frames} examined{when}."
+
+
+def clock(seconds: float) -> str:
+    """A time in a video as minutes, seconds and tenths: 1:03.2."""
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def track_sentence(person: Person, frames: int) -> str:
+    """In how many of the examined frames a person was seen, how these were read, and which is shown."""
+    moments = person.moments
+    verdicts = Counter(moment.finding.verdict for moment in moments)
+    read = (("fake", "signs of manipulation"), ("real", "none"), ("inconclusive", "no verdict"))
+    counted = join_words(f"{words} in {verdicts[v]}" for v, words in read if verdicts[v])
+    which = "the highest" if FRAMES_DISAGREE in person.finding.reasons else "nearest that of all"
+    return (
+        f"Seen in {len(moments)} of {frames} frames: {counted}. Shown is the frame at "
+        f"{clock(moments[person.shown].seconds)}, whose score is {which}."
+    )
+
+
+def damaged_warning(count: int) -> str:
+    """Said of a video of which some frames cannot be decoded."""
+    return f"The video is damaged: only {count} of the frames wanted could be decoded and were examined."
+
+
+def fleeting_warning(count: int) -> str:
+    """Said of faces that were seen too briefly to be judged."""
+    faces = "One face was" if count == 1 else f"{count} faces were"
+    return f"{faces} seen in a single frame only, and not judged."
+
+
 def frames_warning(count: int) -> str:
     """Said of an animation."""
     return f"The file is an animation of {count} pictures; only the first was examined."
 
 
 def grey_warning() -> str:
-    """Said of a photograph without colour."""
-    return "The photograph has no colour; the detector was made for colour, and traces in colour are lost."
+    """Said of a picture without colour."""
+    return "The picture has no colour; the detector was made for colour, and traces in colour are lost."
 
 
 def enlarged_warning(faces: Sequence[FaceFinding], side: int) -> str:
@@ -241,6 +306,6 @@ def quality_sentence(finding: FaceFinding) -> str:
     if quality.jpeg_quality is not None:
         compressed += f"; the file was saved as a JPEG of quality {quality.jpeg_quality} of 100"
     return (
-        f"The face is {quality.face_pixels:.0f} pixels wide or high in the photograph; sharpness "
+        f"The face is {quality.face_pixels:.0f} pixels wide or high in the picture; sharpness "
         f"{quality.sharpness:.0f} (variance of the Laplacian){compressed}."
     )

@@ -32,6 +32,9 @@ ImageSource = str | Path | bytes | Image.Image | np.ndarray
 _IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
+# EBML (Matroska, WebM), MPEG program and elementary streams, FLV, ASF (WMV), QuickTime without a brand.
+_VIDEO_STARTS = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV", b"0&\xb2u")
+_VIDEO_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip")
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error, zlib.error)
 
 
@@ -108,16 +111,41 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
+def pixels_digest(image: np.ndarray) -> str:
+    """SHA-256 of the shape and the values of an (H, W, 3) uint8 array, in hex."""
+    return sha256_of(repr(image.shape).encode() + image.tobytes())
+
+
+def is_video(start: bytes) -> bool:
+    """Whether a file that begins like this is a video: MP4, MOV, MKV, WebM, AVI, MPEG, FLV or WMV.
+
+    start: the first 16 bytes of the file, or more.
+    """
+    if start[4:8] == b"ftyp":
+        return start[8:12] not in _HEIC_BRANDS + _AVIF_BRANDS
+    return start.startswith(_VIDEO_STARTS) or start[4:8] in _VIDEO_ATOMS or start[8:12] == b"AVI "
+
+
+def is_video_file(path: str | Path) -> bool:
+    """Whether a file is a video by its content; False for one that cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return is_video(file.read(16))
+    except OSError:
+        return False
+
+
+def find_images(paths: Iterable[str | Path], suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
     """All image files in files and folders, each once, sorted.
 
     A file that is named itself is taken whatever its suffix; in folders, searched to any depth,
-    IMAGE_SUFFIXES decide. Raises FileNotFoundError naming the first path that does not exist.
+    `suffixes` decide (in lower case, with the dot). Raises FileNotFoundError naming the first path that
+    does not exist.
     """
     found: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
-            found.update(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            found.update(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
         elif path.exists():
             found.add(path)
         else:
@@ -209,9 +237,9 @@ def _unidentified(data: bytes) -> ImageError:
         return _unreadable(None)
     if brand in _HEIC_BRANDS:
         return ImageError("not_an_image", "HEIC photos are not supported; export the photo as JPEG or PNG.")
-    if brand or data.startswith(b"\x1aE\xdf\xa3") or data[8:12] == b"AVI ":
+    if is_video(data):
         return ImageError(
-            "not_an_image", "Video is not supported yet; save single frames as PNG and use those."
+            "not_an_image", "Video is read from a file, by its path; here single photographs are expected."
         )
     return ImageError(
         "not_an_image",

@@ -19,6 +19,18 @@ class VideoError(ValueError):
         self.code = code
 
 
+def codec_of(path: str | Path) -> str:
+    """How the pictures of a video are coded, such as "h264". Raises VideoError."""
+    import av
+
+    path = Path(path)
+    try:
+        with av.open(str(path)) as container:
+            return _stream(container, path).codec_context.name
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError("unreadable", f"{path} cannot be read as a video ({error})") from None
+
+
 def frame_times(path: str | Path) -> np.ndarray:
     """When each frame of a video is shown: (N,) float64 seconds, ascending.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim.faces import FaceCrop, crop_face, find_faces
+from data_sim.faces import Face, FaceCrop, crop_face, find_faces
 from data_sim.regions import REGION_NAMES, named_regions, region_scores
 from kfd import evidence
 from kfd.backbones import Dtype
@@ -146,6 +147,12 @@ class Detector:
         faces = find_faces(image)
         if not faces:
             raise NoFaceError
+        return self.judge(image, faces, jpeg_quality)
+
+    def judge(
+        self, image: np.ndarray, faces: Sequence[Face], jpeg_quality: int | None = None
+    ) -> list[FaceFinding]:
+        """The same of faces that were found before; one finding per face, in their order."""
         judged = []
         for face in faces:
             crop = crop_face(image, face, self.image_size)
@@ -174,17 +181,21 @@ class Detector:
             return "inconclusive", reasons
         return ("fake" if score >= self.decision.fake_above else "real"), ()
 
-    def track_verdict(self, logits: np.ndarray) -> tuple[float, str, tuple[str, ...]]:
+    def track_verdict(
+        self, logits: np.ndarray, withheld: tuple[str, ...] = ()
+    ) -> tuple[float, str, tuple[str, ...]]:
         """Score, verdict and reasons of one person's track of a video.
 
         logits: (N,) of its frames, N >= 1, those that may be scored. The score is that of their mean.
+        withheld: reasons that the frames themselves give against any verdict.
         Frames disagree where MINORITY of them or more read as fake and as many as real: a mean would hide
         that only a part of the clip was manipulated, or that the detector wavers.
         """
         scores = 1 / (1 + np.exp(-log_odds(self.decision, logits)))
         split = (scores >= self.decision.fake_above).mean(), (scores <= self.decision.real_below).mean()
         score = float(1 / (1 + np.exp(-log_odds(self.decision, np.mean(logits)))))
-        return score, *self.verdict(score, (FRAMES_DISAGREE,) if min(split) >= MINORITY else ())
+        split_reason = (FRAMES_DISAGREE,) if min(split) >= MINORITY else ()
+        return score, *self.verdict(score, withheld + split_reason)
 
     def withheld(self, quality: Quality) -> tuple[str, ...]:
         """Reasons that the photograph itself gives against a verdict on a face."""

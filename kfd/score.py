@@ -1,10 +1,11 @@
-"""Score photographs: one JSON line per face.
+"""Score photographs and videos: one JSON line per face, or per person of a video.
 
     python -m kfd.score photo.jpg
-    python -m kfd.score album/ more/*.jpg --out scores.jsonl
+    python -m kfd.score album/ more/*.jpg clip.mp4 --out scores.jsonl
 
 Files or folders, searched recursively. A line holds path, sha256, face, box, score, log10_lr (log10
-likelihood ratio, null where none is supported), verdict, reasons and regions; a file without a result
+likelihood ratio, null where none is supported), verdict, reasons and regions; that of a video has `frames`
+as well, [seconds, score] of each examined frame that shows the person. A file without a result
 has one line with `score: null`, the reason and what to do about it. With --out, a re-run
 continues where the last one stopped.
 """
@@ -20,16 +21,27 @@ from typing import Annotated
 import tyro
 
 from data_sim.cli import parse
-from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
+from data_sim.images import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    find_images,
+    is_video_file,
+    read_bytes,
+    read_image,
+    sha256_of,
+)
+from data_sim.records import VIDEO_SUFFIXES
+from data_sim.video import VideoError
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
+from kfd.footage import Person, examine_video
 from kfd.quality import jpeg_quality
-from kfd.storage import write_atomically
+from kfd.storage import digest_of, write_atomically
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]  # photographs, or folders of them
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]  # photographs, videos, or folders of them
     out: Path | None = None  # JSON-lines file to write or to continue; None prints
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
@@ -39,7 +51,7 @@ class ScoreConfig:
 def main() -> None:
     config = parse(ScoreConfig, __doc__)
     try:
-        paths = find_images(config.paths)
+        paths = find_images(config.paths, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         if config.out is None:
             for path in paths:
@@ -52,13 +64,19 @@ def main() -> None:
 
 
 def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
-    """The output lines of one photograph, at least one, never an exception for a bad file."""
+    """The output lines of one photograph or video, at least one, never an exception for a bad file."""
     line: dict[str, object] = {"path": str(path), "sha256": None, "checkpoint": detector.digest}
     try:
+        if is_video_file(path):
+            line["sha256"] = digest_of(path)
+            people = examine_video(detector, path).people
+            if not people:
+                raise NoFaceError
+            return [line | _describe(person.finding) | {"frames": _frames(person)} for person in people]
         data = read_bytes(path)
         line["sha256"] = sha256_of(data)
         findings = detector.examine(read_image(data), jpeg_quality(data))
-    except (ImageError, NoFaceError) as error:
+    except (ImageError, NoFaceError, VideoError) as error:
         return [line | _nothing(error.code, str(error))]
     return [line | _describe(finding) for finding in findings]
 
@@ -81,6 +99,11 @@ def _describe(finding: FaceFinding) -> dict[str, object]:
     }
 
 
+def _frames(person: Person) -> list[list[float | None]]:
+    scores = ((moment.seconds, moment.finding.score) for moment in person.moments)
+    return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
+
+
 def score_into(out: Path, paths: list[Path], detector: Detector) -> None:
     """Append the lines of every path that `out` does not hold yet, with progress.
 
@@ -92,7 +115,7 @@ def score_into(out: Path, paths: list[Path], detector: Detector) -> None:
     done = resume(out, detector.digest)
     left = [path for path in paths if str(path) not in done]
     with out.open("a", encoding="utf-8") as file:
-        for path in tqdm(left, unit="photo", initial=len(paths) - len(left), total=len(paths)):
+        for path in tqdm(left, unit="file", initial=len(paths) - len(left), total=len(paths)):
             file.write("".join(json.dumps(x) + "\n" for x in lines_of(path, detector)))
             file.flush()
 

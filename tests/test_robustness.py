@@ -339,11 +339,11 @@ class TestWords:
         rate = ErrorRate(True, 1, 80, 40, (0.042, 0.01, 0.11), (0.61, 0.45, 0.75))
         analysis = SimpleNamespace(models=SimpleNamespace(robustness=Robustness({}, {(True, 1): rate}, 192)))
         between = finding(reasons=("score_between_thresholds",))
-        assert not wording.withheld(between) and strength.error_rate_of(analysis, between) == rate
+        assert not wording.flaws(between) and strength.error_rate_of(analysis, between) == rate
         uncertain = finding(reasons=("face_uncertain",))
-        assert wording.withheld(uncertain) and strength.error_rate_of(analysis, uncertain) is None
+        assert wording.flaws(uncertain) and strength.error_rate_of(analysis, uncertain) is None
         assert "no verdict" in strength.error_rate_words(analysis, uncertain)
-        meaning = wording.score_meaning(0.97, (0.3, 0.7), "a test", withheld=True)
+        meaning = wording.score_meaning(0.97, (0.3, 0.7), "a test", flaws="it is blurred")
         assert "says nothing here" in meaning and "in 100" not in meaning
 
     def test_the_key_to_the_ratio_names_the_scale_that_is_used(self):
