@@ -105,7 +105,7 @@ def _timeline(analysis: Analysis, face: int) -> str:
         layer = "" if heatmap is None else data_uri(heat_layer(heatmap, side), "PNG")
         heat = f'<img class="heat" src="{layer}" alt="Heat map">' if layer else ""
         views.append(
-            f'<figure data-moment="{number}"{"" if number == person.shown else " hidden"}><div class="pair">'
+            f'<figure data-moment="{number}" hidden><div class="pair">'
             f'{crop}<span class="stack">{crop}{heat}</span></div><figcaption>{words}</figcaption></figure>'
         )
     real, fake = analysis.models.thresholds

@@ -174,14 +174,23 @@ def _mobilenet(depth_multiplier: float) -> nn.Module:
     for module in tower.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
-        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] > 1:
-            module.__class__ = FullPrecisionConv
+    for layer in tower.layer:
+        if layer.convolution.groups > 1 and layer.convolution.stride[0] > 1:
+            layer.convolution = FullPrecisionConv.of(layer.convolution)
     return tower
 
 
 class FullPrecisionConv(nn.Conv2d):
     """A convolution that autocast leaves in float32: a strided depthwise one in bf16 takes ten times as long
     to differentiate on a CPU."""
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> FullPrecisionConv:
+        """The same convolution with the same weight, which has no bias."""
+        sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+        own = cls(*sizes, groups=conv.groups, bias=False, device="meta")  # no random numbers are drawn
+        own.weight = conv.weight
+        return own
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, enabled=False):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pypdf import PdfReader
+from tiny_video import write_video
 
 from app.report import Report
 
@@ -232,3 +233,18 @@ def test_a_photo_can_be_pasted_and_its_map_faded(window):
     slider = page.locator("#opacity input[type=range]")
     slider.fill("0.2")
     expect(page.locator("#face .heat")).to_have_css("opacity", "0.2")
+
+
+def test_a_video_has_a_timeline_to_click(window, tmp_path):
+    photo = np.asarray(Image.open(EXAMPLE))
+    write_video(tmp_path / "clip.mp4", (np.roll(photo, number % 5, axis=1) for number in range(32)))
+    page = window()
+    upload(page, tmp_path / "clip.mp4")
+    bars, views = page.locator(".moment"), page.locator(".views figure")
+    expect(bars).to_have_count(16)
+    bars.nth(3).click()
+    expect(bars.nth(3)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator('.moment[aria-pressed="true"]')).to_have_count(1)
+    expect(views.nth(3)).to_be_visible()
+    expect(views.nth(4)).to_be_hidden()
+    assert answers(page, 1)
