@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+SEEK = 5.0  # seconds: frames further ahead are sought, so that an hour costs little more than a minute
 
 
 class VideoError(ValueError):
@@ -75,22 +78,29 @@ def read_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarray]
     path = Path(path)
     stamps, second = _timeline(path)
     wanted = stamps[spread(frame_times(path), count)].tolist()
-    left = list(wanted)
+    done = 0
     try:
         with av.open(str(path)) as container:
             stream = _stream(container, path)
             stream.thread_type = "AUTO"
-            for number, frame in enumerate(_decoded(container, stream)):
-                stamp = number if second is None else frame.pts
-                if stamp is not None and stamp >= left[0]:
-                    left.pop(0)
-                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    yield int(np.searchsorted(stamps, stamp)), np.ascontiguousarray(pixels)
-                if not left:
-                    return
+            frames, last = _stamped(container, stream, counted=second is None), stamps[0]
+            for stamp in wanted:
+                if second is not None and (stamp - last) * second > SEEK:
+                    with suppress(av.error.FFmpegError):  # of a file that cannot be sought all is decoded
+                        container.seek(stamp, stream=stream)
+                        frames = _stamped(container, stream, counted=False)
+                last, frame = next((found for found in frames if found[0] >= stamp), (None, None))
+                if frame is None:
+                    break
+                done += 1
+                pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                yield int(np.searchsorted(stamps, last)), np.ascontiguousarray(pixels)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError("unreadable", f"{path} cannot be read as a video ({error})") from None
-    raise VideoError("damaged", f"{len(left)} of {len(wanted)} frames of {path} cannot be decoded")
+    if done < len(wanted):
+        raise VideoError(
+            "damaged", f"{len(wanted) - done} of {len(wanted)} frames of {path} cannot be decoded"
+        )
 
 
 def _timeline(path: Path) -> tuple[np.ndarray, float | None]:
@@ -119,12 +129,18 @@ def _stream(container, path: Path):
     return container.streams.video[0]
 
 
-def _decoded(container, stream) -> Iterator:
-    """Every frame that can be decoded; what is damaged is passed over."""
+def _stamped(container, stream, counted: bool) -> Iterator[tuple[int, object]]:
+    """Every frame that can be decoded, with its stamp, or its number where frames are only counted; what is
+    damaged is passed over."""
     import av
 
+    number = 0
     for packet in container.demux(stream):
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                stamp = number if counted else frame.pts
+                number += 1
+                if stamp is not None:
+                    yield stamp, frame
         except av.error.InvalidDataError:
             continue

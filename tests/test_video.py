@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_video import write_video
 
+from data_sim import video
 from data_sim.video import VideoError, frame_times, read_frames, spread
 
 
@@ -67,6 +68,23 @@ def test_a_file_with_a_variable_rate(tmp_path):
     np.testing.assert_allclose(frame_times(tmp_path / "a.mp4"), times, atol=0.002)
     first, *others = numbers(tmp_path / "a.mp4", 6)
     assert 15 < first < 25 and others == [40, 42, 44, 46, 48]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.mov", "mpeg4")])
+def test_a_long_video_is_sought_not_decoded_whole(name, codec, tmp_path, monkeypatch):
+    """A frame a second, so that those wanted lie ten seconds apart: the same ones as without seeking."""
+    write_video(tmp_path / name, grey(range(70)), [float(second) for second in range(70)], codec=codec)
+    decoded = []
+    stamped = video._stamped
+    monkeypatch.setattr(
+        video, "_stamped", lambda *a, **k: (decoded.append(found[0]) or found for found in stamped(*a, **k))
+    )
+    sought = numbers(tmp_path / name, 7)
+    few = len(decoded)
+    monkeypatch.setattr(video, "SEEK", 1e9)
+    decoded.clear()
+    assert numbers(tmp_path / name, 7) == sought == [5, 15, 25, 35, 45, 55, 65]
+    assert few < 0.8 * len(decoded)
 
 
 def test_a_stream_that_states_no_length(tmp_path):
