@@ -133,7 +133,7 @@ def region_words(regions: Iterable[str]) -> str:
 
 
 def reasons_in_words(reasons: Iterable[str]) -> str:
-    """("face_too_small",) -> "the face is too small in the photograph"; ValueError for an unknown code."""
+    """("face_too_small",) -> "the face is too small in the picture"; ValueError for an unknown code."""
     reasons = tuple(reasons)
     unknown = [code for code in reasons if code not in REASON_WORDS]
     if unknown:

@@ -60,7 +60,7 @@ def test_the_prompt_is_worded_as_in_the_paper() -> None:
     )
     assert kfd_result(UNSCORED) == (
         "According to KFD prediction, there is no forgery score and the verdict is inconclusive, because the "
-        "face is too small in the photograph."
+        "face is too small in the picture."
     )
 
 
