@@ -120,7 +120,7 @@ class Analysis:
 
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
         video one for each person, see kfd.footage; empty when none was found.
-    verdict: of the whole photograph, see `overall_verdict`. reasons: machine-readable, for an
+    verdict: of the whole file, see `overall_verdict`. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     footage: the frames behind the faces of a video; None of a photograph.

@@ -9,10 +9,9 @@ assistant.report(analysis).save("report.pdf")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +39,6 @@ from data_sim.images import (
     read_image,
     sha256_of,
 )
-from data_sim.video import codec_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError, to_batch
 from kfd.footage import examine_video
@@ -60,8 +58,7 @@ OPENING_QUESTION = FIRST_QUESTION
 class Assistant:
     """Detector and language model, loaded once, for any number of photographs, videos and users.
 
-    It holds no case: what is found and said lives in the Analysis. One photograph is examined at a time,
-    because the face finder cannot be shared between threads.
+    It holds no case: what is found and said lives in the Analysis.
     """
 
     def __init__(self, detector: Detector, llm: Talker, models: ModelRecord):
@@ -69,7 +66,6 @@ class Assistant:
         self.detector = detector
         self.llm = llm
         self.models = models
-        self._examining = Lock()
 
     @classmethod
     def from_pretrained(cls, folder: str | Path = DEFAULT_CHECKPOINT, device: str = "cpu") -> Assistant:
@@ -99,24 +95,24 @@ class Assistant:
         image = read_image(data)
         origin = source_file(data, image, name or (Path(source).name if is_path else "unnamed"))
         quality = jpeg_quality(data) if isinstance(data, bytes) else None
-        with self._examining:
-            try:
-                faces = tuple(self.detector.examine(image, quality))
-            except NoFaceError:
-                faces = ()
+        try:
+            faces = tuple(self.detector.examine(image, quality))
+        except NoFaceError:
+            faces = ()
         verdict, reasons = overall_verdict(faces)
         warnings = tuple(_warnings(data, image, faces, self.detector.image_size))
         return Analysis(image, origin, faces, verdict, reasons, self.models, warnings, explain=self._grad_cam)
 
     def _analyse_video(self, path: Path, name: str) -> Analysis:
-        with self._examining:
-            footage = examine_video(self.detector, path)
+        footage = examine_video(self.detector, path)
         faces = tuple(person.finding for person in footage.people)
-        form = f"video, {codec_of(path)}"
+        form = f"video, {footage.codec}"
         origin = SourceFile(name, form, path.stat().st_size, digest_of(path), footage.pixels_sha256)
-        warnings = [wording.damaged_warning(len(footage.sampled))] if footage.damaged else []
-        warnings += [wording.fleeting_warning(footage.fleeting)] if footage.fleeting else []
-        warnings += _picture_warnings(footage.still, faces, self.detector.image_size)
+        pictures = [person.image for person in footage.people] or [footage.still]
+        warnings = [
+            *wording.video_warnings(footage),
+            *_picture_warnings(pictures, faces, self.detector.image_size),
+        ]
         return Analysis(
             footage.still,
             origin,
@@ -201,12 +197,14 @@ def _warnings(
     frames = frame_count(data) if isinstance(data, bytes) else 1
     if frames > 1:
         yield wording.frames_warning(frames)
-    yield from _picture_warnings(image, faces, side)
+    yield from _picture_warnings([image], faces, side)
 
 
-def _picture_warnings(image: np.ndarray, faces: tuple[FaceFinding, ...], side: int) -> Iterator[str]:
+def _picture_warnings(
+    pictures: Sequence[np.ndarray], faces: tuple[FaceFinding, ...], side: int
+) -> Iterator[str]:
     """What weakens the findings about faces. side: of the crop that the detector reads, in pixels."""
-    if (image == image[:, :, :1]).all():
+    if all((picture == picture[:, :, :1]).all() for picture in pictures):
         yield wording.grey_warning()
     small = [face for face in faces if face.detection is not None and _side(face) < side]
     if small:

@@ -128,10 +128,11 @@ def overview(analysis: Analysis, longest: int) -> np.ndarray:
     columns = math.ceil(math.sqrt(len(people)))
     stills = [numbered_photo(p.image, [p.finding], longest // columns) for p in people]
     height, width = (max(still.shape[axis] for still in stills) for axis in (0, 1))
-    blank = np.full((height, width, 3), 255, np.uint8)
-    stills += [blank] * (-len(stills) % columns)
-    rows = [np.hstack(stills[start : start + columns]) for start in range(0, len(stills), columns)]
-    return np.vstack(rows)
+    tiles = np.full((-(-len(stills) // columns) * height, columns * width, 3), 255, np.uint8)
+    for number, still in enumerate(stills):
+        top, left = number // columns * height, number % columns * width
+        tiles[top : top + still.shape[0], left : left + still.shape[1]] = still
+    return tiles
 
 
 def legend(width: int, height: int) -> np.ndarray:

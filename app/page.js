@@ -4,11 +4,11 @@ function setHeat(value) {
 }
 
 document.addEventListener("click", (event) => {
-  const bar = event.target.closest?.(".moment");
+  const bar = event.target.closest?.("button.moment");
   if (!bar) return;
   const timeline = bar.closest(".timeline");
-  for (const other of timeline.querySelectorAll(".moment")) other.setAttribute("aria-pressed", other === bar);
-  for (const view of timeline.querySelectorAll(".views figure")) view.hidden = view.dataset.moment !== bar.dataset.moment;
+  for (const other of timeline.querySelectorAll("button.moment")) other.setAttribute("aria-pressed", other === bar);
+  for (const view of timeline.querySelectorAll(".views figure")) view.hidden = view.dataset.frame !== bar.dataset.frame;
 });
 
 document.addEventListener("paste", (event) => {

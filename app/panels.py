@@ -18,6 +18,7 @@ from app.overlay import (
 )
 from data_sim.regions import REGION_NAMES
 from kfd.detection import FaceFinding
+from kfd.footage import FRAMES, Moment
 
 PHOTO_SIDE = 1100  # pixels
 FACE_SIDE = 440
@@ -29,12 +30,13 @@ HEADER = (
 )
 INTRODUCTION = (
     '<ol class="steps"><li><b>Drop a photograph.</b> Every face in it is found and examined. The original '
-    "file is best: a screenshot or a copy from a messenger has lost traces.</li><li><b>Read the finding.</b> "
+    "file is best: a screenshot or a copy from a messenger has lost traces. "
+    f"Of a video, {FRAMES} frames spread over its length are read.</li><li><b>Read the finding.</b> "
     "Each face gets a score with its meaning in words, and a heat map of what the detector responded to. "
     "Where the evidence is too weak there is no verdict.</li><li><b>Ask, and keep.</b> Ask what the finding "
     "rests on and what speaks against it, then save everything as a sealed report.</li></ol>"
 )
-WAITING = '<p class="notice">Examining the file.</p>'
+WAITING = '<p class="notice">Examining the file; a video takes a little longer.</p>'
 
 
 def notice(message: str) -> str:
@@ -83,40 +85,66 @@ def face_panel(analysis: Analysis, face: int) -> str:
 
 
 def _timeline(analysis: Analysis, face: int) -> str:
-    """A person's score in each frame of a video, as bars to be clicked; page.js shows the frame of a bar."""
-    if analysis.footage is None:
+    """A face's score in each frame of a video, as bars to be clicked; page.js shows the frame of a bar."""
+    footage = analysis.footage
+    if footage is None:
         return ""
-    person = analysis.footage.people[face]
-    bars, views = [], []
-    for number, moment in enumerate(person.moments):
-        finding = moment.finding
-        told = "no score" if finding.score is None else f"score {finding.score:.2f}"
-        words = f"{wording.clock(moment.seconds)}, {told}: {wording.VERDICT_WORDS[finding.verdict].lower()}"
-        marks = f"{finding.verdict}{' shown' if number == person.shown else ''}"
-        height = 100 * (finding.score or 0.0)
-        bars.append(
-            f'<button type="button" class="moment {marks}" data-moment="{number}" title="{words}" '
-            f'aria-label="{words}" aria-pressed="{str(number == person.shown).lower()}">'
-            f'<i style="height:{height:.0f}%"></i></button>'
-        )
-        heatmap = heatmap_of(finding)
-        side = len(finding.crop.pixels)
-        crop = f'<img src="{data_uri(finding.crop.pixels, "JPEG")}" alt="The face at {words}">'
-        layer = "" if heatmap is None else data_uri(heat_layer(heatmap, side), "PNG")
-        heat = f'<img class="heat" src="{layer}" alt="Heat map">' if layer else ""
-        views.append(
-            f'<figure data-moment="{number}" hidden><div class="pair">'
-            f'{crop}<span class="stack">{crop}{heat}</span></div><figcaption>{words}</figcaption></figure>'
-        )
+    person = footage.people[face]
+    seen = {moment.frame: moment for moment in person.moments}
+    shown = person.moments[person.shown]
+    slots = [
+        _bar(seen[frame], seen[frame] is shown) if frame in seen else _gap(seconds)
+        for frame, seconds in enumerate(footage.sampled)
+    ]
     real, fake = analysis.models.thresholds
     lines = "".join(f'<span class="threshold" style="bottom:{100 * at:.1f}%"></span>' for at in (real, fake))
-    told = wording.track_sentence(person, len(analysis.footage.sampled))
+    told = wording.track_sentence(person, len(footage.sampled))
     return (
         f'<div class="timeline"><p class="hint">{escape(told)} Each bar is the score of one frame, the lines '
         "are the thresholds. Click a bar to see its frame.</p>"
-        f'<div class="bars" role="group" aria-label="Scores over time">{lines}{"".join(bars)}</div>'
-        f'<div class="views">{"".join(views)}</div></div>'
+        f'<div class="bars" role="group" aria-label="Scores over time">{lines}{"".join(slots)}</div>'
+        f'<div class="views">{"".join(map(_view, person.moments))}</div>'
+        f"{hint(wording.VIDEO_LIMIT)}</div>"
     )
+
+
+def _bar(moment: Moment, shown: bool) -> str:
+    finding, words = moment.finding, _moment_words(moment)
+    marks = finding.verdict + (" flawed" if moment.flaws else "") + (" shown" if shown else "")
+    return (
+        f'<button type="button" class="moment {marks}" data-frame="{moment.frame}" title="{words}" '
+        f'aria-label="{words}" aria-pressed="false"><i style="height:{100 * (finding.score or 0):.0f}%"></i>'
+        "</button>"
+    )
+
+
+def _gap(seconds: float) -> str:
+    return f'<span class="moment absent" title="{wording.clock(seconds)}: not seen"></span>'
+
+
+def _view(moment: Moment) -> str:
+    """The face in one frame, under its heat map; hidden until its bar is clicked."""
+    finding = moment.finding
+    heatmap, words = heatmap_of(finding), _moment_words(moment)
+    heat = ""
+    if heatmap is not None:
+        layer = data_uri(heat_layer(heatmap, len(finding.crop.pixels)), "PNG")
+        heat = f'<img class="heat" src="{layer}" alt="Heat map">'
+    crop = data_uri(finding.crop.pixels, "JPEG")
+    picture = f'<img src="{crop}" alt="The face at {wording.clock(moment.seconds)}">'
+    return (
+        f'<figure data-frame="{moment.frame}" hidden><span class="stack">{picture}{heat}</span>'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
+
+
+def _moment_words(moment: Moment) -> str:
+    """When, with what score, and read as what; why not, where the frame forbids a verdict."""
+    finding = moment.finding
+    score = "no score" if finding.score is None else f"score {finding.score:.2f}"
+    why = wording.flaws(finding)
+    verdict = wording.VERDICT_WORDS[finding.verdict].lower() + (f", because {why}" if why else "")
+    return escape(f"{wording.clock(moment.seconds)}, {score}: {verdict}")
 
 
 def _grad_cam(analysis: Analysis, face: int) -> str:
@@ -168,18 +196,23 @@ def _strength(analysis: Analysis, finding: FaceFinding) -> str:
     return (
         '<details open id="strength"><summary>How strong the evidence is</summary>'
         f"<p>{escape(words)}</p>{ratio}"
-        '</details><details open id="error-rate"><summary>How often the detector errs on such photographs'
+        '</details><details open id="error-rate"><summary>How often the detector errs on such pictures'
         f"</summary><p>{escape(strength.error_rate_words(analysis, finding))}</p></details>"
     )
 
 
 def no_face_panel(analysis: Analysis) -> str:
-    """The card of a photograph in which no face was found: no score, and what to do."""
+    """The card of a file in which no face was found: no score, and what to do."""
+    advice = ""
+    if analysis.footage is None:
+        advice = (
+            " Try another cut of the original, closer where the face is small, with some margin where it "
+            "fills the picture, and without rescaling it."
+        )
     return (
         f'<div class="card inconclusive"><p class="verdict">{wording.VERDICT_WORDS["inconclusive"]}</p>'
         f'<p class="sentence">{escape(wording.photo_sentence(analysis))} Small, covered and strongly turned '
-        "faces are missed, and faces cut off by the edge: try another cut of the original, closer where the "
-        "face is small, with some margin where it fills the picture, and without rescaling it.</p>"
+        f"faces are missed, and faces cut off by the edge.{escape(advice)}</p>"
         f"{_warnings(analysis)}</div>"
     )
 
@@ -193,7 +226,7 @@ def footer(models: ModelRecord, version: str) -> str:
         f'<div class="foot"><p><b>Models “{escape(models.name)}”.</b> {escape(models.good_for)}</p>'
         f"<details><summary>Weights, SHA-256</summary><ul>{digests}</ul></details>"
         f"<p>Questions are answered by {escape(wording.answered_by(models.talk))}.</p>"
-        f"<p>Unmask {escape(version)}. Photographs are examined where this page is served. "
+        f"<p>Unmask {escape(version)}. Photographs and videos are examined where this page is served. "
         f"{escape(wording.sent_away(models.talk))} A finding is a statement about pixels; an examiner should "
         "confirm it.</p></div>"
     )

@@ -1,4 +1,4 @@
-"""Write, or check, the report on a photograph.
+"""Write, or check, the report on a photograph or a video.
 
     python -m app.report photo.jpg -o report.pdf
     python -m app.report photo.jpg -o report.html --ask "Is this a deepfake image?" --ask "Where?"
@@ -109,7 +109,7 @@ def checked_suffix(path: Path) -> str:
 class ReportConfig(ModelChoice):
     """What to report on, and where to."""
 
-    photo: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph to examine
+    photo: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph or video to examine
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json
     ask: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # a question about every face
     verify: Path | None = None  # check the seal of this JSON report instead
@@ -122,7 +122,7 @@ class ReportConfig(ModelChoice):
             raise ValueError("expected PHOTO and -o REPORT.pdf|.html|.json, or --verify REPORT.json")
         checked_suffix(self.out)
         if self.out.exists() and self.photo.exists() and self.out.samefile(self.photo):
-            raise ValueError(f"{self.out} is the photograph itself; name another file for the report")
+            raise ValueError(f"{self.out} is the examined file itself; name another one for the report")
 
 
 def write_report(config: ReportConfig) -> Path:

@@ -36,7 +36,7 @@ PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not r
 FACE_SIDE = 400
 PROGRAM = ("app", "data_sim", "kfd", "llm", "prompt_learner")  # folders of the program
 PROGRAM_SUFFIXES = (".py", ".yaml", ".json")  # files of it that change what is found or said
-LIBRARIES = ("dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+LIBRARIES = ("av", "dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
 
 
 def report_data(analysis: Analysis) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         },
         "method": [*wording.method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
         "limits": wording.limits(analysis),
-        "checking": list(wording.CHECKING),
+        "checking": wording.checking(analysis),
         "pictures": {
             "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
             "legend": data_uri(legend(256, 16), "PNG"),

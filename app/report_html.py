@@ -13,16 +13,18 @@ from app.report_text import (
     OVERLAY_CAPTION,
     REGION_COLUMNS,
     TRANSCRIPT_NOTE,
+    Bar,
     Rows,
     answer_line,
     face_lines,
     face_rows,
-    frame_rows,
+    frame_bars,
     heading_rows,
     identification_rows,
     kind,
     photo_caption,
     question_line,
+    region_bars,
     strength_line,
 )
 
@@ -90,31 +92,21 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> str:
         _told("Error rate", face["error_rate"]["words"]),
         f'<div class="figures">{figures}</div>{legend}',
         _paragraph(face["explanation"]),
-        _regions(face["region_table"]),
-        _frames(face),
+        _bars(REGION_COLUMNS, region_bars(face)),
+        _bars(FRAME_COLUMNS, frame_bars(face)),
         _paragraph(face["quality"]["words"]),
     )
 
 
-def _regions(table: list[dict[str, Any]]) -> str:
-    rows = [(row["words"], row["score"], "named" if row["named"] else "", row["named"]) for row in table]
-    return _bars(REGION_COLUMNS, rows)
-
-
-def _frames(face: dict[str, Any]) -> str:
-    return _bars(FRAME_COLUMNS, frame_rows(face))
-
-
-def _bars(columns: tuple[str, ...], values: list[tuple[str, float | None, str, bool]]) -> str:
-    """A table of names, values in [0, 1] with their bars, and words; marked rows stand out."""
-    if not values:
+def _bars(columns: tuple[str, ...], bars: list[Bar]) -> str:
+    if not bars:
         return ""
     rows = "".join(
-        f'<tr class="{"named" if marked else ""}"><td>{escape(name)}</td>'
-        f"<td>{'none' if value is None else f'{value:.4f}'}</td>"
-        f'<td><span class="bar" style="width:{100 * (value or 0):.1f}%"></span></td>'
-        f"<td>{escape(words)}</td></tr>"
-        for name, value, words, marked in values
+        f'<tr class="{bar.kind}"><td>{escape(bar.name)}</td>'
+        f"<td>{'none' if bar.value is None else f'{bar.value:.4f}'}</td>"
+        f'<td><span class="bar" style="width:{100 * (bar.value or 0):.1f}%"></span></td>'
+        f"<td>{escape(bar.words)}</td></tr>"
+        for bar in bars
     )
     head = "".join(f"<th>{escape(title)}</th>" for title in columns)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

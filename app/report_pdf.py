@@ -30,18 +30,21 @@ from app.report_text import (
     OVERLAY_CAPTION,
     REGION_COLUMNS,
     TRANSCRIPT_NOTE,
+    Bar,
     Rows,
     answer_line,
     face_lines,
     face_rows,
-    frame_rows,
+    frame_bars,
     heading_rows,
     identification_rows,
     kind,
     photo_caption,
     question_line,
+    region_bars,
     strength_line,
 )
+from data_sim.regions import REGIONS
 
 WIDTH = A4[0] - 40 * mm  # between the margins
 INK, SOFT, LINE = HexColor("#1d2429"), HexColor("#5c666d"), HexColor("#d5dade")
@@ -164,8 +167,8 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> list[Flowable]:
         *(Paragraph(f"<b>{name}.</b> {_markup(text)}", BODY) for name, text in told.items()),
         _figures(face["pictures"], data["pictures"]),
         _text(face["explanation"]),
-        *_regions(face["region_table"]),
-        *_frames(face),
+        *_bars(REGION_COLUMNS, region_bars(face), (53, 35, 55, 24)),
+        *_bars(FRAME_COLUMNS, frame_bars(face), (16, 18, 55, 78)),
         _text(face["quality"]["words"], SMALL),
     ]
 
@@ -194,20 +197,8 @@ def _figures(pictures: dict[str, str | None], shared: dict[str, str]) -> Flowabl
     return KeepTogether([table, bar, *words, Spacer(0, 4)])
 
 
-def _regions(table: list[dict[str, Any]]) -> list[Flowable]:
-    rows = [(row["words"], row["score"], "named" if row["named"] else "", row["named"]) for row in table]
-    return _bars(REGION_COLUMNS, rows, (53, 35, 55, 24))
-
-
-def _frames(face: dict[str, Any]) -> list[Flowable]:
-    return _bars(FRAME_COLUMNS, frame_rows(face), (18, 18, 55, 76))
-
-
-def _bars(
-    columns: tuple[str, ...], values: list[tuple[str, float | None, str, bool]], millimetres: tuple[int, ...]
-) -> list[Flowable]:
-    """A table of names, values in [0, 1] with their bars, and words; marked rows stand out."""
-    if not values:
+def _bars(columns: tuple[str, ...], bars: list[Bar], millimetres: tuple[int, ...]) -> list[Flowable]:
+    if not bars:
         return []
     rows: list[list[Any]] = [list(columns)]
     style: list[tuple[Any, ...]] = [
@@ -220,16 +211,20 @@ def _bars(
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ("LEFTPADDING", (0, 0), (0, -1), 0),
     ]
-    for number, (name, value, words, marked) in enumerate(values, start=1):
-        bar = _Bar(value or 0.0, VERDICT_INK["fake"] if marked else HexColor("#9aa4ab"))
-        rows.append([name, "none" if value is None else f"{value:.4f}", bar, _text(words, CELL)])
-        if marked:
+    for number, bar in enumerate(bars, start=1):
+        named = bar.kind == "named"
+        ink = VERDICT_INK["fake"] if named else VERDICT_INK.get(bar.kind, HexColor("#9aa4ab"))
+        value = "none" if bar.value is None else f"{bar.value:.4f}"
+        words = "named" if named else _text(bar.words, CELL)
+        rows.append([bar.name, value, _Drawn(bar.value or 0.0, ink), words])
+        if named:
             style.append(("FONT", (0, number), (-1, number), "Times-Bold", 9.5))
     widths = [width * mm for width in millimetres]
-    return [KeepTogether([Table(rows, colWidths=widths, hAlign="LEFT", style=style), Spacer(0, 6)])]
+    table = Table(rows, colWidths=widths, hAlign="LEFT", style=style, repeatRows=1)
+    return [KeepTogether(table) if len(bars) <= len(REGIONS) else table, Spacer(0, 6)]
 
 
-class _Bar(Flowable):
+class _Drawn(Flowable):
     """A horizontal bar for a value in [0, 1]."""
 
     def __init__(self, value: float, colour: HexColor):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 Rows = list[tuple[str, str]]
 
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
-STILLS_CAPTION = "One frame of the video for each person. Boxes are numbered as the faces are in this report."
+STILLS_CAPTION = "One frame of the video for each face. Boxes are numbered as the faces are in this report."
 CROP_CAPTION = "The square the detector read"
 OVERLAY_CAPTION = "The same with the heat map over it"
 GRAD_CAM_CAPTION = "What the score rests on (Grad-CAM)"
@@ -18,6 +18,18 @@ TRANSCRIPT_NOTE = (
     "stands in brackets is Unmask's own. They are no part of the finding: where one differs from it, the "
     "finding holds."
 )
+
+
+class Bar(NamedTuple):
+    """A row of a table with bars: a name, a value in [0, 1] or none, words, and what colours it.
+
+    kind: "named" (a region of the finding), a verdict, or "".
+    """
+
+    name: str
+    value: float | None
+    words: str
+    kind: str
 
 
 def medium(data: dict[str, Any]) -> str:
@@ -32,7 +44,9 @@ def kind(data: dict[str, Any]) -> str:
 
 def photo_caption(data: dict[str, Any]) -> str:
     """What stands under the first picture."""
-    return STILLS_CAPTION if medium(data) == "video" and data["faces"] else PHOTO_CAPTION
+    if medium(data) == "photograph":
+        return PHOTO_CAPTION
+    return STILLS_CAPTION if data["faces"] else "The first of the frames examined."
 
 
 def heading_rows(data: dict[str, Any]) -> Rows:
@@ -70,14 +84,23 @@ def face_rows(face: dict[str, Any]) -> Rows:
     return rows + ([("Frames", face["track"]["words"])] if face.get("track") else [])
 
 
-def frame_rows(face: dict[str, Any]) -> list[tuple[str, float | None, str, bool]]:
-    """Of each frame that shows a person in a video: time, score, verdict with its reasons, whether shown."""
-    rows = []
+def region_bars(face: dict[str, Any]) -> list[Bar]:
+    """The regions of a face; those that the finding names stand out."""
+    return [
+        Bar(row["words"], row["score"], "named" if row["named"] else "", "named" if row["named"] else "")
+        for row in face["region_table"]
+    ]
+
+
+def frame_bars(face: dict[str, Any]) -> list[Bar]:
+    """Every frame that shows a face in a video, with its verdict and why it has none."""
+    bars = []
     for frame in face["track"]["frames"] if face.get("track") else []:
         why = ", ".join(reason["words"] for reason in frame["reasons"])
-        verdict = frame["verdict_words"].lower() + (f": {why}" if why else "")
-        rows.append((frame["clock"], frame["score"], verdict, frame["shown"]))
-    return rows
+        words = frame["verdict_words"].lower() + (f": {why}" if why else "")
+        words += " (shown above)" if frame["shown"] else ""
+        bars.append(Bar(frame["clock"], frame["score"], words, frame["verdict"]))
+    return bars
 
 
 def strength_line(face: dict[str, Any]) -> str:

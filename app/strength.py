@@ -35,9 +35,10 @@ RATIO_KEY = (  # ENFSI's words as data_sim.strength.VERBAL_SCALE has them
     "it, as ENFSI recommends: weak from a ratio of 2, moderate from 10, moderately strong from 100, strong "
     "from 1,000."
 )
+OF_PHOTOGRAPHS = "Not measured on videos, but on single photographs like the frame shown. "
 WHAT_IT_IS_NOT = (
     "This is not the probability that the face was manipulated. That depends also on all that is known "
-    "besides this photograph, which the reader has to weigh; the ratio says by how much this one observation "
+    "besides this file, which the reader has to weigh; the ratio says by how much this one observation "
     "should change the odds held before."
 )
 
@@ -115,6 +116,7 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
             "How often the detector errs on photographs of this kind is not known: too few of them were "
             f"measured ({_kind_words(grid.image_size, finding)})."
         )
+    of_photographs = "" if analysis.footage is None else OF_PHOTOGRAPHS
     fakes = ""
     if rate.found is not None:
         fakes = (
@@ -122,8 +124,9 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
             "have been missed or left without a verdict."
         )
     return (
-        f"Photographs of this kind ({_kind_words(grid.image_size, finding)}): {rate.real} genuine ones were "
-        "tested, each as often as one of its copies, compressed or otherwise degraded, was of this kind. "
+        f"{of_photographs}Photographs of this kind ({_kind_words(grid.image_size, finding)}): {rate.real} "
+        "genuine ones were tested, each as often as one of its copies, compressed or otherwise degraded, was of "
+        "this kind. "
         f"{_percent(rate.false_alarms)} of these readings reached the score from which a face counts as "
         f"manipulated, and so would have been called manipulated wrongly.{fakes} All come from the sources "
         "that the detector was calibrated on; on photographs from elsewhere expect more errors."

@@ -38,7 +38,7 @@ DETECTION = (
     "Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
     "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
     "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
-    "apart from training; two thresholds on it, fixed before this photograph was seen, decide between the "
+    "apart from training; two thresholds on it, fixed before this file was seen, decide between the "
     "verdicts: the upper one so that few genuine faces reach it, the lower one so that few manipulated faces "
     "lie below it. Regions are outlined by the landmarks; a region's value is the mean of the heat map in "
     f"it. At most {MAX_NAMED} are named in a finding, those with the highest values; where most of them "
@@ -69,21 +69,30 @@ LIMITS = (
 )
 
 VIDEO = (
-    f"Of a video, {FRAMES} frames spread evenly over its length are examined, each as a photograph. Faces "
-    "are followed from frame to frame by place and size, and each person is judged apart. A person's score "
-    "is that of the mean logit of the frames that are sharp, large and little compressed enough; where these "
-    "are fewer than half of them, no verdict is given, nor where the frames contradict each other. Box, heat "
-    "map, regions and answers are about one frame, the one whose score is nearest that of all, or highest "
-    "where frames contradict each other. That several frames agree does not raise the likelihood ratio: "
-    "frames of one video resemble each other."
+    f"Of a video, up to {FRAMES} frames spread evenly over its length are examined, each as a photograph. "
+    "Faces are followed from frame to frame by place and size: people who are in the picture together are "
+    "judged apart, but where a cut puts another person in the same place both count as one, and a person who "
+    "moves far may count as two. The score of a face is that of the mean logit of its frames without a flaw: "
+    "sharp, large, little compressed, read alike when mirrored. Where these are fewer than half, no verdict "
+    "is given, nor where the frames contradict each other. A single frame's reading is no finding, it errs "
+    "more often. Box, heat map and regions are those of one frame, the one whose score is nearest that of "
+    "all, or highest where frames contradict each other; answers combine them with the score and verdict of "
+    "all. That several frames agree does not raise the likelihood ratio: frames of one video resemble each "
+    "other. Faces that are never surely one, or seen in a single frame that does not read as manipulated, "
+    "are left out."
 )
 VIDEO_LIMIT = (
     "Frames between those examined, and the sound, were not looked at. Thresholds, likelihood ratio and "
-    "error rates are those of single photographs; a video compresses every frame, which hides traces."
+    "error rates are those of single photographs and were not measured on videos, which compress every frame "
+    "and so hide traces."
+)
+VIDEO_DIGEST = (
+    "The digest of the examined frames is the SHA-256 over the hexadecimal digests of each, in order, and "
+    "that of a frame is over its shape as Python prints it and its red, green and blue bytes."
 )
 
 CHECKING = (
-    "Compute the SHA-256 digest of the photograph (sha256sum FILE) and compare it with the one above.",
+    "Compute the SHA-256 digest of the file (sha256sum FILE) and compare it with the one above.",
     "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
     "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
     "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
@@ -144,8 +153,7 @@ def reason_words(*reasons: str) -> str:
 
 
 def flaws(finding: FaceFinding) -> str:
-    """Why the picture itself forbids a verdict on this face, so that its score says nothing either, as a
-    clause; empty where it does not."""
+    """Why a face gets no verdict whatever its score, which says nothing then, as a clause; else ""."""
     return reason_words(*(reason for reason in finding.reasons if reason != BETWEEN))
 
 
@@ -165,10 +173,7 @@ def score_meaning(
     if fitted_on == NOT_FITTED:
         return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
     if flaws:
-        return (
-            f"The detector computed a score of {score:.2f}, which says nothing here, because {flaws}; it was "
-            "calibrated on faces of which this is not so."
-        )
+        return f"The detector computed a score of {score:.2f}, which says nothing here, because {flaws}."
     real, fake = thresholds
     limited = evidence is not None and evidence.limited
     claimed = 1 / (1 + 10**-evidence.log10_lr) if limited else score
@@ -213,8 +218,10 @@ def remark(case: Case, evidence: Evidence | None, question: str, answer: str) ->
 
 def photo_sentence(analysis: Analysis) -> str:
     """The finding about the whole photograph or video in one sentence."""
+    footage = analysis.footage
+    where = "the photograph" if footage is None else f"the {len(footage.sampled)} frames examined"
     if not analysis.faces:
-        return f"No face was found in the {analysis.medium}, so nothing was judged."
+        return f"No face was found in {where}, so nothing was judged."
     count = len(analysis.faces)
     faked = sum(face.verdict == "fake" for face in analysis.faces)
     if analysis.verdict == "fake" and count > 1:
@@ -223,16 +230,22 @@ def photo_sentence(analysis: Analysis) -> str:
         return "Signs of manipulation were found in the face."
     if analysis.verdict == "real":
         which = "the face" if count == 1 else f"any of the {count} faces"
-        return f"No signs of manipulation were found in {which}."
+        return f"No signs of manipulation were found in {which}{'' if footage is None else f' in {where}'}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
+
+
+def checking(analysis: Analysis) -> list[str]:
+    """How a reader can check the report."""
+    return [*CHECKING, *([] if analysis.footage is None else [VIDEO_DIGEST])]
 
 
 def frames_sentence(footage: Footage) -> str:
     """Which frames of a video were examined."""
     when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
     count = len(footage.sampled)
-    frames = "1 frame was" if count == 1 else f"{count} frames were"
-    return f"Of {footage.frames:,} frames, {clock(footage.seconds)} long, {frames} examined{when}."
+    if footage.frames == 1:
+        return "The video has a single frame, which was examined."
+    return f"{clock(footage.seconds)} long, {footage.frames:,} frames, of which {count} were examined{when}."
 
 
 def clock(seconds: float) -> str:
@@ -245,24 +258,41 @@ def track_sentence(person: Person, frames: int) -> str:
     """In how many of the examined frames a person was seen, how these were read, and which is shown."""
     moments = person.moments
     verdicts = Counter(moment.finding.verdict for moment in moments)
-    read = (("fake", "signs of manipulation"), ("real", "none"), ("inconclusive", "no verdict"))
+    read = (("fake", "signs of manipulation"), ("real", "no signs"), ("inconclusive", "no verdict"))
     counted = join_words(f"{words} in {verdicts[v]}" for v, words in read if verdicts[v])
-    which = "the highest" if FRAMES_DISAGREE in person.finding.reasons else "nearest that of all"
+    if person.finding.score is None:
+        which = "in which the face is largest"
+    elif FRAMES_DISAGREE in person.finding.reasons:
+        which = "whose score is the highest"
+    else:
+        which = "whose score is nearest that of all"
     return (
-        f"Seen in {len(moments)} of {frames} frames: {counted}. Shown is the frame at "
-        f"{clock(moments[person.shown].seconds)}, whose score is {which}."
+        f"Seen in {len(moments)} of {frames} frames, by themselves read as: {counted}. Shown is the frame at "
+        f"{clock(moments[person.shown].seconds)}, {which}."
     )
 
 
-def damaged_warning(count: int) -> str:
-    """Said of a video of which some frames cannot be decoded."""
-    return f"The video is damaged: only {count} of the frames wanted could be decoded and were examined."
-
-
-def fleeting_warning(count: int) -> str:
-    """Said of faces that were seen too briefly to be judged."""
-    faces = "One face was" if count == 1 else f"{count} faces were"
-    return f"{faces} seen in a single frame only, and not judged."
+def video_warnings(footage: Footage) -> list[str]:
+    """What weakens the findings about a video."""
+    said = []
+    if footage.damaged:
+        said.append("The video is damaged or cut off: not every frame that was wanted could be decoded.")
+    if footage.nominal:
+        said.append("The file states no times; those given here follow from its frame rate.")
+    if footage.fleeting:
+        faces = "One face was" if footage.fleeting == 1 else f"{footage.fleeting} faces were"
+        said.append(
+            f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
+            "manipulated."
+        )
+    for person in footage.people:
+        suspicious = sum(moment.finding.verdict == "fake" for moment in person.moments)
+        if person.finding.verdict == "real" and suspicious:
+            said.append(
+                f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
+                "themselves read as manipulated; look at them."
+            )
+    return said
 
 
 def frames_warning(count: int) -> str:

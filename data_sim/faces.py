@@ -10,6 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ PADDING = 0.3  # replicated border before detection: many archives cut faces tig
 WORK_SIDE = 1200  # longer side, padding included, of the image the detector searches first
 SURE = 0.3  # confidence; badges and patterns stay below it, 198 of 200 validation faces do not
 RETRY_SIDE = 2600  # and of the second search, when the first finds no sure face
+_FINDING = Lock()  # dlib's finder cannot be shared between threads
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,12 @@ def _search(padded: np.ndarray, scale: float, confidence: float) -> list[np.ndar
     work = cv2.resize(padded, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     exact = np.array([size[0] / padded.shape[1], size[1] / padded.shape[0]])
     found = []
-    for rectangle in detector.run(work, 0, confidence)[0]:
-        box = dlib.rectangle(rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
-        shape = predictor(work, box)
-        points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float32)
-        found.append(((points + 0.5) / exact - 0.5).astype(np.float32))
+    with _FINDING:
+        for rectangle in detector.run(work, 0, confidence)[0]:
+            box = dlib.rectangle(rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
+            shape = predictor(work, box)
+            points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float32)
+            found.append(((points + 0.5) / exact - 0.5).astype(np.float32))
     return found
 
 

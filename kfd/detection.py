@@ -70,7 +70,7 @@ class Quality:
 class FaceFinding:
     """One face of one photograph, judged.
 
-    index: position among the faces found, largest first, from 0.
+    index: position among the faces found, from 0: largest first, in a video the one seen most often first.
     box: (x0, y0, x1, y1) of the face in pixels of the upright photograph.
     verdict: one of data_sim.dialogue.VERDICTS.
     score: calibrated P(fake) in [0, 1], or None where the face must not be scored.

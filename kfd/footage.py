@@ -1,7 +1,7 @@
 """Judge the people in a video: frames spread over all of it, faces followed, one finding for each person.
 
-An unaffected person is never averaged with a forged one (FIELD: tracks), and what is shown of a person is a
-frame that was really read, never a mean of pictures.
+Faces are followed by place and size (data_sim.tracks): people who are in the picture together are never
+averaged with each other. What is shown of a person is a frame that was really read, never a mean of pictures.
 """
 
 from __future__ import annotations
@@ -14,42 +14,52 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_sim.faces import find_faces
+from data_sim.faces import Face, find_faces
 from data_sim.images import pixels_digest, sha256_of
 from data_sim.tracks import track_faces
-from data_sim.video import VideoError, frame_times, read_frames
+from data_sim.video import VideoError, read_at, spread, timeline
 from kfd.detection import FaceFinding
-from kfd.detector import BETWEEN, FRAMES_DISAGREE, NOT_CALIBRATED, Detector, regions_to_name
+from kfd.detector import (
+    BETWEEN,
+    FACE_UNCERTAIN,
+    FRAMES_DISAGREE,
+    MINORITY,
+    NOT_CALIBRATED,
+    Detector,
+    regions_to_name,
+)
 
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
-FLEETING = (
-    1  # frames, of which a person must be seen in more: face finders see faces in patterns now and then
-)
 OF_THE_SCORE = {BETWEEN, NOT_CALIBRATED}  # reasons that do not lie in the frame
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A person in one frame: when, in seconds from the start, and the finding of that frame by itself."""
+    """A person in one frame.
 
+    frame: which of the examined ones, from 0. seconds: when it is shown, from the start.
+    finding: of that frame by itself.
+    """
+
+    frame: int
     seconds: float
     finding: FaceFinding
 
     @property
-    def flawed(self) -> tuple[str, ...]:
+    def flaws(self) -> tuple[str, ...]:
         """Reasons that this frame gives against any verdict."""
         return tuple(reason for reason in self.finding.reasons if reason not in OF_THE_SCORE)
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One person in a video.
+    """A face that was followed through a video.
 
     finding: score, likelihood ratio and verdict of all frames together; box, crop, maps and regions are
         those of the frame shown.
-    moments: every examined frame that shows the person, in order. shown: which of them is shown: the one
-        whose score is nearest that of the finding, or the highest where frames disagree. image: (H, W, 3)
-        uint8 RGB, that frame.
+    moments: every examined frame that shows the face, in order. shown: which of them is shown: the one whose
+        score is nearest that of the finding, or the highest where frames disagree, or the largest face where
+        none was scored. image: (H, W, 3) uint8 RGB, that frame.
     """
 
     finding: FaceFinding
@@ -62,19 +72,22 @@ class Person:
 class Footage:
     """A video, examined.
 
-    people: in the order of how often they are seen, then of their size. fleeting: faces seen in FLEETING
-        frames only, which are left out where there are others. seconds: length of the video.
-    frames: how many it has. sampled: when those examined are shown, in seconds; fewer than asked for where
-        `damaged`. still: (H, W, 3) uint8 RGB, the first of them. pixels_sha256: over the digests of
-        all their pixels.
+    people: in the order of how often they are seen, then of their size. fleeting: how many faces were left
+        out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many it has.
+    sampled: when those examined are shown, in seconds. damaged: not all those wanted could be decoded, or the
+        file is cut off. nominal: the file states no times, these follow from its frame rate.
+    still: (H, W, 3) uint8 RGB, the first frame examined. pixels_sha256: over the digests of the pixels of all
+        frames examined, in order.
     """
 
     people: tuple[Person, ...]
     fleeting: int
+    codec: str
     seconds: float
     frames: int
     sampled: tuple[float, ...]
     damaged: bool
+    nominal: bool
     still: np.ndarray
     pixels_sha256: str
 
@@ -84,44 +97,72 @@ def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> 
 
     Raises data_sim.video.VideoError when none can be decoded. A video without a face has no people.
     """
-    times = frame_times(path)
-    shown, images, damaged = [], [], False
+    line = timeline(path)
+    times = line.times - line.times[0]
+    wanted = spread(times, count)
+    positions, digests, faces, findings = [], [], [], []
+    still, failed = None, False
     try:
-        for position, image in read_frames(path, count):
-            shown.append(float(times[position] - times[0]))
-            images.append(image)
-    except VideoError as error:
-        if not images or error.code != "damaged":
+        for position, image in read_at(path, line, wanted):
+            still = image if still is None else still
+            found = find_faces(image)
+            positions.append(position)
+            digests.append(pixels_digest(image))
+            faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
+            findings.append(detector.judge(image, found))
+    except VideoError:
+        if still is None:
             raise
-        damaged = True
-    faces = [find_faces(image) for image in images]
-    tracks = track_faces(faces)
-    seen: dict[int, list[tuple[int, FaceFinding]]] = {}
-    for frame, (image, found, numbers) in enumerate(zip(images, faces, tracks, strict=True)):
-        for number, finding in zip(numbers, detector.judge(image, found), strict=True):
-            seen.setdefault(number, []).append((frame, finding))
-    ranked = sorted(seen.values(), key=_prominence, reverse=True)
-    lasting = [track for track in ranked if len(track) > FLEETING] or ranked
-    people = []
-    for index, track in enumerate(lasting):
-        moments = tuple(Moment(shown[frame], finding) for frame, finding in track)
-        finding, place = judge_track(detector, moments)
-        people.append(Person(replace(finding, index=index), moments, place, images[track[place][0]]))
+        failed = True
+    tracks: dict[int, list[Moment]] = {}
+    for frame, numbers in enumerate(track_faces(faces)):
+        for number, finding in zip(numbers, findings[frame], strict=True):
+            moment = Moment(frame, float(times[positions[frame]]), finding)
+            tracks.setdefault(number, []).append(moment)
+    ranked = sorted(tracks.values(), key=_prominence, reverse=True)
+    standing = [track for track in ranked if _stands(track)] or ranked
+    judged = [judge_track(detector, track) for track in standing]
+    shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
+    stills = dict(
+        read_at(path, line, sorted(set(shown)))
+    )  # whole frames are not kept meanwhile: 16 are large
+    people = tuple(
+        Person(replace(finding, index=index), tuple(track), place, stills.get(position, still))
+        for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
+    )
     return Footage(
-        people=tuple(people),
-        fleeting=len(ranked) - len(lasting),
-        seconds=float(times[-1] - times[0]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
+        people=people,
+        fleeting=len(ranked) - len(standing),
+        codec=line.codec,
+        seconds=float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
         frames=len(times),
-        sampled=tuple(shown),
-        damaged=damaged,
-        still=images[0],
-        pixels_sha256=sha256_of("".join(map(pixels_digest, images)).encode()),
+        sampled=tuple(times[positions].tolist()),
+        damaged=failed or line.cut_off or positions != wanted[: len(positions)],
+        nominal=line.counted,
+        still=still,
+        pixels_sha256=sha256_of("".join(digests).encode()),
     )
 
 
-def _prominence(track: list[tuple[int, FaceFinding]]) -> tuple[int, float]:
-    """How often a person is seen, and how large at most."""
-    return len(track), max(finding.quality.face_pixels for _, finding in track)
+def _scaled(face: Face, factor: float) -> Face:
+    """A face in pixels of a frame of another size; some streams change theirs."""
+    box = tuple(value * factor for value in face.box)
+    return face if factor == 1 else replace(face, box=box, landmarks=face.landmarks * np.float32(factor))
+
+
+def _stands(track: Sequence[Moment]) -> bool:
+    """Whether a track is a person's, for all that can be seen.
+
+    Face finders see faces in patterns now and then, over many frames in most videos. A track that is never
+    surely a face is left out, and one of a single frame too, unless that frame reads as manipulated.
+    """
+    sure = [moment for moment in track if FACE_UNCERTAIN not in moment.finding.reasons]
+    return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == "fake" for moment in sure)
+
+
+def _prominence(track: Sequence[Moment]) -> tuple[int, float]:
+    """How often a face is seen, and how large at most."""
+    return len(track), max(moment.finding.quality.face_pixels for moment in track)
 
 
 def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFinding, int]:
@@ -135,11 +176,10 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
     if not scored:
         place = max(range(len(moments)), key=lambda at: moments[at].finding.quality.face_pixels)
         return moments[place].finding, place
-    clean = [place for place in scored if not moments[place].flawed]
+    clean = [place for place in scored if not moments[place].flaws]
     used, flaws = clean, ()
     if 2 * len(clean) < len(moments):
-        counted = Counter(reason for moment in moments for reason in moment.flawed)
-        used, flaws = scored, tuple(reason for reason, _ in counted.most_common())
+        used, flaws = scored, _common_flaws(moments)
     logits = np.array([float(moments[place].finding.detection.logit) for place in used])
     score, verdict, reasons = detector.track_verdict(logits, flaws)
     mean = float(logits.mean())
@@ -158,3 +198,11 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
         evidence=None if set(reasons) - {BETWEEN} else detector.evidence(mean),
     )
     return finding, place
+
+
+def _common_flaws(moments: Sequence[Moment]) -> tuple[str, ...]:
+    """The commonest flaw of the frames, and those that a fifth of them or more have."""
+    counted = Counter(reason for moment in moments for reason in moment.flaws).most_common()
+    return tuple(
+        reason for n, (reason, times) in enumerate(counted) if not n or times >= MINORITY * len(moments)
+    )

@@ -4,8 +4,9 @@
     python -m kfd.score album/ more/*.jpg clip.mp4 --out scores.jsonl
 
 Files or folders, searched recursively. A line holds path, sha256, face, box, score, log10_lr (log10
-likelihood ratio, null where none is supported), verdict, reasons and regions; that of a video has `frames`
-as well, [seconds, score] of each examined frame that shows the person. A file without a result
+likelihood ratio, null where none is supported), verdict, reasons and regions; that of a video
+also `frames`, [seconds, score] of each examined frame that shows the face, and `video`: when those examined
+are shown, whether the file is damaged, and how many faces were left out. A file without a result
 has one line with `score: null`, the reason and what to do about it. With --out, a re-run
 continues where the last one stopped.
 """
@@ -69,10 +70,13 @@ def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
     try:
         if is_video_file(path):
             line["sha256"] = digest_of(path)
-            people = examine_video(detector, path).people
-            if not people:
+            footage = examine_video(detector, path)
+            line["video"] = {name: getattr(footage, name) for name in ("sampled", "damaged", "fleeting")}
+            if not footage.people:
                 raise NoFaceError
-            return [line | _describe(person.finding) | {"frames": _frames(person)} for person in people]
+            return [
+                line | _describe(person.finding) | {"frames": _frames(person)} for person in footage.people
+            ]
         data = read_bytes(path)
         line["sha256"] = sha256_of(data)
         findings = detector.examine(read_image(data), jpeg_quality(data))

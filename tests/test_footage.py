@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from io import BytesIO
@@ -25,7 +26,7 @@ from data_sim.video import VideoError
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.detector import Detector
-from kfd.footage import FRAMES, Footage, Moment, examine_video, judge_track
+from kfd.footage import FRAMES, Footage, Moment, Person, examine_video, judge_track
 from kfd.score import lines_of
 
 FACE = read_image(EXAMPLE)[30:230, 125:325]
@@ -39,6 +40,12 @@ def detector() -> Detector:
         min_log10_lr=-2.0, max_log10_lr=2.0,
     )  # fmt: skip
     return Detector(tiny_kfd(), decision, "d" * 64)
+
+
+@pytest.fixture(scope="module")
+def assistant(tmp_path_factory) -> Assistant:
+    decision = Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
+    return Assistant.from_pretrained(save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), decision))
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +79,8 @@ def moment(logit: float | None, *reasons: str, seconds: float = 0.0) -> Moment:
     score = None if detection is None else float(detection.score)
     quality, crop = Quality(100.0, 50.0), SimpleNamespace(pixels=np.zeros((8, 8, 3), np.uint8))
     box = (0, 0, 100, 100)
-    return Moment(
-        seconds,
-        FaceFinding(0, box, "inconclusive", score, reasons, (), heat, quality, crop, detection),
-    )
+    finding = FaceFinding(0, box, "inconclusive", score, reasons, (), heat, quality, crop, detection)
+    return Moment(0, seconds, finding)
 
 
 class TestExamining:
@@ -88,9 +93,12 @@ class TestExamining:
         assert footage.sampled == pytest.approx(tuple((3 * k + 1) / 25 for k in range(16)))
         assert not footage.damaged and footage.still.shape == (200, 600, 3)
 
-    def test_a_face_seen_once_is_left_out_and_counted(self, footage):
+    def test_a_face_seen_once_is_left_out_and_counted(self, footage, detector, clip):
         """Face finders see a face in a pattern now and then; over many frames that happens often."""
         assert footage.fleeting == 1
+        assert any("One face was left out" in words for words in wording.video_warnings(footage))
+        all_fake = Detector(detector.model, dataclasses.replace(detector.decision, fake_above=0.3), "")
+        assert examine_video(all_fake, clip).fleeting == 0, "one that reads as manipulated is never left out"
 
     def test_a_person_is_what_its_own_frames_say(self, footage, detector):
         for person in footage.people:
@@ -108,6 +116,24 @@ class TestExamining:
         write_video(tmp_path / "wall.mp4", [WALL] * 5)
         found = examine_video(detector, tmp_path / "wall.mp4", 3)
         assert found.people == () and len(found.sampled) == 3
+
+    def test_a_video_of_one_frame(self, detector, tmp_path):
+        write_video(tmp_path / "one.mp4", [FACE])
+        found = examine_video(detector, tmp_path / "one.mp4")
+        assert [len(person.moments) for person in found.people] == [1] and found.fleeting == 0
+        assert found.seconds == 0 and "single frame" in wording.frames_sentence(found)
+
+    def test_damage_in_the_middle_is_said(self, detector, clip, tmp_path):
+        data = bytearray(clip.read_bytes())
+        place = len(data) // 3
+        data[place : place + len(data) // 3] = bytes(len(data) // 3)
+        (tmp_path / "hurt.mp4").write_bytes(bytes(data))
+        found = examine_video(detector, tmp_path / "hurt.mp4")
+        assert found.damaged and any("damaged" in words for words in wording.video_warnings(found))
+
+    def test_a_film_that_begins_in_black_has_colour(self, assistant, tmp_path):
+        write_video(tmp_path / "fade.mp4", [np.zeros_like(FACE)] * 3 + [FACE] * 20)
+        assert not any("no colour" in words for words in assistant.analyse(tmp_path / "fade.mp4").warnings)
 
     def test_what_cannot_be_decoded(self, detector, clip, tmp_path):
         cut = tmp_path / "cut.mp4"
@@ -153,16 +179,30 @@ class TestJudging:
         many, _ = judge_track(detector, [moment(2.0)] * 16)
         assert one.evidence == many.evidence
 
+    def test_what_is_said_of_a_track(self, detector):
+        def told(*moments: Moment) -> str:
+            finding, shown = judge_track(detector, moments)
+            return wording.track_sentence(Person(finding, moments, shown, WALL), 16)
+
+        real = moment(-3.0)
+        real = dataclasses.replace(real, finding=dataclasses.replace(real.finding, verdict="real"))
+        assert "read as: no signs in 2." in told(real, real) and "nearest that of all" in told(real, real)
+        assert "in which the face is largest" in told(moment(None, "face_too_small"))
+
+    def test_a_suspicious_frame_of_a_genuine_video_is_named(self, detector):
+        frames = [moment(-5.0)] * 9 + [moment(3.0)]
+        fake = dataclasses.replace(frames[-1].finding, verdict="fake")
+        frames[-1] = dataclasses.replace(frames[-1], finding=fake)
+        finding, shown = judge_track(detector, frames)
+        footage = SimpleNamespace(damaged=False, nominal=False, fleeting=0, people=())
+        footage.people = (Person(finding, tuple(frames), shown, WALL),)
+        assert finding.verdict == "real"
+        assert wording.video_warnings(footage)[0].startswith("Face 1: 1 of its 10 frames")
+
     def test_an_uncalibrated_detector_says_so_once(self, detector):
         raw = Detector(detector.model, Decision(), "")
         finding, _ = judge_track(raw, [moment(2.0, "not_calibrated")] * 3)
         assert finding.reasons == ("not_calibrated",)
-
-
-@pytest.fixture(scope="module")
-def assistant(tmp_path_factory) -> Assistant:
-    decision = Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
-    return Assistant.from_pretrained(save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), decision))
 
 
 @pytest.fixture(scope="module")
@@ -183,16 +223,15 @@ class TestShown:
         data = json.loads(report.to_json())
         assert report.intact and data["file"]["video"]["frames"] == 48
         assert len(data["file"]["video"]["examined"]) == FRAMES
-        assert [len(face["track"]["frames"]) for face in data["faces"]] == [16, 13]
-        assert [sum(f["shown"] for f in face["track"]["frames"]) for face in data["faces"]] == [1, 1]
-        assert "One face was seen in a single frame only, and not judged." in data["warnings"]
+        assert [len(face["track"]["frames"]) for face in data["faces"]] == [16, 13, 1]
+        assert [sum(f["shown"] for f in face["track"]["frames"]) for face in data["faces"]] == [1, 1, 1]
         assert wording.VIDEO in data["method"] and wording.VIDEO_LIMIT in data["limits"]
         pages = PdfReader(BytesIO(report.to_pdf())).pages
         text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
         for words in (
             "Examination of a video",
             "Seen in 13 of 16 frames",
-            "Of 48 frames",
+            "48 frames, of which 16",
             "Frame at",
             "0:01.5",
         ):
@@ -200,9 +239,24 @@ class TestShown:
 
     def test_the_page_has_a_bar_and_a_picture_for_each_frame(self, analysis):
         panel = panels.face_panel(analysis, 1)
-        assert panel.count('class="moment') == 13 and panel.count("<figure data-moment") == 13
-        assert panel.count('aria-pressed="true"') == 1, "the frame shown above"
+        assert panel.count('<button type="button" class="moment') == panel.count("<figure data-frame") == 13
+        assert panel.count("not seen") == 3 and panel.count(" shown") == 1
         assert "48 frames" in panels.photo_panel(analysis)
+
+    def test_a_video_without_a_face(self, assistant, tmp_path):
+        write_video(tmp_path / "wall.mp4", [WALL] * 20)
+        analysis = assistant.analyse(tmp_path / "wall.mp4")
+        assert "16 frames examined" in panels.no_face_panel(analysis)
+        report = assistant.report(analysis)
+        assert "The first of the frames examined." in report.to_html() and report.to_pdf()
+        assert report.data["verdict"] == "inconclusive" and report.data["faces"] == []
+
+    def test_a_report_made_before_there_were_videos(self, assistant):
+        report = assistant.report(assistant.analyse(EXAMPLE))
+        data = json.loads(report.to_json())
+        del data["file"]["video"], data["faces"][0]["track"]
+        old = type(report)(data)
+        assert "Examination of a photograph" in old.to_html() and old.to_pdf()
 
     def test_a_photograph_has_no_timeline(self, assistant):
         photo = assistant.analyse(EXAMPLE)

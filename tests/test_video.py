@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from tiny_video import write_video
@@ -99,11 +100,37 @@ def test_a_stream_that_states_no_length(tmp_path):
     pipe = Pipe()
     write_video(pipe, grey(range(30)), container_format="matroska")
     (tmp_path / "a.mkv").write_bytes(pipe.getvalue())
-    import av
-
     with av.open(str(tmp_path / "a.mkv")) as container:
         assert not container.streams.video[0].frames and not container.duration
     assert numbers(tmp_path / "a.mkv", 3) == [5, 15, 25]
+
+
+def test_packets_without_a_time_follow_the_rate_of_the_file(tmp_path):
+    write_video(tmp_path / "a.mpg", grey(range(50)), container_format="mpeg", codec="libx264")
+    line = video.timeline(tmp_path / "a.mpg")
+    assert line.times[-1] - line.times[0] == pytest.approx(49 / 25, abs=0.2), "two seconds, not fifty"
+
+
+def test_a_title_in_another_alphabet_is_no_obstacle(tmp_path):
+    with av.open(str(tmp_path / "a.avi"), "w", options={}) as container:
+        container.metadata["title"] = "Boehm"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for pixels in grey(range(9)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    data = (tmp_path / "a.avi").read_bytes()
+    assert data.count(b"Boehm") == 1
+    (tmp_path / "a.avi").write_bytes(data.replace(b"Boehm", b"B\xf6hmX"))
+    assert len(list(read_frames(tmp_path / "a.avi", 3))) == 3
+
+
+def test_frames_too_large_to_decode_are_refused(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", grey(range(3)))
+    monkeypatch.setattr(video, "MAX_MEGAPIXELS", 0.001)
+    with pytest.raises(VideoError, match="48 x 32") as caught:
+        frame_times(tmp_path / "a.mp4")
+    assert caught.value.code == "too_large"
 
 
 def test_what_is_no_video(tmp_path):
