@@ -125,8 +125,8 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
         )
     return (
         f"{of_photographs}Photographs of this kind ({_kind_words(grid.image_size, finding)}): {rate.real} "
-        "genuine ones were tested, each as often as one of its copies, compressed or otherwise degraded, was of "
-        "this kind. "
+        "genuine ones were tested, each as often as one of its copies, compressed or otherwise degraded, was "
+        "of this kind. "
         f"{_percent(rate.false_alarms)} of these readings reached the score from which a face counts as "
         f"manipulated, and so would have been called manipulated wrongly.{fakes} All come from the sources "
         "that the detector was calibrated on; on photographs from elsewhere expect more errors."
