@@ -71,7 +71,8 @@ def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
         if is_video_file(path):
             line["sha256"] = digest_of(path)
             footage = examine_video(detector, path)
-            line["video"] = {name: getattr(footage, name) for name in ("sampled", "damaged", "fleeting")}
+            sampled = [round(seconds, 3) for seconds in footage.sampled]
+            line["video"] = {"sampled": sampled, "damaged": footage.damaged, "left_out": footage.fleeting}
             if not footage.people:
                 raise NoFaceError
             return [

@@ -195,7 +195,7 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
     for words, message in (
         ((EXAMPLE, "-o", tmp_path / "report.txt"), "not in '.txt'"),
         ((EXAMPLE,), "expected PHOTO and -o"),
-        ((photo, "-o", photo), "is the photograph itself"),
+        ((photo, "-o", photo), "is the examined file itself"),
         ((tmp_path / "none.jpg", "-o", tmp_path / "r.pdf", "--checkpoint", folder), "There is no file"),
         (("--verify", photo), "error:"),
     ):
