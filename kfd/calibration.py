@@ -47,8 +47,9 @@ def fit_decision(
     groups = np.arange(len(labels)).astype(str) if groups is None else np.asarray(groups).astype(str)
     calibration, held_out = choose(logits, labels, groups)
     odds = log_odds(calibration, logits)
-    limit = false_alarm_limit(odds[labels == 0], groups[labels == 0], _part(sources, labels == 0))
-    fake_above, real_below = _sigmoid(np.array([limit, np.quantile(odds[labels == 1], MISS_RATE)])).tolist()
+    limit = false_alarm_limit(logits[labels == 0], groups[labels == 0], _part(sources, labels == 0))
+    limits = [float(log_odds(calibration, limit)), np.quantile(odds[labels == 1], MISS_RATE)]
+    fake_above, real_below = _sigmoid(np.array(limits)).tolist()
     least, most = ratio_bounds(held_out / evidence.LN10, labels, groups, sources)
     return Decision(
         calibration.slope,
@@ -179,23 +180,24 @@ def measure(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dic
     }
 
 
-def false_alarm_limit(odds: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None) -> float:
-    """The least log-odds that keep FALSE_ALARM_RATE over all real faces, in every large source, and probably
+def false_alarm_limit(logits: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None) -> float:
+    """The least logit that keeps FALSE_ALARM_RATE over all real faces, in every large source, and probably
     in a source never seen.
 
     A mean over sources hides the people that one of them shows. And a photograph brought to Unmask comes from
     none of them: taken as a sample of sources, theirs give the upper prediction bound for another one's
-    quantile (Student's t, confidence NEW_SOURCE; from three large sources on).
+    quantile (Student's t, confidence NEW_SOURCE; from three large sources on). In the detector's own logits,
+    or the bends of a calibration would stretch the spread of the sources where they happen to lie.
 
-    odds: (N,) log-odds of real faces. groups: (N,) what is not independent. sources: (N,), or None for one.
+    logits: (N,) of real faces. groups: (N,) what is not independent. sources: (N,), or None for one.
     """
     from scipy.stats import t
 
-    every = [np.ones(len(odds), dtype=bool)]
+    every = [np.ones(len(logits), dtype=bool)]
     named = [] if sources is None else [sources == name for name in sorted(set(sources.tolist()))]
     large = [part for part in named if len(set(groups[part])) >= OWN_RATE]
     quantiles = [
-        float(np.quantile(odds[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in every + large
+        float(np.quantile(logits[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in every + large
     ]
     own = np.array(quantiles[1:])
     if len(own) >= 3:
