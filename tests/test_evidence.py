@@ -210,6 +210,18 @@ class TestCalibration:
         assert 0.85 < kept["limit"] / 400 < 0.97
         assert kept["highest"] / 400 < 0.85
 
+    def test_the_bends_of_a_calibration_do_not_move_it(self):
+        """Taken in log-odds, the bound lay where the isotonic line was steep; few fakes were found."""
+        logits, labels = drawn(1500, 3.0)
+        bent = np.sign(logits) * np.abs(logits) ** 3
+        sources = np.tile(["a", "b", "c"], 500 * 2)[: len(labels)]
+        decision = fit_decision(bent, labels, "x", sources=sources)
+        assert decision.method == "isotonic"
+        real = labels == 0
+        limit = false_alarm_limit(bent[real], np.arange(real.sum()), sources[real])
+        score = 1 / (1 + np.exp(-log_odds(decision, limit)))
+        assert decision.fake_above == pytest.approx(max(score, 2 / 3), abs=1e-3)
+
     @pytest.mark.parametrize("count", [2, 3, 4, 7])
     def test_a_handful_of_faces(self, count):
         """A rehearsal's few validation faces left bins of the isotonic line empty."""
