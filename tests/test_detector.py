@@ -67,7 +67,7 @@ def test_a_blurred_face_gets_no_verdict(detector, pair):
 
 def test_no_face_is_an_error_of_its_own(detector):
     """FIELD trap 4: a peer scores a picture without a face 0.0, that is, real."""
-    with pytest.raises(NoFaceError, match="no face was found; use a photo") as caught:
+    with pytest.raises(NoFaceError, match="no face was found; use a picture") as caught:
         detector.examine(np.full((120, 120, 3), 128, np.uint8))
     assert caught.value.code == "no_face"
 
