@@ -29,8 +29,8 @@ HEADER = (
     "and a report that can be checked.</p></div>"
 )
 INTRODUCTION = (
-    '<ol class="steps"><li><b>Drop a photograph.</b> Every face in it is found and examined. The original '
-    "file is best: a screenshot or a copy from a messenger has lost traces. "
+    '<ol class="steps"><li><b>Drop a photograph or a video.</b> Every face in it is found and examined. The '
+    "original file is best: a screenshot or a copy from a messenger has lost traces. "
     f"Of a video, {FRAMES} frames spread over its length are read.</li><li><b>Read the finding.</b> "
     "Each face gets a score with its meaning in words, and a heat map of what the detector responded to. "
     "Where the evidence is too weak there is no verdict.</li><li><b>Ask, and keep.</b> Ask what the finding "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +112,8 @@ def read_at(path: str | Path, line: Timeline, positions: Sequence[int]) -> Itera
     line: of that video. A frame that cannot be decoded is replaced by the next that can.
     Raises VideoError; "damaged" after all that could be decoded, when that is fewer.
     """
+    import av
+
     path = Path(path)
     done = 0
     with _opened(path) as (container, stream):
@@ -119,8 +121,9 @@ def read_at(path: str | Path, line: Timeline, positions: Sequence[int]) -> Itera
         frames, last, sought = _stamped(container, stream, line.counted), int(line.stamps[0]), False
         for stamp in line.stamps[list(positions)].tolist():
             if _worth_seeking(line, last, stamp):
-                container.seek(stamp, stream=stream)
-                frames, sought = _stamped(container, stream, line.counted), True
+                with suppress(av.error.FFmpegError):  # what cannot be sought is decoded on
+                    container.seek(stamp, stream=stream)
+                    frames, sought = _stamped(container, stream, line.counted), True
             found = _first_from(frames, stamp)
             if found is None and sought:  # some containers seek too far: once from the start, then
                 container.seek(int(line.stamps[0]), stream=stream)

@@ -17,7 +17,7 @@ import torch
 from data_sim.faces import Face, find_faces
 from data_sim.images import pixels_digest, sha256_of
 from data_sim.tracks import track_faces
-from data_sim.video import VideoError, read_at, spread, timeline
+from data_sim.video import Timeline, VideoError, read_at, spread, timeline
 from kfd.detection import FaceFinding
 from kfd.detector import (
     BETWEEN,
@@ -123,11 +123,9 @@ def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> 
     standing = [track for track in ranked if _stands(track)] or ranked
     judged = [judge_track(detector, track) for track in standing]
     shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
-    stills = dict(
-        read_at(path, line, sorted(set(shown)))
-    )  # whole frames are not kept meanwhile: 16 are large
+    stills = _read_again(path, line, wanted, set(shown))
     people = tuple(
-        Person(replace(finding, index=index), tuple(track), place, stills.get(position, still))
+        Person(replace(finding, index=index), tuple(track), place, stills[position])
         for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
     )
     return Footage(
@@ -142,6 +140,25 @@ def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> 
         still=still,
         pixels_sha256=sha256_of("".join(digests).encode()),
     )
+
+
+def _read_again(
+    path: str | Path, line: Timeline, wanted: list[int], shown: set[int]
+) -> dict[int, np.ndarray]:
+    """The frames that are shown, by position: until it is known which, whole frames are too large to keep.
+
+    All are asked for as before, so that a damaged file gives the same frames as before.
+    Raises VideoError when it does not.
+    """
+    found: dict[int, np.ndarray] = {}
+    frames = read_at(path, line, wanted)
+    while len(found) < len(shown):
+        position, image = next(frames, (None, None))
+        if position is None:
+            raise VideoError("damaged", f"{Path(path).name} changed while it was read; examine it again")
+        if position in shown:
+            found[position] = image
+    return found
 
 
 def _scaled(face: Face, factor: float) -> Face:

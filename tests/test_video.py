@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -86,6 +87,30 @@ def test_a_long_video_is_sought_not_decoded_whole(name, codec, tmp_path, monkeyp
     decoded.clear()
     assert numbers(tmp_path / name, 7) == sought == [5, 15, 25, 35, 45, 55, 65]
     assert few < 0.8 * len(decoded)
+
+
+def test_a_file_that_cannot_be_sought_is_decoded_whole(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", grey(range(70)), [float(second) for second in range(70)])
+
+    class Unseekable:
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def seek(self, *_, **__):
+            raise av.error.PermissionError(1, "no")
+
+    opened = video._opened
+
+    @contextmanager
+    def unseekable(path):
+        with opened(path) as (container, stream):
+            yield Unseekable(container), stream
+
+    monkeypatch.setattr(video, "_opened", unseekable)
+    assert numbers(tmp_path / "a.mp4", 7) == [5, 15, 25, 35, 45, 55, 65]
 
 
 def test_a_stream_that_states_no_length(tmp_path):
