@@ -53,7 +53,7 @@ train-embedded: $(VENV)/.installed-train
 	  --ema 0.999 --val-every 400 --val-images 300 --threads 1
 	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \
 	  cp config.json decision.json tokenizer.json model.safetensors $(abspath $(OUT))/kfd
-	$(BIN)/python -m kfd.robustness --data $(RUN)/set --checkpoint $(OUT)/kfd --real 240 --fake 160
+	$(BIN)/python -m evaluation.robustness --data $(RUN)/set --checkpoint $(OUT)/kfd --real 240 --fake 160
 	$(BIN)/python -m llm.pretrain --out $(RUN)/llm-1 --run $(RUN)/pretrain-1
 	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
 	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1

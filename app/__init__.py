@@ -14,7 +14,7 @@ def __getattr__(name: str) -> object:
 
         return Assistant
     if name == "Report":
-        from app.report import Report
+        from app.report.sealed import Report
 
         return Report
     raise AttributeError(f"module 'app' has no attribute {name!r}")

@@ -24,7 +24,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.models import ModelChoice
+from app.model_choice import ModelChoice
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ServeConfig(ModelChoice):
 
 def main() -> None:
     """Load the models, examine the example once so that the first visitor need not wait, serve."""
-    from data_sim.cli import parse
+    from common.cli import parse
 
     config = parse(ServeConfig, __doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes as well
@@ -45,7 +45,7 @@ def main() -> None:
         check_port(config)
         print("loading the models", flush=True)
         from app.analysis import grad_cam_of
-        from app.ui import EXAMPLE, Assistant, serve
+        from app.page.ui import EXAMPLE, Assistant, serve
 
         assistant = Assistant.load(config)
         grad_cam_of(assistant.analyse(EXAMPLE), 0)

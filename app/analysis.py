@@ -13,8 +13,8 @@ from data_sim.dialogue import Case
 from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
-    from kfd.error_rates import Robustness
-    from kfd.footage import Footage
+    from kfd.calibration.error_rates import Robustness
+    from kfd.video import Footage
     from llm.conversation import Conversation
 
 NO_FACE = "no_face"
@@ -119,7 +119,7 @@ class Analysis:
     """One photograph or video, examined.
 
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
-        video one for each person, see kfd.footage; empty when none was found.
+        video one for each person, see kfd.video; empty when none was found.
     verdict: of the whole file, see `overall_verdict`. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app import wording
 from app.analysis import (
     Analysis,
     Exchange,
@@ -26,10 +25,18 @@ from app.analysis import (
     case_of,
     overall_verdict,
 )
-from app.models import DEFAULT_CHECKPOINT, ModelChoice, load_models
-from app.report import Report
+from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice, load_models
+from app.report.sealed import Report
+from app.wording import findings as wording
+from common.storage import digest_of
 from data_sim.dialogue import FIRST_QUESTION
-from data_sim.images import (
+from kfd.detection import FaceFinding
+from kfd.detector import Detector, NoFaceError, to_batch
+from kfd.quality import jpeg_quality
+from kfd.video import examine_video
+from llm.conversation import ConversationFull
+from llm.serving.endpoint import EndpointError
+from media.images import (
     ImageSource,
     format_of,
     frame_count,
@@ -39,18 +46,11 @@ from data_sim.images import (
     read_image,
     sha256_of,
 )
-from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError, to_batch
-from kfd.footage import examine_video
-from kfd.quality import jpeg_quality
-from kfd.storage import digest_of
-from llm.conversation import ConversationFull
-from llm.endpoint import EndpointError
 
 if TYPE_CHECKING:
-    from app.talkers import Talker
+    from app.chat_backends import Talker
     from llm.conversation import Conversation
-    from llm.remote import RemoteConversation
+    from llm.serving.conversation import RemoteConversation
 
 OPENING_QUESTION = FIRST_QUESTION
 
@@ -62,7 +62,7 @@ class Assistant:
     """
 
     def __init__(self, detector: Detector, llm: Talker, models: ModelRecord):
-        """llm: see app.talkers."""
+        """llm: see app.chat_backends."""
         self.detector = detector
         self.llm = llm
         self.models = models
@@ -74,10 +74,10 @@ class Assistant:
 
     @classmethod
     def load(cls, choice: ModelChoice) -> Assistant:
-        """Load other models than those of one checkpoint folder; see app.models.
+        """Load other models than those of one checkpoint folder; see app.model_choice.
 
         Raises FileNotFoundError naming the parts that are missing, ValueError for models that do not fit one
-        another, llm.endpoint.EndpointError for an endpoint that does not name its model.
+        another, llm.serving.endpoint.EndpointError for an endpoint that does not name its model.
         """
         return cls(*load_models(choice))
 
@@ -130,7 +130,7 @@ class Assistant:
         face: index into `analysis.faces`. The conversation about it goes on where it stood; where the
             language model can hold no more of it, it begins anew, and earlier answers are not remembered.
         An answer that is not read to its end is noted as broken off, one that fails as failed.
-        Raises llm.endpoint.EndpointError, while it is read, when the language model's endpoint fails; before
+        Raises llm.serving.endpoint.EndpointError, while it is read, when the language model's endpoint fails; before
         the first piece ValueError for an empty question, a photograph without a face or too long a question,
         IndexError for a face there is not, and RuntimeError while another answer about the same photograph
         is still being written.

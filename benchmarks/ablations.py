@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_sim.cli import parse
-from kfd.results import SIMULATED
-from kfd.storage import write_atomically
+from common.cli import parse
+from common.storage import write_atomically
+from evaluation.results import SIMULATED
 
 # Name of the row, its folder, and what it changes. "500 photographs" is the row that the others change.
 DETECTOR_ROWS = (
@@ -98,7 +98,7 @@ def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Ite
                  "--batch", config.batch, "--val-every", max(1, config.steps // 3),
                  "--threads", config.threads]  # fmt: skip
         yield "kfd.train", [*map(str, shape + start + photographs), *changes]
-        yield "kfd.evaluate", list(map(str, ["--checkpoint", out, *measured]))
+        yield "evaluation.detector", list(map(str, ["--checkpoint", out, *measured]))
         return
     # The four rows read the same faces, which are judged once.
     shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out,

@@ -19,16 +19,16 @@ from benchmarks.sizes import Size
 from data_sim.dialogue import Case, make_dialogue, random_case
 from kfd.config import KFDConfig
 from kfd.detection import Detection
-from kfd.imagebind import ImageBind, ImageBindEncoder
+from kfd.encoders.imagebind import ImageBind, ImageBindEncoder
+from kfd.encoders.text import DESCRIPTIONS
+from kfd.encoders.text import train_tokenizer as train_text_tokenizer
 from kfd.model import KFD
-from kfd.text import DESCRIPTIONS
-from kfd.text import train_tokenizer as train_text_tokenizer
 from llm.adapter import add_adapter
 from llm.finetune import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
-from llm.vocabulary import dialogue_texts, train_tokenizer
+from llm.training.vocabulary import dialogue_texts, train_tokenizer
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 if TYPE_CHECKING:

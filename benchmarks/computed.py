@@ -22,7 +22,7 @@ from benchmarks.build import (
 )
 from benchmarks.rows import Row
 from benchmarks.sizes import Size
-from kfd.imagebind import ImageBindConfig
+from kfd.encoders.imagebind import ImageBindConfig
 from llm.base import count_parameters
 from llm.conversation import VERDICT_QUESTION
 from llm.finetune import FinetuneConfig

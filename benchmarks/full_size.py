@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 
 from benchmarks.rows import TASKS, Row, save_rows
-from data_sim.cli import parse
+from common.cli import parse
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 

@@ -24,7 +24,7 @@ from benchmarks.build import (
 from benchmarks.computed import Machine, computed_rows, prompt_tokens
 from benchmarks.rows import Row
 from benchmarks.sizes import Size
-from kfd.losses import LossWeights, kfd_loss
+from kfd.training.losses import LossWeights, kfd_loss
 from llm.conversation import VERDICT_QUESTION, Conversation
 
 WARMUP = 2  # runs before the timed ones: kernels are chosen and memory is taken in them

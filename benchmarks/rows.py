@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kfd.storage import write_atomically
+from common.storage import write_atomically
 
 SCHEMA = "unmask-benchmark/1"
 ADVICE = "give a file of python -m benchmarks.full_size"

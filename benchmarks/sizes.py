@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kfd.imagebind import ImageBindConfig
+from kfd.encoders.imagebind import ImageBindConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

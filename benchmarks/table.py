@@ -84,7 +84,7 @@ def _number(value: float) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Print the table."""
-    from data_sim.cli import parse
+    from common.cli import parse
 
     try:
         print(table(parse(TableConfig, __doc__, args).files))

@@ -31,11 +31,11 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from data_sim.cli import parse
-from data_sim.confounders import file_facts
+from common.cli import parse
 from data_sim.dataset import BORDER, COLUMNS
-from data_sim.faces import Face, crop_face, find_faces
-from data_sim.images import ImageError, find_images, read_bytes, read_image, sha256_of
+from evaluation.confounders import file_facts
+from media.faces import Face, crop_face, find_faces
+from media.images import ImageError, find_images, read_bytes, read_image, sha256_of
 
 ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
 FAILURES_FILE = "failures.csv"  # beside a manifest: what gave no face while the photographs were prepared

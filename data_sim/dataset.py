@@ -9,7 +9,7 @@ A set is a folder (made by `python -m data_sim.build`):
     set.json        size, border, the command's settings, and what gave no face (see read_failures)
 
 The stored crop is a little wider than what a detector sees; its centre is, pixel for
-pixel, the crop that `data_sim.faces.crop_face` gives at inference.
+pixel, the crop that `media.faces.crop_face` gives at inference.
 """
 
 from __future__ import annotations

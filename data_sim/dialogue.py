@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data_sim.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
-from data_sim.strength import NO_SUPPORT, verbal_of_score
+from common.enfsi import NO_SUPPORT, verbal_of_score
 from data_sim.wordings import REGION_INTENTS, load_wordings
+from media.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
 
 _WORDINGS = load_wordings()
 VERDICTS = ("fake", "real", "inconclusive")
@@ -46,7 +46,7 @@ class Case:
     reasons: keys of REASON_WORDS; at least one when inconclusive, otherwise none.
     heat: (region, mean P(fake) by the heat map) pairs, values in [0, 1]; only language models that read
         evidence as text are told them.
-    strength: the word for its likelihood ratio, see data_sim.strength; "" where none is known.
+    strength: the word for its likelihood ratio, see common.enfsi; "" where none is known.
     Raises ValueError when these do not fit together.
     """
 
@@ -103,7 +103,7 @@ def format_score(score: float) -> str:
 
 
 def evidential_strength(case: Case) -> str:
-    """How much a fake or real case supports its verdict: a word of data_sim.strength.VERBAL_SCALE.
+    """How much a fake or real case supports its verdict: a word of common.enfsi.VERBAL_SCALE.
 
     That of its likelihood ratio; where the case does not tell it, that of the score's odds. Never less than
     "weak": what supports a verdict at all is not called nothing.

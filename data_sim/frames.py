@@ -4,7 +4,7 @@
     python -m data_sim.frames clips/ --frames 4 --out /tmp/frames       # clips/real, clips/fake; seconds
     python -m data_sim.build runs/frames --manifest runs/frames/manifest.csv --val-every 0 --out runs/ffpp
 
-Layouts: see data_sim.layouts. From every video N frames are taken, spread over the whole of it; every face
+Layouts: see data_sim.layouts.read. From every video N frames are taken, spread over the whole of it; every face
 in them is kept, with the track of the person it belongs to. A crop is twice as wide as the face, at the
 pixels of the video, and saved as PNG: JPEG would lay its own traces over those that a detector looks for.
 A crop of a face 200 pixels wide takes about 300 KB.
@@ -35,16 +35,16 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from common.cli import parse
 from data_sim.build import FAILURES_FILE
-from data_sim.cli import parse
-from data_sim.confounders import file_facts
 from data_sim.dataset import COLUMNS
-from data_sim.faces import Face, find_faces
-from data_sim.images import ImageError, read_bytes, read_image
-from data_sim.layouts import LayoutName, read_layout
-from data_sim.records import VIDEO_SUFFIXES, LayoutError, Record
-from data_sim.tracks import track_faces
-from data_sim.video import VideoError, frame_times, read_frames, spread
+from data_sim.layouts.read import LayoutName, read_layout
+from data_sim.layouts.records import VIDEO_SUFFIXES, LayoutError, Record
+from evaluation.confounders import file_facts
+from media.faces import Face, find_faces
+from media.images import ImageError, read_bytes, read_image
+from media.tracks import track_faces
+from media.video import VideoError, frame_times, read_frames, spread
 
 WIDE = 2.0  # side of a crop in sides of the face; the widest square that training cuts is 1.5 of them
 GRID = 16  # crops begin at multiples of it, so that shrinking one averages the same pixels as in the frame
@@ -253,7 +253,7 @@ def wide_crop(image: np.ndarray, face: Face) -> tuple[np.ndarray, tuple[int, int
     """Cut a face with its surroundings, at the pixels of the frame.
 
     image: (H, W, 3) uint8. Returns the crop, about WIDE sides of the face wide where the frame goes on that
-    far, and its corner (X, Y) in the frame. `data_sim.faces.crop_face` cuts the same pixels out of it.
+    far, and its corner (X, Y) in the frame. `media.faces.crop_face` cuts the same pixels out of it.
     """
     x0, y0, x1, y1 = face.box
     centre, reach = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), WIDE / 2 * face.side

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_sim import regions, warp
+from data_sim import warp
 from data_sim.degrade import chance, gaussian_blur, jpeg, resize, uniform
+from media import regions
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Forgeries:
     pristine: (B, 3, S, S) the background before anything was laid over it: the real image
         with the same statistics, and the reference of Eq. 2.
     masks: (B, 1, S, S) float32 in [0, 1], where foreground shows.
-    regions: (B, R) bool, which of data_sim.regions.REGIONS were replaced.
+    regions: (B, R) bool, which of media.regions.REGIONS were replaced.
     """
 
     images: Tensor

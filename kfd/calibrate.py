@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data_sim.cli import parse
+from common.cli import parse
+from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.degrade import Degradation, degrade
 from data_sim.simulate import simulate
-from kfd.calibration import fit_decision, log_odds
+from kfd.calibration.fit import fit_decision, log_odds
 from kfd.checkpoint import DECISION_FILE
-from kfd.conditions import AS_IT_IS, apply, shrunk, spread, to_uint8
 from kfd.config import Decision
+from kfd.corruptions import AS_IT_IS, apply, shrunk, spread, to_uint8
 from kfd.detector import Detector
 from kfd.quality import compression, sharpness
-from kfd.storage import save_config
 
 BATCH = 50
 SEED = 20_260_000
@@ -117,7 +117,7 @@ def calibrate(detector: Detector, faces: FaceSet, settings: CalibrationSettings 
 
 
 def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured: bool = True) -> Reading:
-    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.conditions.
+    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.corruptions.
 
     measured: False leaves the measures of quality out (NaN).
     """

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kfd import storage
-from kfd.backbones import (
+from common import storage
+from kfd.config import Decision, KFDConfig
+from kfd.encoders.backbones import (
     DTYPES,
     Dtype,
     LoadedEncoder,
@@ -26,10 +27,9 @@ from kfd.backbones import (
     load_encoder,
     usual_dtype,
 )
-from kfd.config import Decision, KFDConfig
-from kfd.encoders import EmbeddedConfig, EmbeddedEncoder
+from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
+from kfd.encoders.text import DESCRIPTIONS, load_tokenizer, save_tokenizer, train_tokenizer
 from kfd.model import KFD
-from kfd.text import DESCRIPTIONS, load_tokenizer, save_tokenizer, train_tokenizer
 
 DECISION_FILE = "decision.json"
 
@@ -92,7 +92,7 @@ def load_kfd(
     """Rebuild a saved detector, in eval mode, on `device`.
 
     encoder: file, folder or hub id of a frozen encoder's weights, which `folder` does not hold; by default
-        the public ones (see kfd.backbones).
+        the public ones (see kfd.encoders.backbones).
     dtype: what a frozen encoder computes in; by default bf16 on a GPU and fp32 on a CPU.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """

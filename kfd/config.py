@@ -13,7 +13,7 @@ EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-l14", "openclip-vi
 class KFDConfig:
     """All that rebuilds a detector's modules before its weights are loaded.
 
-    encoder: which vision-language model stands underneath, see kfd.backbones.
+    encoder: which vision-language model stands underneath, see kfd.encoders.backbones.
     encoder_settings: the fields of that encoder's own config dataclass; CLIP's hold only `taps`.
     encoder_digest: of a frozen encoder's weights, which are not saved with the detector; "" for the embedded.
     """
@@ -61,7 +61,7 @@ class Decision:
     """How a logit becomes a score and a score a verdict; fitted on validation, kept with the weights.
 
     score = sigmoid(slope * logit + intercept), or, where `method` is "isotonic", the sigmoid of the line
-    through the knots, is P(fake) where real and fake are equally frequent. See kfd.calibration.
+    through the knots, is P(fake) where real and fake are equally frequent. See kfd.calibration.fit.
     A score of at least `fake_above` reads as fake, one of at most `real_below` as real,
     one in between as inconclusive.
 
@@ -76,7 +76,7 @@ class Decision:
     min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
     max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
-    measured: figures of the fit, by name (kfd.calibration.measure).
+    measured: figures of the fit, by name (kfd.calibration.fit.measure).
     """
 
     slope: float = 1.0

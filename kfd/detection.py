@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from data_sim.faces import FaceCrop
-    from kfd.evidence import Evidence
+    from kfd.calibration.likelihood_ratio import Evidence
+    from media.faces import FaceCrop
 
 CLASSES = ("real", "fake")  # label 0 and label 1, everywhere
 
@@ -76,7 +76,7 @@ class FaceFinding:
     score: calibrated P(fake) in [0, 1], or None where the face must not be scored.
     reasons: machine-readable words for an inconclusive verdict ("face_too_small",
         "score_between_thresholds", ...); empty for `fake` and `real`.
-    regions: names out of data_sim.regions.REGIONS that the heatmap points at, strongest first;
+    regions: names out of media.regions.REGIONS that the heatmap points at, strongest first;
         empty when the verdict is `real`, or when not scored.
     region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored.
     quality: see Quality.

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim.faces import Face, FaceCrop, crop_face, find_faces
-from data_sim.regions import REGION_NAMES, named_regions, region_scores
-from kfd import evidence
-from kfd.backbones import Dtype
-from kfd.calibration import log_odds
+from kfd.calibration import likelihood_ratio as evidence
+from kfd.calibration.fit import log_odds
 from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
+from kfd.encoders.backbones import Dtype
 from kfd.model import KFD
 from kfd.quality import compression, sharpness
+from media.faces import Face, FaceCrop, crop_face, find_faces
+from media.regions import REGION_NAMES, named_regions, region_scores
 
 BATCH = 16  # faces judged together
 FACE_TOO_SMALL = "face_too_small"
@@ -140,7 +140,7 @@ class Detector:
     def examine(self, image: np.ndarray, jpeg_quality: int | None = None) -> list[FaceFinding]:
         """Find and judge every face of a photograph.
 
-        image: (H, W, 3) uint8 RGB, upright (see data_sim.images.read_image).
+        image: (H, W, 3) uint8 RGB, upright (see media.images.read_image).
         jpeg_quality: of the file (kfd.quality.jpeg_quality); None where it is no JPEG, or not known.
         Returns one finding per face, largest first. Raises NoFaceError when there is none.
         """

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from kfd.encoders import ImageFeatures
+from kfd.encoders.base import ImageFeatures
 from kfd.model import KFD
 
 

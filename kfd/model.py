@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from kfd.config import GROUPS, KFDConfig
 from kfd.detection import CLASSES
-from kfd.encoders import Encoder, ImageFeatures
-from kfd.text import DESCRIPTIONS, tokenize
+from kfd.encoders.base import Encoder, ImageFeatures
+from kfd.encoders.text import DESCRIPTIONS, tokenize
 
 MAX_SCALE = 100.0  # CLIP's bound on the factor of a cosine
 
@@ -138,7 +138,7 @@ class KFD(nn.Module):
     """
 
     def __init__(self, config: KFDConfig, encoder: nn.Module, tokenizer: object):
-        """encoder: a kfd.encoders.Encoder. tokenizer: the `tokenizers.Tokenizer` of its text tower."""
+        """encoder: a kfd.encoders.base.Encoder. tokenizer: the `tokenizers.Tokenizer` of its text tower."""
         super().__init__()
         if config.align_dim != encoder.embed_dim and config.text_guidance:
             raise ValueError(

@@ -24,14 +24,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_sim.cli import parse
-from data_sim.confounders import jpeg_quality as quality_of_tables
+from common.cli import parse
+from evaluation.confounders import jpeg_quality as quality_of_tables
 
 WEIGHTS = Path(__file__).with_name("compression.json")
 BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms
 RIDGE = 10.0
 HIGH_PASS = 1.5  # sigma in pixels
-# What the estimates are fitted on, by kfd.conditions' names; what is said of both lists is 0 for the last.
+# What the estimates are fitted on, by kfd.corruptions' names; what is said of both lists is 0 for the last.
 JPEG = ("jpeg 70", "jpeg 50", "jpeg 30", "jpeg 20", "jpeg 10", "resize 50 jpeg 30")
 VIDEO = (
     "webp 50", "webp 20", "webp 5", "video 23", "video 28", "video 33", "video 37", "video 40", "video 44",
@@ -157,9 +157,9 @@ def fit(config: QualityConfig) -> str:
     from sklearn.linear_model import Ridge
     from tqdm import tqdm
 
+    from common.storage import write_atomically
     from data_sim.dataset import FaceSet
-    from kfd.conditions import apply, spread, to_uint8
-    from kfd.storage import write_atomically
+    from kfd.corruptions import apply, spread, to_uint8
 
     faces = FaceSet.open(config.data, "train")
     chosen = spread(faces, faces.where(label="real"), config.photos)

@@ -21,8 +21,14 @@ from typing import Annotated
 
 import tyro
 
-from data_sim.cli import parse
-from data_sim.images import (
+from common.cli import parse
+from common.storage import digest_of, write_atomically
+from data_sim.layouts.records import VIDEO_SUFFIXES
+from kfd.detection import FaceFinding
+from kfd.detector import Detector, NoFaceError
+from kfd.quality import jpeg_quality
+from kfd.video import Person, examine_video
+from media.images import (
     IMAGE_SUFFIXES,
     ImageError,
     find_images,
@@ -31,13 +37,7 @@ from data_sim.images import (
     read_image,
     sha256_of,
 )
-from data_sim.records import VIDEO_SUFFIXES
-from data_sim.video import VideoError
-from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError
-from kfd.footage import Person, examine_video
-from kfd.quality import jpeg_quality
-from kfd.storage import digest_of, write_atomically
+from media.video import VideoError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ protocol); `--recipe all` adds the known fakes of the set's train split. Every f
 one batch with its real face. Killed at any moment, the same command resumes and ends with the
 same weights (same seed, CPU). The checkpoint kept is the one that validation prefers.
 
-The paper's encoder, and others, see kfd.backbones; they stay frozen, the set must have their size (224):
+The paper's encoder, and others, see kfd.encoders.backbones; they stay frozen, the set must have their size (224):
 
     python -m kfd.train --data runs/set224 --out runs/huge --encoder imagebind-huge --device cuda \\
         --encoder-weights checkpoints/imagebind_huge.pth --cache runs/cache --cache-steps 500
@@ -32,22 +32,22 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from data_sim.cli import parse
+from common import storage
+from common.cli import parse
+from common.distributed import Processes, join, leave
 from data_sim.dataset import FaceSet
 from data_sim.simulate import SimulationConfig
-from kfd import storage
-from kfd.backbones import Dtype, usual_dtype
 from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
 from kfd.config import Decision, EncoderName, KFDConfig
 from kfd.detector import Detector
-from kfd.distributed import Processes, join, leave
-from kfd.feature_cache import FeatureCache, encode, faces_digest, fill
-from kfd.losses import LossWeights
+from kfd.encoders.backbones import Dtype, usual_dtype
 from kfd.model import KFD
-from kfd.sampler import PairSampler
-from kfd.training import global_loss, learning_rate, sum_terms, update_average
-from kfd.validation import Validation
+from kfd.training.feature_cache import FeatureCache, encode, faces_digest, fill
+from kfd.training.losses import LossWeights
+from kfd.training.sampler import PairSampler
+from kfd.training.step import global_loss, learning_rate, sum_terms, update_average
+from kfd.training.validation import Validation
 
 STATE_FILE = "state.pt"
 # May change between two resumed runs; the weights of a frozen encoder are known by their digest.
@@ -60,7 +60,7 @@ class TrainConfig:
     out: Path  # folder for the checkpoint, the log and the state to resume from
     recipe: Literal["real", "all"] = "real"  # real photographs only, or known fakes too
     encoder: EncoderName = "embedded"  # the vision-language model underneath; all but embedded stay frozen
-    encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.backbones says
+    encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.encoders.backbones says
     encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
     dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random

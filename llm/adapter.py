@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
-from kfd.storage import check_state
+from common.storage import check_state
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel

@@ -1,4 +1,4 @@
-"""Measure an assistant's Yes or No on a face set, as kfd.evaluate measures a detector.
+"""Measure an assistant's Yes or No on a face set, as evaluation.detector measures a detector.
 
     python -m llm.benchmark --assistant checkpoints/embedded/assistant --kfd checkpoints/embedded/kfd \\
         --data runs/set --split test --out runs/llm-test.json --report runs/llm-test-report
@@ -7,9 +7,9 @@
 The score of a face is P(Yes) against No at the first word of the answer to "Is this a deepfake image?", so
 that an AUC is of a whole ROC; the verdict is the likelier of the two words, as the paper reads it out of the
 answer. Never a search for words in the reply. The paper's video-level AUC of hard answers is the aggregation
-`vote`. Files of this command and of kfd.evaluate on the same data compare with each other:
+`vote`. Files of this command and of evaluation.detector on the same data compare with each other:
 
-    python -m kfd.evaluate --compare runs/test.json runs/llm-test.json    # what does the language model cost?
+    python -m evaluation.detector --compare runs/test.json runs/llm-test.json    # what does the language model cost?
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim.cli import parse
+from common.cli import parse
 from data_sim.dataset import FaceSet
-from data_sim.regions import region_scores
+from evaluation.detector import publish
+from evaluation.measure import SEEDS, MeasureConfig, measure
+from evaluation.results import folder_digest, header
 from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
-from kfd.evaluate import publish
-from kfd.measure import SEEDS, MeasureConfig, measure
-from kfd.results import folder_digest, header
-from llm.cases import judged_case
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
+from llm.training.cases import judged_case
+from media.regions import region_scores
 
 # Yes or No, whichever is likelier: nothing is fitted, and nothing is between.
 YES_OR_NO = Decision(

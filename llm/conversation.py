@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data_sim.dialogue import Case
 from kfd.detection import Detection
-from llm.checked import DRAWS, NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
+from llm.checks.redraw import DRAWS, NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
@@ -93,7 +93,7 @@ class Conversation:
 
         temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
         checked: hold every sentence against the case before it is handed out, and word it anew where it
-            contradicts (llm.consistency). A sentence that fails every time ends the answer; where it is
+            contradicts (llm.checks.claims). A sentence that fails every time ends the answer; where it is
             the first, the answer is NO_WORDING and the question is forgotten.
         An answer that is not read to its end counts as far as it was written (a question without a single
         written token is forgotten); asking again ends it.

@@ -13,7 +13,7 @@ Faces are of a split that no training saw, questions in wordings that no trainin
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
   for all simulated forgeries, for those of single regions, and for known fakes whose regions the set names.
 * conversations: contradictions between the answers and the evidence, in random conversations.
-* general, with --general FILE: perplexity on general instruction data (llm.general) that training never saw,
+* general, with --general FILE: perplexity on general instruction data (llm.training.general) that training never saw,
   with LoRA and without: what the language model has forgotten.
 """
 
@@ -30,21 +30,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_sim.cli import parse
+from common.cli import parse
+from common.storage import write_atomically
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, make_dialogue, questions
+from evaluation.measure import MeasureConfig, without_leaks
+from evaluation.metrics.classification import Figure, figure_of, image_metrics, wilson_interval
+from evaluation.results import data_digest, folder_digest, header
 from kfd.detector import Detector
-from kfd.measure import MeasureConfig, without_leaks
-from kfd.metrics import Figure, figure_of, image_metrics, wilson_interval
-from kfd.results import data_digest, folder_digest, header
-from kfd.storage import write_atomically
-from llm.cases import GroundedCases, ground_known, ground_once, vary
-from llm.consistency import FIRST_WORDS, contradictions
+from llm.checks.claims import FIRST_WORDS, contradictions
+from llm.checks.regions import measure_regions
 from llm.conversation import NO_WORDING, VERDICT_QUESTION, Conversation
-from llm.fit import general_loss
-from llm.general import GeneralData, embed_pictures, read_general
 from llm.model import ForgeryLLM
-from llm.region_figures import measure_regions
+from llm.training.cases import GroundedCases, ground_known, ground_once, vary
+from llm.training.general import GeneralData, embed_pictures, read_general
+from llm.training.loop import general_loss
 
 
 @dataclass(frozen=True)

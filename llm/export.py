@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from data_sim.cli import parse
+from common.cli import parse
 from data_sim.dialogue import Case
-from kfd.backbones import DTYPES, Dtype
-from llm.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
+from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
+from llm.serving.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

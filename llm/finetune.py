@@ -25,18 +25,18 @@ from pathlib import Path
 
 import torch
 
-from data_sim.cli import parse
+from common.cli import parse
+from common.distributed import Processes, join, leave
+from common.storage import save_config
 from kfd.detector import Detector
-from kfd.distributed import Processes, join, leave
-from kfd.storage import save_config
 from llm.adapter import ATTENTION, add_adapter
 from llm.base import count_parameters, load_base, token_rms
-from llm.cases import ground_once
-from llm.examples import general_examples
-from llm.fit import Data, fit
-from llm.general import embed_once, read_general, split_general
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
+from llm.training.cases import ground_once
+from llm.training.examples import general_examples
+from llm.training.general import embed_once, read_general, split_general
+from llm.training.loop import Data, fit
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 
@@ -54,7 +54,9 @@ class FinetuneConfig:
     judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
     encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
     template: str = "vicuna"  # vicuna, or chat for the tokenizer's own template
-    general: str = ""  # general instruction data in PandaGPT's format, against forgetting; see llm.general
+    general: str = (
+        ""  # general instruction data in PandaGPT's format, against forgetting; see llm.training.general
+    )
     general_images: str = ""  # folder of its pictures
     general_share: float = 0.5  # of the steps that train on it, where given; 0 only measures
     val_general: int = 100  # of its records are held out to measure forgetting
@@ -72,7 +74,9 @@ class FinetuneConfig:
     local_weight: float = 2.0  # how often a face with single regions is drawn, against once for any other
     max_tokens: int = 1024  # longer conversations are cut at the end
     lr: float = 1e-3  # peak learning rate of the LoRA matrices
-    align_steps: int = 600  # of the prompt learner alone, before the language model joins; see llm.align
+    align_steps: int = (
+        600  # of the prompt learner alone, before the language model joins; see llm.training.align
+    )
     soft_lr: float = 2e-3  # peak learning rate of prompt learner and projector
     weight_decay: float = 0.01
     warmup: int = 50  # steps

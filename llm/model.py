@@ -15,9 +15,9 @@ from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
 from llm.base import BaseShape, base_digest, base_shape, load_base, shard_base
-from llm.losses import Losses, conversation_losses
 from llm.prompt import PromptStyle
 from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer
+from llm.training.losses import Losses, conversation_losses
 from prompt_learner import ForgeryPromptLearner, VisualProjector
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from data_sim.cli import parse
+from common.cli import parse
+from common.storage import load_strictly, resume_state, save_state
 from data_sim.dialogue import Case, make_dialogue, random_case, region_words
-from kfd.storage import load_strictly, resume_state, save_state
 from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
-from llm.training import Log, bucketed, cosine_rate, drop_word, set_rate
-from llm.vocabulary import dialogue_texts, train_tokenizer
+from llm.training.schedule import Log, bucketed, cosine_rate, drop_word, set_rate
+from llm.training.vocabulary import dialogue_texts, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

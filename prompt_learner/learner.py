@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.storage import CONFIG_FILE, load_weights, read_config, save_module
 from kfd.detection import Detection
-from kfd.storage import CONFIG_FILE, load_weights, read_config, save_module
 from prompt_learner.config import PromptLearnerConfig
 
 

@@ -16,15 +16,15 @@ from benchmarks.ablations import (
     is_done,
     table,
 )
-from data_sim.cli import parse
-from kfd.evaluate import EvaluateConfig
-from kfd.results import SIMULATED
+from common.cli import parse
+from evaluation.detector import EvaluateConfig
+from evaluation.results import SIMULATED
 from kfd.train import TrainConfig
 from llm.benchmark import BenchmarkConfig
 from llm.finetune import FinetuneConfig
 
 CONFIGS = {
-    "kfd.train": TrainConfig, "kfd.evaluate": EvaluateConfig, "llm.finetune": FinetuneConfig,
+    "kfd.train": TrainConfig, "evaluation.detector": EvaluateConfig, "llm.finetune": FinetuneConfig,
     "llm.benchmark": BenchmarkConfig,
 }  # fmt: skip
 

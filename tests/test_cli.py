@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_sim.cli import parse
+from common.cli import parse
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoint import save_tiny_checkpoint
-from tiny_faces import save_tiny_faces
-from tiny_general import save_general
-from tiny_llm import dialogue, save_qwen_base, save_vicuna_base
 from transformers import AutoModelForCausalLM
 
 from data_sim.dialogue import Case
@@ -23,12 +19,16 @@ from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
 from llm import evaluate, export, finetune
-from llm.cases import ground_once
 from llm.conversation import Conversation
-from llm.fit import ALONE, Data, validate
 from llm.model import ForgeryLLM
 from llm.prompt import opening, question
 from llm.tokens import NO_SOFT, collate
+from llm.training.cases import ground_once
+from llm.training.loop import ALONE, Data, validate
+from tests.tiny.checkpoint import save_tiny_checkpoint
+from tests.tiny.faces import save_tiny_faces
+from tests.tiny.general import save_general
+from tests.tiny.llm import dialogue, save_qwen_base, save_vicuna_base
 
 pytest.importorskip("bitsandbytes")
 

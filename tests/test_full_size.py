@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from live_bytes import LiveBytes
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,6 +17,7 @@ from benchmarks.sizes import SIZES, Size
 from llm.base import count_parameters
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.finetune import FinetuneConfig
+from tests.tiny.live_bytes import LiveBytes
 
 FULL, TINY = SIZES["full"], SIZES["tiny"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_sim.cli import parse
+from common.cli import parse
 
 TABLES = Path(__file__).parent.parent / "configs" / "tables"
 README = (TABLES / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
-    "kfd.train": "TrainConfig", "kfd.evaluate": "EvaluateConfig", "llm.finetune": "FinetuneConfig",
+    "kfd.train": "TrainConfig", "evaluation.detector": "EvaluateConfig", "llm.finetune": "FinetuneConfig",
     "llm.benchmark": "BenchmarkConfig", "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
 }  # fmt: skip
 
@@ -70,5 +70,5 @@ def test_nothing_is_chosen_on_a_test_set():
     """FIELD trap 2: what is measured on `test` trains nothing, and what trains names no split."""
     for command in (c for c in COMMANDS if "--config " in c):
         module, config = read(command)
-        measures = module in ("kfd.evaluate", "llm.benchmark")
+        measures = module in ("evaluation.detector", "llm.benchmark")
         assert getattr(config, "split", None) == ("test" if measures else None)

@@ -1,0 +1,258 @@
+"""The content of a report as plain JSON values: the canonical form that every layout is rendered from."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.analysis import Analysis, Exchange, grad_cam_of
+from app.pictures import (
+    GRAD_CAM_TEXT,
+    LEGEND_TEXT,
+    data_uri,
+    face_view,
+    grad_cam_view,
+    heatmap_of,
+    legend,
+    overlay_view,
+    overview,
+)
+from app.wording import findings as wording
+from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
+from kfd.detection import FaceFinding
+from media.images import sha256_of
+from media.regions import REGION_NAMES
+
+SCHEMA = "unmask-report/1"
+PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
+FACE_SIDE = 400
+PROGRAM = ("app", "common", "data_sim", "kfd", "llm", "media", "prompt_learner")  # rooms of the program
+PROGRAM_SUFFIXES = (".py", ".yaml", ".json")  # files of it that change what is found or said
+LIBRARIES = ("av", "dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+
+
+def report_data(analysis: Analysis) -> dict[str, Any]:
+    """Everything a report says, without its seal. Numbers are rounded as they are printed."""
+    source, (width, height) = analysis.source, analysis.size
+    real, fake = analysis.models.thresholds
+    return {
+        "schema": SCHEMA,
+        "created": _utc(analysis.created),
+        "software": {
+            "name": "Unmask",
+            "version": software_version(),
+            "sha256": program_digest(),
+            "libraries": _libraries(),
+        },
+        "file": {
+            "name": source.name,
+            "format": source.file_format,
+            "bytes": source.num_bytes,
+            "sha256": source.sha256,
+            "pixels_sha256": source.pixels_sha256,
+            "width": width,
+            "height": height,
+            "video": _video(analysis),
+        },
+        "verdict": analysis.verdict,
+        "verdict_words": wording.VERDICT_WORDS[analysis.verdict],
+        "reasons": _reasons(analysis.reasons),
+        "finding": wording.photo_sentence(analysis),
+        "warnings": list(analysis.warnings),
+        "faces": [_face(analysis, face) for face in analysis.faces],
+        "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
+        "thresholds": {
+            "real_at_most": round(real, 4),
+            "fake_at_least": round(fake, 4),
+            "fitted_on": analysis.models.fitted_on,
+        },
+        "models": {
+            "name": analysis.models.name,
+            "good_for": analysis.models.good_for,
+            "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
+            "language_model": _language_model(analysis),
+        },
+        "method": [*wording.method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
+        "limits": wording.limits(analysis),
+        "checking": wording.checking(analysis),
+        "pictures": {
+            "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
+            "legend": data_uri(legend(256, 16), "PNG"),
+            "legend_words": LEGEND_TEXT,
+            "grad_cam_words": GRAD_CAM_TEXT,
+        },
+    }
+
+
+def software_version() -> str:
+    """The installed version, or "unknown" when run from a tree that was never installed."""
+    try:
+        return version("unmask")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@lru_cache(maxsize=1)
+def program_digest() -> str:
+    """SHA-256 over the names and contents of the program's own files, in the order of their names.
+
+    A version number says too little of a program that is run from a checkout.
+    """
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[2]
+    files = (path for part in PROGRAM for path in (root / part).rglob("*") if path.suffix in PROGRAM_SUFFIXES)
+    for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path.read_bytes())}\n".encode())
+    return digest.hexdigest()
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of Python and of the libraries that decode, find faces and compute."""
+    found = {"Python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
+    return {
+        "number": face.index + 1,
+        "box": [round(float(value)) for value in face.box],
+        "verdict": face.verdict,
+        "verdict_words": wording.VERDICT_WORDS[face.verdict],
+        "score": None if face.score is None else round(float(face.score), 4),
+        "finding": wording.face_sentence(face),
+        "meaning": wording.score_meaning(
+            face.score,
+            analysis.models.thresholds,
+            analysis.models.fitted_on,
+            wording.flaws(face),
+            face.evidence,
+        ),
+        **strength_data(analysis, face),
+        "reasons": _reasons(face.reasons),
+        "explanation": wording.explanation(face),
+        "regions": list(face.regions),
+        "region_table": [
+            {
+                "name": name,
+                "words": wording.REGION_WORDS[name],
+                "score": round(float(face.region_scores[name]), 4),
+                "named": name in face.regions,
+            }
+            for name in REGION_NAMES
+            if name in face.region_scores
+        ],
+        "quality": {
+            "face_pixels": round(float(face.quality.face_pixels), 1),
+            "sharpness": round(float(face.quality.sharpness), 1),
+            "jpeg_loss": _rounded(face.quality.jpeg_loss),
+            "video_loss": _rounded(face.quality.video_loss),
+            "jpeg_quality": face.quality.jpeg_quality,
+            "words": wording.quality_sentence(face),
+        },
+        "track": _track(analysis, face.index),
+        "pictures": _face_pictures(analysis, face),
+    }
+
+
+def _video(analysis: Analysis) -> dict[str, Any] | None:
+    """Length of a video, and which frames were examined; None of a photograph."""
+    footage = analysis.footage
+    if footage is None:
+        return None
+    return {
+        "seconds": round(footage.seconds, 3),
+        "frames": footage.frames,
+        "examined": [round(seconds, 3) for seconds in footage.sampled],
+        "words": wording.frames_sentence(footage),
+    }
+
+
+def _track(analysis: Analysis, face: int) -> dict[str, Any] | None:
+    """Every frame of a video in which a person was examined; None of a photograph."""
+    if analysis.footage is None:
+        return None
+    person = analysis.footage.people[face]
+    return {
+        "words": wording.track_sentence(person, len(analysis.footage.sampled)),
+        "frames": [
+            {
+                "seconds": round(moment.seconds, 3),
+                "clock": wording.clock(moment.seconds),
+                "score": None if moment.finding.score is None else round(moment.finding.score, 4),
+                "verdict": moment.finding.verdict,
+                "verdict_words": wording.VERDICT_WORDS[moment.finding.verdict],
+                "reasons": _reasons(moment.finding.reasons),
+                "shown": number == person.shown,
+            }
+            for number, moment in enumerate(person.moments)
+        ],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | None]:
+    """The face as it is; where it was scored, also with heat map and Grad-CAM over it, and the values of
+    both as grey pictures (255 = 1)."""
+    image, heatmap = analysis.image_of(face.index), heatmap_of(face)
+    grad_cam = grad_cam_of(analysis, face.index)
+    crop = data_uri(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
+    pictures: dict[str, str | None]
+    pictures = {"crop": crop, "overlay": None, "heatmap": None, "grad_cam_overlay": None, "grad_cam": None}
+    if heatmap is not None:
+        pictures["overlay"] = data_uri(overlay_view(image, face, FACE_SIDE), "JPEG")
+        pictures["heatmap"] = _grey(heatmap)
+    if grad_cam is not None:
+        pictures["grad_cam_overlay"] = data_uri(grad_cam_view(image, face, grad_cam, FACE_SIDE), "JPEG")
+        pictures["grad_cam"] = _grey(grad_cam)
+    return pictures
+
+
+def _grey(values: np.ndarray) -> str:
+    return data_uri(np.rint(values * 255).astype(np.uint8), "PNG")
+
+
+def _language_model(analysis: Analysis) -> dict[str, Any]:
+    """What answered, in fields and in words; what was sent elsewhere only where something was asked."""
+    talk, asked = analysis.models.talk, bool(analysis.session.exchanges)
+    words = f"{wording.answered_by(talk)}. {wording.sent_away(talk)}" if asked else "No question was asked."
+    return {
+        "name": talk.name,
+        "tuned": talk.tuned,
+        "endpoint": talk.host or None,
+        "face_sent": talk.face_sent and asked,
+        "words": words,
+    }
+
+
+def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"code": reason, "words": wording.reason_words(reason)} for reason in reasons]
+
+
+def _exchange(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "face": exchange.face + 1,
+        "question": exchange.question,
+        "answer": exchange.answer,
+        "complete": exchange.complete,
+        "failure": exchange.failure,
+        "remark": exchange.remark,
+        "asked": _utc(exchange.asked),
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,341 @@
+"""Every sentence the page and the report say in their own voice, in one place.
+
+None of it is written by the language model. Sentences state what was measured and what that
+means; they never say more than the score supports.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from app.analysis import NO_FACE, Analysis, TalkRecord
+from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
+from kfd.calibration.likelihood_ratio import Evidence
+from kfd.config import NOT_FITTED
+from kfd.detection import FaceFinding
+from kfd.detector import BETWEEN, FRAMES_DISAGREE
+from kfd.video import FRAMES
+from llm.checks.claims import contradictions, strengths_named
+from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
+
+if TYPE_CHECKING:
+    from kfd.video import Footage, Person
+
+REGION_WORDS = {region.name: region.words for region in REGIONS}
+
+VERDICT_WORDS = {
+    "fake": "Signs of manipulation",
+    "real": "No signs of manipulation found",
+    "inconclusive": "No verdict",
+}
+
+NO_FACE_WORDS = "no face was found"
+
+DETECTION = (
+    "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
+    "Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
+    "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
+    "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
+    "apart from training; two thresholds on it, fixed before this file was seen, decide between the "
+    "verdicts: the upper one so that few genuine faces reach it, the lower one so that few manipulated faces "
+    "lie below it. Regions are outlined by the landmarks; a region's value is the mean of the heat map in "
+    f"it. At most {MAX_NAMED} are named in a finding, those with the highest values; where most of them "
+    "stand out alike it names the whole face, and for a face without signs none. "
+    "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
+    "on the score, and so shows what the score rests on; nothing is decided by it."
+)
+
+ANSWERS_CAN_BE_WRONG = (
+    "Answers are written by a language model and can be wrong or beside the point. Where one differs from "
+    "the finding above, the finding holds."
+)
+
+LIMITS = (
+    "The score speaks about the pixels of this file, not about who made it, when, or why.",
+    "A low score is not proof of authenticity: a kind of manipulation the detector was not trained on "
+    "can pass unseen. A high score is not proof of intent: strong retouching, filters, recompression and "
+    "re-photographing also leave traces.",
+    "The heat map shows what the detector responded to. It is not an outline of an edit.",
+    "The face finder misses small, covered and strongly turned faces. Faces that were not found were not "
+    "examined.",
+    "Score, likelihood ratio and error rates were measured on the photographs named under “Calibrated on” "
+    "and on others of their sources. For photographs of other origin, of another camera, platform or kind of "
+    "manipulation, they hold less well or not at all; the model card says what tests on such showed.",
+    "Faces made whole by a generator are recognised, if at all, only where they resemble those that the "
+    "detector was trained on; newer generators can pass unseen.",
+    "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
+)
+
+VIDEO = (
+    f"Of a video, up to {FRAMES} frames spread evenly over its length are examined, each as a photograph. "
+    "Faces are followed from frame to frame by place and size: people who are in the picture together are "
+    "judged apart, but where a cut puts another person in the same place both count as one, and a person who "
+    "moves far may count as two. The score of a face is that of the mean logit of its frames without a flaw: "
+    "sharp, large, little compressed, read alike when mirrored. Where these are fewer than half, no verdict "
+    "is given, nor where the frames contradict each other. A single frame's reading is no finding, it errs "
+    "more often. Box, heat map and regions are those of one frame, the one whose score is nearest that of "
+    "all, or highest where frames contradict each other; answers combine them with the score and verdict of "
+    "all. That several frames agree does not raise the likelihood ratio: frames of one video resemble each "
+    "other. Faces that are never surely one, or seen in a single frame that does not read as manipulated, "
+    "are left out."
+)
+VIDEO_LIMIT = (
+    "Frames between those examined, and the sound, were not looked at. Thresholds, likelihood ratio and "
+    "error rates are those of single photographs and were not measured on videos, which compress every frame "
+    "and so hide traces."
+)
+VIDEO_DIGEST = (
+    "The digest of the examined frames is the SHA-256 over the hexadecimal digests of each, in order, and "
+    "that of a frame is over its shape as Python prints it and its red, green and blue bytes."
+)
+
+CHECKING = (
+    "Compute the SHA-256 digest of the file (sha256sum FILE) and compare it with the one above.",
+    "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
+    "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
+    "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
+    "Run python -m app.report --verify REPORT.json: the seal is the SHA-256 digest of the report's JSON "
+    "form, and shows any later change to it. It does not show who wrote the report; note it down where the "
+    "report's recipient keeps it.",
+)
+
+
+def method(analysis: Analysis) -> list[str]:
+    """How the findings came about, and how the answers did: a paragraph for each."""
+    talk = analysis.models.talk
+    if talk.tuned:
+        given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
+    else:
+        given = "the score, the verdict and its reasons, the regions named and means of the heat map, as text"
+    if talk.face_sent:
+        given += ", and the picture of the face"
+    answers = (
+        f"The answers to questions are written by a language model. It is given {given}; it is not given the "
+        "file's origin or any other knowledge. The score, the verdict and the region table do not depend on "
+        "it. The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
+        "Generalizable and Explainable Deepfake Detection."
+    )
+    return [DETECTION, *([] if analysis.footage is None else [VIDEO]), answers]
+
+
+def limits(analysis: Analysis) -> list[str]:
+    """What the findings do not say."""
+    return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
+
+
+def answered_by(talk: TalkRecord) -> str:
+    """Which language model answers, and where it runs, without a full stop."""
+    tuned = "fine-tuned to read this detector" if talk.tuned else "not tuned for this task"
+    return f"“{talk.name}”, {tuned}, {f'behind the endpoint {talk.host}' if talk.host else 'on this machine'}"
+
+
+def sent_away(talk: TalkRecord) -> str:
+    """What an answer sends elsewhere, in one sentence."""
+    if not talk.host:
+        return "Nothing is sent anywhere else."
+    if talk.tuned:
+        return (
+            f"Questions go to {talk.host}, and with them the findings and a summary of the face as numbers "
+            "(prompt embeddings); the picture does not."
+        )
+    if talk.face_sent:
+        return f"Questions go to {talk.host}, and with them the findings as text and the picture of the face."
+    return f"Questions go to {talk.host}, and with them the findings as text; the picture does not."
+
+
+def reason_words(*reasons: str) -> str:
+    """Machine-readable reasons as clauses, "a and b", without a full stop."""
+    return join_words(
+        NO_FACE_WORDS if reason == NO_FACE else reasons_in_words([reason]) for reason in reasons
+    )
+
+
+def flaws(finding: FaceFinding) -> str:
+    """Why a face gets no verdict whatever its score, which says nothing then, as a clause; else ""."""
+    return reason_words(*(reason for reason in finding.reasons if reason != BETWEEN))
+
+
+def score_meaning(
+    score: float | None,
+    thresholds: tuple[float, float],
+    fitted_on: str,
+    flaws: str = "",
+    evidence: Evidence | None = None,
+) -> str:
+    """What a score means, in two sentences; what its absence means where there is none.
+
+    flaws: see the function of that name. evidence: its likelihood ratio; no share beyond that is claimed.
+    """
+    if score is None:
+        return "No score is given, because a score of this face would mean nothing."
+    if fitted_on == NOT_FITTED:
+        return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
+    if flaws:
+        return f"The detector computed a score of {score:.2f}, which says nothing here, because {flaws}."
+    real, fake = thresholds
+    limited = evidence is not None and evidence.limited
+    claimed = 1 / (1 + 10**-evidence.log10_lr) if limited else score
+    some = f"about {claimed * 100:.0f}"
+    share = "fewer than 1" if claimed < 0.005 else "more than 99" if claimed > 0.995 else some
+    cut = " The score alone would say more than those faces support." if limited else ""
+    if score >= fake:
+        zone = f"It lies at or above {fake:.2f}, from where on a face counts as manipulated."
+    elif score <= real:
+        zone = f"It lies at or below {real:.2f}, up to where a face counts as showing no signs."
+    else:
+        zone = f"It lies between {real:.2f} and {fake:.2f}, where no verdict is given."
+    return (
+        f"Among faces like those the detector was calibrated on, half of them manipulated, {share} in 100 of "
+        f"those that score like this one had been manipulated.{cut} {zone}"
+    )
+
+
+def face_sentence(finding: FaceFinding) -> str:
+    """The finding about one face in one sentence."""
+    name = f"Face {finding.index + 1}"
+    if finding.verdict == "inconclusive":
+        return f"{name}: no verdict, because {reason_words(*finding.reasons)}."
+    if finding.verdict == "real":
+        return f"{name}: the detector found no signs of manipulation (score {finding.score:.2f} of 1)."
+    place = ""
+    if finding.regions:
+        spread = "spread over" if WHOLE_FACE in finding.regions else "most of them around"
+        place = f", {spread} {region_words(finding.regions)}"
+    return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
+
+
+def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
+    """What to say of an answer that names other regions, or another strength, than the finding; else ""."""
+    said = []
+    if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
+        said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")
+    if evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
+        said.append(f"the likelihood ratio gives {evidence.verbal} support")
+    return f"Note: by the finding, {join_words(said)}." if said else ""
+
+
+def photo_sentence(analysis: Analysis) -> str:
+    """The finding about the whole photograph or video in one sentence."""
+    footage = analysis.footage
+    where = "the photograph" if footage is None else f"the {len(footage.sampled)} frames examined"
+    if not analysis.faces:
+        return f"No face was found in {where}, so nothing was judged."
+    count = len(analysis.faces)
+    faked = sum(face.verdict == "fake" for face in analysis.faces)
+    if analysis.verdict == "fake" and count > 1:
+        return f"Signs of manipulation were found in {faked} of {count} faces."
+    if analysis.verdict == "fake":
+        return "Signs of manipulation were found in the face."
+    if analysis.verdict == "real":
+        which = "the face" if count == 1 else f"any of the {count} faces"
+        return f"No signs of manipulation were found in {which}{'' if footage is None else f' in {where}'}."
+    return f"No verdict is given, because {reason_words(*analysis.reasons)}."
+
+
+def checking(analysis: Analysis) -> list[str]:
+    """How a reader can check the report."""
+    return [*CHECKING, *([] if analysis.footage is None else [VIDEO_DIGEST])]
+
+
+def frames_sentence(footage: Footage) -> str:
+    """Which frames of a video were examined."""
+    when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
+    count = len(footage.sampled)
+    if footage.frames == 1:
+        return "The video has a single frame, which was examined."
+    return f"{clock(footage.seconds)} long, {footage.frames:,} frames, of which {count} were examined{when}."
+
+
+def clock(seconds: float) -> str:
+    """A time in a video as minutes, seconds and tenths: 1:03.2."""
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
+
+
+def track_sentence(person: Person, frames: int) -> str:
+    """In how many of the examined frames a person was seen, how these were read, and which is shown."""
+    moments = person.moments
+    verdicts = Counter(moment.finding.verdict for moment in moments)
+    read = (("fake", "signs of manipulation"), ("real", "no signs"), ("inconclusive", "no verdict"))
+    counted = join_words(f"{words} in {verdicts[v]}" for v, words in read if verdicts[v])
+    if person.finding.score is None:
+        which = "in which the face is largest"
+    elif FRAMES_DISAGREE in person.finding.reasons:
+        which = "whose score is the highest"
+    else:
+        which = "whose score is nearest that of all"
+    return (
+        f"Seen in {len(moments)} of {frames} frames, by themselves read as: {counted}. Shown is the frame at "
+        f"{clock(moments[person.shown].seconds)}, {which}."
+    )
+
+
+def video_warnings(footage: Footage) -> list[str]:
+    """What weakens the findings about a video."""
+    said = []
+    if footage.damaged:
+        said.append("The video is damaged or cut off: not every frame that was wanted could be decoded.")
+    if footage.nominal:
+        said.append("The file states no times; those given here follow from its frame rate.")
+    if footage.fleeting:
+        faces = "One face was" if footage.fleeting == 1 else f"{footage.fleeting} faces were"
+        said.append(
+            f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
+            "manipulated."
+        )
+    for person in footage.people:
+        suspicious = sum(moment.finding.verdict == "fake" for moment in person.moments)
+        if person.finding.verdict == "real" and suspicious:
+            said.append(
+                f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
+                "themselves read as manipulated; look at them."
+            )
+    return said
+
+
+def frames_warning(count: int) -> str:
+    """Said of an animation."""
+    return f"The file is an animation of {count} pictures; only the first was examined."
+
+
+def grey_warning() -> str:
+    """Said of a picture without colour."""
+    return "The picture has no colour; the detector was made for colour, and traces in colour are lost."
+
+
+def enlarged_warning(faces: Sequence[FaceFinding], side: int) -> str:
+    """Said of faces that were enlarged to the `side` pixels that the detector reads."""
+    numbers = join_words(str(face.index + 1) for face in faces)
+    which = f"Face {numbers} was" if len(faces) == 1 else f"Faces {numbers} were"
+    return f"{which} enlarged to the {side} pixels that the detector reads; expect more errors than usual."
+
+
+def explanation(finding: FaceFinding) -> str:
+    """What the measurements of one face say, in a few sentences."""
+    if finding.score is None:
+        return "The face was not scored; there is no heat map."
+    values = finding.region_scores
+    strongest = max((name for name in values if name != WHOLE_FACE), key=values.__getitem__)
+    where = f"points at {region_words(finding.regions)}" if finding.regions else "singles out no region"
+    return (
+        f"The heat map {where}. The highest mean value is that of {region_words([strongest])} "
+        f"({values[strongest]:.2f}); the mean over the whole face is {values[WHOLE_FACE]:.2f}."
+    )
+
+
+def quality_sentence(finding: FaceFinding) -> str:
+    """Size, sharpness and compression of a face, as measured."""
+    quality, compressed = finding.quality, ""
+    if quality.jpeg_loss is not None and quality.video_loss is not None:
+        compressed = (
+            f"; fine detail lost to compression, estimated: {quality.jpeg_loss:.0%} as by JPEG, "
+            f"{quality.video_loss:.0%} as by video or WebP"
+        )
+    if quality.jpeg_quality is not None:
+        compressed += f"; the file was saved as a JPEG of quality {quality.jpeg_quality} of 100"
+    return (
+        f"The face is {quality.face_pixels:.0f} pixels wide or high in the picture; sharpness "
+        f"{quality.sharpness:.0f} (variance of the Laplacian){compressed}."
+    )

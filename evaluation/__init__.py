@@ -1,0 +1,1 @@
+"""The benchmark: figures with intervals, leakage, confounders, robustness, tables and plots."""

@@ -1,0 +1,1 @@
+"""Figures: of scores, maps, videos and groups, each with its interval."""

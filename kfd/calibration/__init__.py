@@ -1,0 +1,1 @@
+"""From logits to scores, likelihood ratios, thresholds and known error rates."""

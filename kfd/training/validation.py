@@ -1,0 +1,73 @@
+"""What a checkpoint is chosen by: validation faces, never test faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_sim.dataset import FaceSet, evenly
+from data_sim.degrade import Degradation, degrade
+from data_sim.simulate import simulate
+from evaluation.metrics.classification import image_metrics
+from kfd.model import KFD
+
+BATCH = 60
+SEED = 20_260_000  # validation forgeries are the same at every step and in every run
+
+
+class Validation:
+    """Real validation faces against simulated forgeries of them, and against each kind of known fake."""
+
+    def __init__(self, faces: FaceSet, num_images: int, known_fakes: bool):
+        """num_images: most real faces, and most fakes of each kind, that are used.
+
+        known_fakes: False keeps to real faces and simulation, as the paper's protocol asks.
+        """
+        self.faces = faces
+        reals = evenly(faces.where(label="real"), num_images)
+        self.sets = {"simulated": (reals, None)}
+        for kind in sorted({row["kind"] for row in faces.rows if known_fakes and row["label"] == "fake"}):
+            fakes = evenly(faces.where(label="fake", kind=kind), num_images)
+            sources = {faces.rows[i]["source"] for i in fakes}
+            partners = [i for s in sources for i in faces.where(label="real", source=s)]
+            self.sets[kind] = (evenly(partners or reals, num_images), fakes)
+
+    def logits_by_set(self, model: KFD) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """(labels, logits) of every validation set."""
+        result = {}
+        for name, (reals, fakes) in self.sets.items():
+            real, fake = _images(self.faces, reals, fakes)
+            logits = np.concatenate([_logits(model, real), _logits(model, fake)])
+            result[name] = (np.repeat([0, 1], [len(real), len(fake)]), logits)
+        return result
+
+    def measure(self, model: KFD) -> dict[str, float]:
+        """AUC on every set and their mean, which chooses the checkpoint."""
+        aucs = {
+            f"{name}_auc": image_metrics(labels, logits)["auc"]
+            for name, (labels, logits) in self.logits_by_set(model).items()
+        }
+        return {**aucs, "mean_auc": float(np.mean(list(aucs.values())))}
+
+
+def _images(faces: FaceSet, reals: list[int], fakes: list[int] | None) -> tuple[Tensor, Tensor]:
+    """Real and fake crops, degraded alike at half the training's frequency."""
+    generator = torch.Generator().manual_seed(SEED)
+    real, landmarks = faces.read(reals)
+    if fakes is None:
+        forged = simulate(real, landmarks, generator)
+        real, fake = forged.pristine, forged.images
+    else:
+        fake, _ = faces.read(fakes)
+    degraded = [degrade(x, Degradation.draw(len(x), torch.Generator().manual_seed(SEED), 0.5), generator)
+                for x in (real, fake)]  # fmt: skip
+    return degraded[0], degraded[1]
+
+
+@torch.no_grad()
+def _logits(model: KFD, images: Tensor) -> np.ndarray:
+    device = next(model.parameters()).device
+    class_features = model.alignment.class_features(model.encoder)
+    parts = [model(part.to(device), class_features).logit.float().cpu() for part in images.split(BATCH)]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,225 @@
+"""Judge the people in a video: frames spread over all of it, faces followed, one finding for each person.
+
+Faces are followed by place and size (media.tracks): people who are in the picture together are never
+averaged with each other. What is shown of a person is a frame that was really read, never a mean of pictures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kfd.detection import FaceFinding
+from kfd.detector import (
+    BETWEEN,
+    FACE_UNCERTAIN,
+    FRAMES_DISAGREE,
+    MINORITY,
+    NOT_CALIBRATED,
+    Detector,
+    regions_to_name,
+)
+from media.faces import Face, find_faces
+from media.images import pixels_digest, sha256_of
+from media.tracks import track_faces
+from media.video import Timeline, VideoError, read_at, spread, timeline
+
+FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
+OF_THE_SCORE = {BETWEEN, NOT_CALIBRATED}  # reasons that do not lie in the frame
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A person in one frame.
+
+    frame: which of the examined ones, from 0. seconds: when it is shown, from the start.
+    finding: of that frame by itself.
+    """
+
+    frame: int
+    seconds: float
+    finding: FaceFinding
+
+    @property
+    def flaws(self) -> tuple[str, ...]:
+        """Reasons that this frame gives against any verdict."""
+        return tuple(reason for reason in self.finding.reasons if reason not in OF_THE_SCORE)
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A face that was followed through a video.
+
+    finding: score, likelihood ratio and verdict of all frames together; box, crop, maps and regions are
+        those of the frame shown.
+    moments: every examined frame that shows the face, in order. shown: which of them is shown: the one whose
+        score is nearest that of the finding, or the highest where frames disagree, or the largest face where
+        none was scored. image: (H, W, 3) uint8 RGB, that frame.
+    """
+
+    finding: FaceFinding
+    moments: tuple[Moment, ...]
+    shown: int
+    image: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Footage:
+    """A video, examined.
+
+    people: in the order of how often they are seen, then of their size. fleeting: how many faces were left
+        out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many it has.
+    sampled: when those examined are shown, in seconds. damaged: not all those wanted could be decoded, or the
+        file is cut off. nominal: the file states no times, these follow from its frame rate.
+    still: (H, W, 3) uint8 RGB, the first frame examined. pixels_sha256: over the digests of the pixels of all
+        frames examined, in order.
+    """
+
+    people: tuple[Person, ...]
+    fleeting: int
+    codec: str
+    seconds: float
+    frames: int
+    sampled: tuple[float, ...]
+    damaged: bool
+    nominal: bool
+    still: np.ndarray
+    pixels_sha256: str
+
+
+def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> Footage:
+    """Examine `count` frames spread over a video file.
+
+    Raises media.video.VideoError when none can be decoded. A video without a face has no people.
+    """
+    line = timeline(path)
+    times = line.times - line.times[0]
+    wanted = spread(times, count)
+    positions, digests, faces, findings = [], [], [], []
+    still, failed = None, False
+    try:
+        for position, image in read_at(path, line, wanted):
+            still = image if still is None else still
+            found = find_faces(image)
+            positions.append(position)
+            digests.append(pixels_digest(image))
+            faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
+            findings.append(detector.judge(image, found))
+    except VideoError:
+        if still is None:
+            raise
+        failed = True
+    tracks: dict[int, list[Moment]] = {}
+    for frame, numbers in enumerate(track_faces(faces)):
+        for number, finding in zip(numbers, findings[frame], strict=True):
+            moment = Moment(frame, float(times[positions[frame]]), finding)
+            tracks.setdefault(number, []).append(moment)
+    ranked = sorted(tracks.values(), key=_prominence, reverse=True)
+    standing = [track for track in ranked if _stands(track)] or ranked
+    judged = [judge_track(detector, track) for track in standing]
+    shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
+    stills = _read_again(path, line, wanted, set(shown))
+    people = tuple(
+        Person(replace(finding, index=index), tuple(track), place, stills[position])
+        for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
+    )
+    return Footage(
+        people=people,
+        fleeting=len(ranked) - len(standing),
+        codec=line.codec,
+        seconds=float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
+        frames=len(times),
+        sampled=tuple(times[positions].tolist()),
+        damaged=failed or line.cut_off or positions != wanted[: len(positions)],
+        nominal=line.counted,
+        still=still,
+        pixels_sha256=sha256_of("".join(digests).encode()),
+    )
+
+
+def _read_again(
+    path: str | Path, line: Timeline, wanted: list[int], shown: set[int]
+) -> dict[int, np.ndarray]:
+    """The frames that are shown, by position: until it is known which, whole frames are too large to keep.
+
+    All are asked for as before, so that a damaged file gives the same frames as before.
+    Raises VideoError when it does not.
+    """
+    found: dict[int, np.ndarray] = {}
+    frames = read_at(path, line, wanted)
+    while len(found) < len(shown):
+        position, image = next(frames, (None, None))
+        if position is None:
+            raise VideoError("damaged", f"{Path(path).name} changed while it was read; examine it again")
+        if position in shown:
+            found[position] = image
+    return found
+
+
+def _scaled(face: Face, factor: float) -> Face:
+    """A face in pixels of a frame of another size; some streams change theirs."""
+    box = tuple(value * factor for value in face.box)
+    return face if factor == 1 else replace(face, box=box, landmarks=face.landmarks * np.float32(factor))
+
+
+def _stands(track: Sequence[Moment]) -> bool:
+    """Whether a track is a person's, for all that can be seen.
+
+    Face finders see faces in patterns now and then, over many frames in most videos. A track that is never
+    surely a face is left out, and one of a single frame too, unless that frame reads as manipulated.
+    """
+    sure = [moment for moment in track if FACE_UNCERTAIN not in moment.finding.reasons]
+    return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == "fake" for moment in sure)
+
+
+def _prominence(track: Sequence[Moment]) -> tuple[int, float]:
+    """How often a face is seen, and how large at most."""
+    return len(track), max(moment.finding.quality.face_pixels for moment in track)
+
+
+def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFinding, int]:
+    """The finding of one person out of all frames, and which of them stands for it.
+
+    The score is that of the mean logit of the frames without a flaw; where these are fewer than half, that
+    of all scored ones, and the flaws forbid a verdict. Its likelihood ratio is that of one photograph with
+    such a score: frames of one video resemble each other, and that they agree is not counted as evidence.
+    """
+    scored = [place for place, moment in enumerate(moments) if moment.finding.detection is not None]
+    if not scored:
+        place = max(range(len(moments)), key=lambda at: moments[at].finding.quality.face_pixels)
+        return moments[place].finding, place
+    clean = [place for place in scored if not moments[place].flaws]
+    used, flaws = clean, ()
+    if 2 * len(clean) < len(moments):
+        used, flaws = scored, _common_flaws(moments)
+    logits = np.array([float(moments[place].finding.detection.logit) for place in used])
+    score, verdict, reasons = detector.track_verdict(logits, flaws)
+    mean = float(logits.mean())
+    # Where frames disagree, none is like their mean: then the one that a reader has to look at.
+    distance = -logits if FRAMES_DISAGREE in reasons else np.abs(logits - mean)
+    place = used[int(distance.argmin())]
+    frame = moments[place].finding
+    values = torch.tensor(list(frame.region_scores.values()))
+    finding = replace(
+        frame,
+        verdict=verdict,
+        score=score,
+        reasons=reasons,
+        regions=regions_to_name(verdict, values),
+        detection=replace(frame.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
+        evidence=None if set(reasons) - {BETWEEN} else detector.evidence(mean),
+    )
+    return finding, place
+
+
+def _common_flaws(moments: Sequence[Moment]) -> tuple[str, ...]:
+    """The commonest flaw of the frames, and those that a fifth of them or more have."""
+    counted = Counter(reason for moment in moments for reason in moment.flaws).most_common()
+    return tuple(
+        reason for n, (reason, times) in enumerate(counted) if not n or times >= MINORITY * len(moments)
+    )

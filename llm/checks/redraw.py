@@ -1,0 +1,61 @@
+"""Answers held against the case sentence by sentence, wherever the language model runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from data_sim.dialogue import Case
+from llm.checks.claims import NO_FAULT, UNBEARABLE, fault
+
+DRAWS = 6  # wordings of a sentence that are tried before it is given up
+REDRAW_TEMPERATURE = 0.7  # of every wording after the first
+NO_WORDING = "I found no wording for an answer that agrees with the evidence. Please ask in another way."
+
+_END = r"(?:[^\d\s]|\d\d)[.!?]"  # not after a single digit: that may be the 0 of a score
+_SENTENCE_END = re.compile(_END + "$")
+_INNER_END = re.compile(_END + r"[\"')\]*]*(?=\s)")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One way of going on with an answer by a sentence.
+
+    text: the whole answer so far, the new sentence included. ended: the model closed the answer there.
+    state: what the writer needs to go on from here.
+    """
+
+    text: str
+    ended: bool
+    state: Any = None
+
+
+def agreed(drafts: Iterable[Draft], case: Case, question: str) -> Draft | None:
+    """The first draft without fault, else the one that is least at fault.
+
+    drafts: drawn one by one, only as many as are needed.
+    Returns None when each of them contradicts the case in what cannot be borne (llm.checks.claims.fault).
+    """
+    tries: list[tuple[int, Draft]] = []
+    for draft in drafts:
+        tries.append((fault(draft.text, case, question), draft))
+        if tries[-1][0] == NO_FAULT:
+            break
+    found, best = min(tries, key=lambda one: one[0])
+    return None if found == UNBEARABLE else best
+
+
+def ends_sentence(text: str) -> bool:
+    """Does a text that grows token by token end a sentence here?"""
+    return _SENTENCE_END.search(text) is not None
+
+
+def sentence_length(text: str) -> int | None:
+    """Where the first sentence of a text ends, or None when more may belong to it.
+
+    For text that arrives in pieces of any size: only a space behind the mark shows that it ends a sentence.
+    """
+    end = _INNER_END.search(text)
+    return None if end is None else end.end()

@@ -1,0 +1,239 @@
+"""Image-grounded cases: what the detector finds in real and simulated faces, and what may be said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.storage import write_atomically
+from data_sim.dataset import FaceSet, evenly
+from data_sim.degrade import Degradation, degrade
+from data_sim.dialogue import REASON_WORDS, Case
+from data_sim.simulate import simulate
+from kfd.detection import Detection
+from kfd.detector import BETWEEN, Detector, regions_to_name
+from media.regions import region_scores
+
+BATCH = 16  # real faces forged and judged together
+STRENGTH = 0.5  # how often photographs are degraded, as in the detector's validation
+CASES_FILE, TENSORS_FILE = "cases.json", "detections.safetensors"
+
+
+@dataclass(frozen=True)
+class GroundedCases:
+    """N faces, judged.
+
+    detections: the detector's answers (B = N), stored in half precision.
+    cases: what is to be said of each face, see `judged_case`. labels: 0 real, 1 fake.
+    forged: the regions truly replaced.
+    """
+
+    detections: Detection
+    cases: tuple[Case, ...]
+    labels: tuple[int, ...]
+    forged: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def detection(self, rows: list[int], device: str | torch.device = "cpu") -> Detection:
+        """The detections of some faces, float32, on `device`."""
+        index = torch.tensor(rows)
+        found = self.detections
+
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor[index].float().to(device)
+
+        return Detection(
+            pick(found.logit),
+            pick(found.score),
+            pick(found.heatmap),
+            tuple(pick(maps) for maps in found.consistency_maps),
+            pick(found.embedding),
+        )
+
+
+def judged_case(detector: Detector, score: float, logit: float, strength: Tensor) -> Case:
+    """The case that a language model speaks of, in training as in a chat.
+
+    Verdict and regions are the detector's, also where it errs: answers speak of "the heat map" and this is
+    what it shows, so conversation, picture and the report's table never contradict each other. (The paper
+    trains on the regions truly replaced, which no reader of the map could name where it misses them.)
+
+    strength: (R,) mean P(fake) of each region.
+    """
+    verdict, reasons = detector.verdict(score)
+    worth = detector.evidence(logit)
+    named = regions_to_name(verdict, strength)
+    return Case(verdict, score, named, reasons, strength=worth.verbal if worth else "")
+
+
+def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
+    """Judge real faces of a set and forgeries simulated from them, one of each.
+
+    num_faces: most real faces that are used, evenly spread over the set.
+    Raises ValueError when the set's crops have another size than the detector's.
+    """
+    reals = faces.where(label="real")
+    reals = evenly(reals, num_faces)
+    judged = _Judged(detector, faces)
+    for start in tqdm(range(0, len(reals), BATCH), desc="judging faces", mininterval=5):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        images, landmarks = faces.read(reals[start : start + BATCH])
+        forgeries = simulate(images, landmarks, generator)
+        pixels = torch.cat([forgeries.pristine, forgeries.images])
+        pixels = degrade(pixels, Degradation.draw(len(pixels), generator, STRENGTH), generator)
+        truth = [()] * len(images) + [forgeries.names(row) for row in range(len(images))]
+        judged.add(pixels, landmarks.repeat(2, 1, 1), truth)
+    return judged.cases()
+
+
+def ground_known(detector: Detector, faces: FaceSet, positions: list[int]) -> GroundedCases:
+    """Judge known fakes whose replaced regions somebody named (column `regions`, names split by "|").
+
+    Raises ValueError when the set's crops have another size than the detector's.
+    """
+    judged = _Judged(detector, faces)
+    for start in range(0, len(positions), BATCH):
+        part = positions[start : start + BATCH]
+        truth = [tuple(name for name in faces.rows[p]["regions"].split("|") if name) for p in part]
+        judged.add(*faces.read(part), truth)
+    return judged.cases()
+
+
+class _Judged:
+    """Gathers judged faces, batch by batch."""
+
+    def __init__(self, detector: Detector, faces: FaceSet):
+        if faces.size != detector.image_size:
+            raise ValueError(
+                f"the detector sees crops of side {detector.image_size}, the set has {faces.size}: "
+                f"build the set with --size {detector.image_size}"
+            )
+        self.detector = detector
+        self.parts: list[Detection] = []
+        self.found: list[tuple[Case, int, tuple[str, ...]]] = []
+
+    def add(self, pixels: Tensor, landmarks: Tensor, truth: list[tuple[str, ...]]) -> None:
+        """Judge B faces. truth: the regions replaced in each; none of a real one."""
+        detection = self.detector(pixels)
+        strengths = region_scores(detection.heatmap, landmarks)
+        read = detection.score.tolist(), detection.logit.tolist()
+        for score, logit, forged, strength in zip(*read, truth, strengths, strict=True):
+            case = judged_case(self.detector, score, logit, strength)
+            self.found.append((case, int(bool(forged)), forged))
+        self.parts.append(_half(detection))
+
+    def cases(self) -> GroundedCases:
+        return GroundedCases(_joined(self.parts), *map(tuple, zip(*self.found, strict=True)))
+
+
+def ground_once(
+    folder: Path,
+    detector: Detector,
+    data: str | Path,
+    split: str,
+    num_faces: int,
+    seed: int,
+    faces: FaceSet | None = None,
+) -> GroundedCases:
+    """`ground`, remembered in `folder`: the detector is not paid again by a resumed or repeated run.
+
+    faces: what may be used of the split; None: all of it.
+    """
+    from safetensors.torch import load_file, save_file
+
+    faces = faces or FaceSet.open(data, split)
+    settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
+                "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
+                "regions": "heatmap"}  # fmt: skip
+    settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
+    path = folder / CASES_FILE
+    if path.is_file():
+        values = json.loads(path.read_text())
+        if values["settings"] == settings:
+            return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
+    found = ground(detector, faces, num_faces, seed)
+    write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
+    plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
+             "labels": found.labels, "forged": found.forged}  # fmt: skip
+    write_atomically(path, lambda part: part.write_text(json.dumps(plain)))
+    return found
+
+
+def mirror(found: Detection, which: Tensor) -> Detection:
+    """The detections with the maps of some faces mirrored left to right.
+
+    which: (B,) bool. The embedding has no sides and stays.
+    """
+
+    def turn(maps: Tensor) -> Tensor:
+        return torch.where(which[:, None, None, None], maps.flip(-1), maps)
+
+    maps = tuple(turn(tap) for tap in found.consistency_maps)
+    return dataclasses.replace(found, heatmap=turn(found.heatmap), consistency_maps=maps)
+
+
+def mirror_case(case: Case) -> Case:
+    """The case of the mirrored face: left and right change places."""
+    sides = {"left": "right", "right": "left"}
+    names = (name.split("_", 1) for name in case.regions)
+    regions = tuple("_".join((sides.get(first, first), *rest)) for first, *rest in names)
+    return dataclasses.replace(case, regions=regions)
+
+
+def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.08) -> Case:
+    """Sometimes the same face in a photograph too poor for a verdict, or for a score.
+
+    withheld, unscored: how often. The rest of the time the case as it is.
+    """
+    draw = rng.random()
+    if draw >= withheld + unscored:
+        return case
+    flaws = rng.sample([code for code in REASON_WORDS if code != BETWEEN], k=rng.choice((1, 1, 2)))
+    if draw < unscored:
+        return Case("inconclusive", None, (), tuple(flaws))
+    return Case("inconclusive", case.score, case.regions, tuple(flaws))
+
+
+def _half(found: Detection) -> Detection:
+    return Detection(
+        found.logit, found.score, found.heatmap.half(), tuple(m.half() for m in found.consistency_maps),
+        found.embedding.half(),
+    )  # fmt: skip
+
+
+def _joined(parts: list[Detection]) -> Detection:
+    return Detection(
+        torch.cat([p.logit for p in parts]),
+        torch.cat([p.score for p in parts]),
+        torch.cat([p.heatmap for p in parts]),
+        tuple(
+            torch.cat(maps).contiguous() for maps in zip(*(p.consistency_maps for p in parts), strict=True)
+        ),
+        torch.cat([p.embedding for p in parts]),
+    )
+
+
+def _tensors(found: Detection) -> dict[str, Tensor]:
+    named = {"logit": found.logit, "score": found.score, "heatmap": found.heatmap,
+             "embedding": found.embedding}  # fmt: skip
+    return named | {f"consistency_{tap}": maps for tap, maps in enumerate(found.consistency_maps)}
+
+
+def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
+    taps = sum(name.startswith("consistency_") for name in tensors)
+    maps = tuple(tensors[f"consistency_{tap}"] for tap in range(taps))
+    cases = tuple(
+        Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"]), strength=c["strength"])
+        for c in values["cases"]
+    )
+    found = Detection(tensors["logit"], tensors["score"], tensors["heatmap"], maps, tensors["embedding"])
+    return GroundedCases(found, cases, tuple(values["labels"]), tuple(map(tuple, values["forged"])))

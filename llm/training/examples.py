@@ -1,0 +1,119 @@
+"""Which conversations a step of fine-tuning sees: a function of seed and step alone, so that runs resume."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from data_sim.dialogue import make_dialogue
+from llm.model import ForgeryLLM
+from llm.tokens import Tokens
+from llm.training.cases import GroundedCases, mirror_case, vary
+from llm.training.general import GeneralData
+from llm.training.schedule import bucketed, drop_word
+from media.regions import WHOLE_FACE
+
+if TYPE_CHECKING:
+    from llm.finetune import FinetuneConfig
+
+POOL = 8  # steps drawn at a time and sorted by length
+
+
+@dataclass(frozen=True)
+class Example:
+    """A tokenised conversation about judged face `row`, or general record `row`; None: blank evidence.
+
+    mirrored: the conversation is about the mirror image of the face. general: of the general data.
+    """
+
+    tokens: Tokens
+    row: int | None
+    mirrored: bool = False
+    general: bool = False
+
+
+def is_general(step: int, share: float) -> bool:
+    """Does this step train on general data? A share of the steps does, spread evenly; half: every other."""
+    return int((step + 1) * share) > int(step * share)
+
+
+def general_examples(config: FinetuneConfig) -> int:
+    """How many conversations of general data the run will see."""
+    return int(config.steps * config.general_share) * config.accumulate * config.batch_size
+
+
+def draw_example(
+    config: FinetuneConfig,
+    model: ForgeryLLM,
+    faces: GroundedCases,
+    weights: list[float],
+    rng: random.Random,
+) -> Example:
+    """A random face, a random conversation about it. weights: cumulative, of the faces."""
+    row = rng.choices(range(len(faces)), cum_weights=weights)[0]
+    mirrored = rng.random() < 0.5
+    case = vary(mirror_case(faces.cases[row]) if mirrored else faces.cases[row], rng)
+    draw = rng.random()
+    opening = "where" if draw < config.where_share else "verdict"
+    opening = None if draw > 1 - config.open_share else opening
+    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
+    turns = [drop_word(turn, rng) if rng.random() < config.dropped_words else turn for turn in turns]
+    row = row if case.score is not None else None
+    return Example(model.prompter.conversation(case, turns), row, mirrored)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which an epoch of the general data goes through its records."""
+    return random.Random(f"{seed}/general/{epoch}").sample(range(count), count)
+
+
+def general_example(model: ForgeryLLM, general: GeneralData, number: int, seed: int) -> Example:
+    """The `number`th general conversation of a run, from 0; all records come before one comes again."""
+    epoch, place = divmod(number, len(general))
+    row = _order(seed, epoch, len(general))[place]
+    return record_example(model, general, row)
+
+
+def record_example(model: ForgeryLLM, general: GeneralData, row: int) -> Example:
+    """A general record as a training conversation."""
+    record = general.records[row]
+    pictured = record.image is not None
+    return Example(model.prompter.general(record.turns, pictured), row if pictured else None, general=True)
+
+
+def batches(
+    config: FinetuneConfig, model: ForgeryLLM, faces: GroundedCases, general: GeneralData | None, first: int
+) -> Iterator[tuple[int, list[list[Example]]]]:
+    """(step, its batches) from step `first` on. A step sees forgery dialogues or general data, never both."""
+    share = 0.0 if general is None else config.general_share
+    local = [bool(case.regions) and WHOLE_FACE not in case.regions for case in faces.cases]
+    weights = list(accumulate(config.local_weight if named else 1.0 for named in local))
+    per_step = config.accumulate * config.batch_size
+    for pool in range(first // POOL, -(-config.steps // POOL)):
+        steps = range(pool * POOL, (pool + 1) * POOL)
+        rng = random.Random(f"{config.seed}/{pool}")
+        in_general = [step for step in steps if is_general(step, share)]
+        count = (POOL - len(in_general)) * per_step
+        dialogues = _groups(
+            config, [draw_example(config, model, faces, weights, rng) for _ in range(count)], rng
+        )
+        start = int(steps[0] * share) * per_step
+        numbers = range(start, start + len(in_general) * per_step)
+        others = _groups(config, [general_example(model, general, n, config.seed) for n in numbers], rng)
+        for step in steps:
+            groups = others if step in in_general else dialogues
+            mine = [groups.pop(0) for _ in range(config.accumulate)]
+            if first <= step < config.steps:
+                yield step, mine
+
+
+def _groups(config: FinetuneConfig, examples: list[Example], rng: random.Random) -> list[list[Example]]:
+    """Batches of conversations of similar length, in random order."""
+    groups = bucketed([example.tokens for example in examples], config.batch_size)
+    rng.shuffle(groups)
+    return [[examples[position] for position in group] for group in groups]

@@ -1,0 +1,1 @@
+"""Reading photographs and videos: pixels, faces, tracks, facial regions. Knows no model."""

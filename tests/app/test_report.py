@@ -1,0 +1,228 @@
+"""The report: one canonical form, sealed; the layouts say the same and run nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from app.assistant import Assistant
+from app.page.ui import EXAMPLE
+from app.report.__main__ import main
+from app.report.sealed import Report, seal_of
+from app.report.text import answer_words
+from app.wording import findings as wording
+from data_sim.dialogue import Case
+from kfd.calibration.likelihood_ratio import weigh
+from kfd.config import Decision
+from tests.tiny.checkpoint import save_tiny_checkpoint
+
+NASTY = 'Is <script>alert("x")</script> & <b>Жук</b> real?'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Every score counts as fake here, so that regions and their words appear."""
+    folder = tmp_path_factory.mktemp("tiny")
+    return save_tiny_checkpoint(
+        folder, Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
+    )
+
+
+@pytest.fixture(scope="module")
+def report(folder) -> Report:
+    assistant = Assistant.from_pretrained(folder)
+    analysis = assistant.analyse(EXAMPLE.read_bytes(), name="<i>portrait</i> Жук.jpg")
+    for question in ("Is this a deepfake image?", NASTY):
+        list(assistant.ask(analysis, question))
+    return assistant.report(analysis)
+
+
+def text_of(pdf: bytes) -> str:
+    pages = PdfReader(BytesIO(pdf)).pages
+    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+
+
+def run(monkeypatch, *words: object) -> int:
+    """The exit status of `python -m app.report WORDS`."""
+    monkeypatch.setattr(sys, "argv", ["app.report", *map(str, words)])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_the_canonical_form_says_everything(report):
+    data = report.data
+    assert data["file"]["sha256"] and data["file"]["pixels_sha256"] and data["file"]["width"] == 512
+    assert data["verdict"] == "fake" and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", data["created"])
+    (face,) = data["faces"]
+    assert face["score"] == round(face["score"], 4)
+    assert len(face["region_table"]) == 11
+    assert all(uri.startswith("data:image/") for uri in face["pictures"].values())
+    assert [row["question"] for row in data["transcript"]] == ["Is this a deepfake image?", NASTY]
+    assert {"method", "limits", "checking", "thresholds", "software"} <= data.keys()
+    assert len(data["method"]) == 3
+    assert re.fullmatch("[0-9a-f]{64}", data["software"]["sha256"])
+    assert {"Python", "torch", "numpy", "pillow"} <= data["software"]["libraries"].keys()
+
+
+def test_the_seal_shows_any_change(report):
+    text = report.to_json()
+    again = Report.from_json(text)
+    assert again.intact and again.data == report.data
+    for path, value in (
+        (("verdict",), "real"),
+        (("faces", 0, "score"), 0.1),
+        (("transcript", 1, "answer"), "No."),
+    ):
+        changed = json.loads(text)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        assert not Report.from_json(json.dumps(changed)).intact
+
+
+def test_the_seal_is_what_the_report_says_it_is(report):
+    assert report.data["seal"] == seal_of(report.data)
+    assert len(report.data["seal"]) == 64
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "unmask-report/9", "seal": ""}', "%PDF-1.4"])
+def test_other_files_are_no_reports(text):
+    with pytest.raises(ValueError, match="expected"):
+        Report.from_json(text)
+
+
+def test_html_escapes_and_fetches_nothing(report):
+    page = report.to_html()
+    assert "<script" not in page and "&lt;script&gt;" in page and "&lt;i&gt;portrait" in page
+    assert "Жук" in page
+    assert set(re.findall(r'(?:src|href)="(\w+):', page)) == {"data"}
+    assert "url(" not in page and "@import" not in page
+    assert report.data["seal"] in page
+
+
+def test_html_and_pdf_are_rendered_from_the_json_alone(report):
+    again = Report.from_json(report.to_json())
+    assert again.to_html() == report.to_html()
+    assert again.to_pdf() == report.to_pdf()
+
+
+def test_pdf_reads_as_the_report(report):
+    data, pdf = report.data, report.to_pdf()
+    text = text_of(pdf)
+    pages = len(PdfReader(BytesIO(pdf)).pages)
+    assert f"page 1 of {pages}" in text and f"page {pages} of {pages}" in text
+    for part in (data["finding"], data["faces"][0]["finding"], data["models"]["good_for"], data["limits"][0]):
+        assert re.sub(r"\s+", " ", part) in text
+    assert data["seal"] in text.replace(" ", "") and data["file"]["sha256"] in text.replace(" ", "")
+    assert '<script>alert("x")</script>' in text and "\\u0416" in text
+
+
+def test_the_first_page_says_how_strong_the_finding_is(report):
+    """It said that signs were found, without the score and without what that is worth."""
+    (face,) = report.data["faces"]
+    first = PdfReader(BytesIO(report.to_pdf())).pages[0].extract_text()
+    first = re.sub(r"\s+", " ", first)
+    assert face["finding"] in first and face["evidence"]["words"] in first
+
+
+def test_an_answer_that_differs_from_the_finding_is_remarked_on():
+    """ "The map points at the whole face" and "strong evidence" stood under a finding of other regions and of
+    moderate support."""
+    case = Case("fake", 0.95, ("nose", "left_eye"))
+    moderate = weigh(2.9, (-1.0, 2.0))
+    asked = "Where are the signs?"
+    place = wording.remark(case, moderate, asked, "The map points at the whole face.")
+    assert place == "Note: by the finding, the heat map points at the nose and the left eye."
+    word = wording.remark(case, moderate, "How sure are you?", "There is strong evidence of manipulation.")
+    assert word == "Note: by the finding, the likelihood ratio gives moderate support."
+    assert wording.remark(case, moderate, asked, "The map points at the nose. It is moderate evidence.") == ""
+    assert wording.remark(case, None, "How sure are you?", "It is strong evidence.") == ""
+    assert answer_words("It is.", remark=word) == f"It is. [{word}]"
+    assert answer_words("", "no answer") == "[failed: no answer]"
+
+
+def test_an_unknown_suffix_is_refused(report, tmp_path):
+    with pytest.raises(ValueError, match=r"\.pdf, \.html or \.json, not in '\.docx'"):
+        report.save(tmp_path / "report.docx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_is_written_whole(report, tmp_path, monkeypatch):
+    """A disk that fills up leaves the old report, not half of the new one."""
+    path = tmp_path / "deep" / "report.json"
+    report.save(path)
+    before = path.read_text(encoding="utf-8")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        Report({**report.data, "verdict": "real"}).save(path)
+    assert path.read_text(encoding="utf-8") == before
+
+
+def test_the_command_writes_and_verifies(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "report.json"
+    assert (
+        run(monkeypatch, EXAMPLE, "-o", out, "--ask", "Where?", "--ask", "How sure?", "--checkpoint", folder)
+        == 0
+    )
+    data = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["question"] for row in data["transcript"]] == [
+        "Is this a deepfake image?",
+        "Where?",
+        "How sure?",
+    ]
+    assert data["file"]["name"] == "example.jpg"
+
+    assert run(monkeypatch, "--verify", out) == 0
+    assert "intact" in capsys.readouterr().out
+    out.write_text(json.dumps({**data, "verdict": "real"}), encoding="utf-8")
+    assert run(monkeypatch, "--verify", out) == 1
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
+    photo = tmp_path / "photo.json"
+    photo.write_bytes(EXAMPLE.read_bytes())
+    for words, message in (
+        ((EXAMPLE, "-o", tmp_path / "report.txt"), "not in '.txt'"),
+        ((EXAMPLE,), "expected PHOTO and -o"),
+        ((photo, "-o", photo), "is the examined file itself"),
+        ((tmp_path / "none.jpg", "-o", tmp_path / "r.pdf", "--checkpoint", folder), "There is no file"),
+        (("--verify", photo), "error:"),
+    ):
+        assert run(monkeypatch, *words) == 2
+        said = re.sub(r"[\s│|]+", " ", capsys.readouterr().err)  # the command line's errors come in a box
+        assert message in said
+    assert photo.read_bytes() == EXAMPLE.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.93, "about 93 in 100"),
+        (0.999, "more than 99 in 100"),
+        (0.001, "fewer than 1 in 100"),
+        (None, "No score"),
+    ],
+)
+def test_a_score_is_put_into_words(score, words):
+    assert words in wording.score_meaning(score, (0.3, 0.7), "a test")
+
+
+def test_no_share_beyond_the_likelihood_ratio_is_claimed():
+    """ "97 in 100" stood beside a likelihood ratio cut at ten, which is 91 in 100."""
+    worth = weigh(math.log(0.97 / 0.03), (-1.0, 1.0))
+    said = wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=worth)
+    assert "about 91 in 100" in said and "more than those faces support" in said
+    free = weigh(math.log(0.97 / 0.03), (-2.0, 2.0))
+    assert "about 97 in 100" in wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=free)

@@ -1,0 +1,115 @@
+"""One finding per face; what must not be scored is not; a verdict follows the thresholds and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from kfd import Detector, NoFaceError
+from kfd.config import Decision
+from kfd.detector import to_batch
+from kfd.quality import sharpness
+from media.images import read_image
+from media.regions import REGION_NAMES
+from tests.tiny.kfd import SIZE, save_tiny_kfd, tiny_kfd
+
+EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory) -> Detector:
+    return Detector.from_pretrained(save_tiny_kfd(tmp_path_factory.mktemp("kfd")))
+
+
+@pytest.fixture(scope="module")
+def pair() -> np.ndarray:
+    """(200, 400, 3): the example's face, 92 pixels wide, and its mirror image."""
+    photo = read_image(EXAMPLE)[30:230, 125:325]
+    return np.concatenate([photo, photo[:, ::-1]], axis=1)
+
+
+def under(detector: Detector, **decision: object) -> Detector:
+    """The same weights under another decision."""
+    return Detector(detector.model, Decision(**{"fitted_on": "a test"} | decision), detector.digest)
+
+
+def test_every_face_is_judged_by_itself(detector, pair):
+    """FIELD trap 11: several people in a frame each have their own score and map."""
+    findings = detector.examine(pair)
+    assert [finding.index for finding in findings] == [0, 1]
+    assert {finding.box[0] < 200 for finding in findings} == {True, False}
+    for finding in findings:
+        assert set(finding.region_scores) == set(REGION_NAMES) and finding.crop.pixels.shape == (
+            SIZE,
+            SIZE,
+            3,
+        )
+        alone = detector(to_batch([finding.crop.pixels]))
+        assert finding.score == pytest.approx(float(alone.score), abs=1e-5)
+        torch.testing.assert_close(finding.detection.heatmap, alone.heatmap, atol=1e-5, rtol=0)
+
+
+def test_a_tiny_face_is_not_scored(detector, pair):
+    """FIELD trap 4: what cannot be judged is inconclusive with a reason, never a score."""
+    for finding in under(detector, min_face=120).examine(pair[:, :200]):
+        assert finding.score is None and finding.detection is None and finding.region_scores == {}
+        assert finding.verdict == "inconclusive" and finding.reasons == ("face_too_small",)
+
+
+def test_a_blurred_face_gets_no_verdict(detector, pair):
+    (finding,) = under(detector, min_sharpness=1e6).examine(pair[:, :200])
+    assert finding.verdict == "inconclusive" and "blurred" in finding.reasons and finding.score is not None
+
+
+def test_no_face_is_an_error_of_its_own(detector):
+    """FIELD trap 4: a peer scores a picture without a face 0.0, that is, real."""
+    with pytest.raises(NoFaceError, match="no face was found; use a picture") as caught:
+        detector.examine(np.full((120, 120, 3), 128, np.uint8))
+    assert caught.value.code == "no_face"
+
+
+def test_the_verdict_follows_the_thresholds(detector):
+    """FIELD traps 3 and 5: fitted thresholds on the score decide, both ends included."""
+    judge = under(detector, fake_above=0.8, real_below=0.1).verdict
+    assert judge(0.8) == judge(1.0) == ("fake", ()) and judge(0.1) == judge(0.0) == ("real", ())
+    assert judge(0.79) == judge(0.11) == ("inconclusive", ("score_between_thresholds",))
+    assert judge(0.99, ("blurred",)) == ("inconclusive", ("blurred",))
+
+
+def test_the_score_is_the_calibrated_logit(detector):
+    crops = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    detection = under(detector, slope=3.0, intercept=-0.5)(crops)
+    torch.testing.assert_close(detection.score, torch.sigmoid(3 * detection.logit - 0.5))
+    assert detection.heatmap.shape == (2, 1, SIZE, SIZE) and 0 <= detection.heatmap.min() <= 1
+    second = detection[1]
+    assert second.score.shape == (1,) and torch.equal(
+        second.consistency_maps[0], detection.consistency_maps[0][1:]
+    )
+
+
+@pytest.mark.parametrize(
+    "crops",
+    [
+        torch.rand(3, SIZE, SIZE),
+        torch.rand(1, 3, SIZE, SIZE // 2),
+        torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8),
+    ],
+)
+def test_a_wrong_crop_is_refused(detector, crops):
+    with pytest.raises(ValueError, match=r"expected \(B, \*\(3, 64, 64\)\) float in \[0, 1\], got"):
+        detector(crops)
+
+
+def test_the_digest_names_the_weights(detector, tmp_path):
+    assert Detector.from_pretrained(save_tiny_kfd(tmp_path / "same")).digest == detector.digest
+    assert Detector.from_pretrained(save_tiny_kfd(tmp_path / "other", seed=1)).digest != detector.digest
+    assert not Detector(tiny_kfd().train(), Decision(), "").model.training
+
+
+def test_sharpness_orders_pictures(pair):
+    soft = cv2.GaussianBlur(pair, (0, 0), 3)
+    assert sharpness(np.full((32, 32, 3), 90, np.uint8)) == 0 < sharpness(soft) < sharpness(pair)

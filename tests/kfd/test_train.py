@@ -1,0 +1,227 @@
+"""python -m kfd.train: the files it writes, its learning rates, and the same weights after a kill."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from common.storage import digest_of
+from data_sim.dataset import FaceSet
+from kfd import train
+from kfd.checkpoint import load_kfd
+from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
+from kfd.train import TrainConfig
+from kfd.training.sampler import PairSampler
+from kfd.training.step import learning_rate, update_average
+from tests.tiny.faces import add_known_fakes, save_tiny_faces
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Faces and easy fakes, with a test split that training must not open."""
+    folder = save_tiny_faces(tmp_path_factory.mktemp("set"), 32, splits=("train", "val", "test"))
+    return add_known_fakes(folder, 32)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """Random weights with true BatchNorm statistics, in place of ImageNet's.
+
+    Without them six steps leave the running statistics so far off that every validation image looks alike.
+    """
+    torch.manual_seed(0)
+    tower = EmbeddedEncoder(EmbeddedConfig(vocab_size=11)).image_tower.train()
+    for module in tower.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        tower(2 * torch.rand(16, 3, 32, 32) - 1)
+    folder = tmp_path_factory.mktemp("start")
+    save_file(tower.state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def words_for(data: Path, start: Path, out: Path) -> list[str]:
+    values = {
+        "data": data, "start": start, "out": out, "recipe": "all", "steps": STEPS, "batch": 2, "warmup": 2,
+        "val-every": 3, "save-every": 1, "threads": 1,
+    }  # fmt: skip
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def run(data: Path, start: Path, out: Path) -> None:
+    """The command, in this process."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["kfd.train", *words_for(data, start, out)])
+        train.main()
+
+
+@pytest.fixture(scope="module")
+def finished(data, start, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of an uninterrupted run and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    command = [sys.executable, "-m", "kfd.train", *words_for(data, start, out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_the_files_and_the_log(finished):
+    out, printed = finished
+    assert {path.name for path in out.iterdir()} == {
+        "config.json", "decision.json", "model.safetensors", "tokenizer.json", "train.json", "state.pt",
+    }  # fmt: skip
+    assert re.search(r"[\d,]+ trainable and 0 frozen parameters; 8 faces to train on", printed)
+    load_kfd(out)
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == STEPS
+
+
+def test_the_checkpoint_is_chosen_on_validation(finished, data):
+    """FIELD trap 2: the best mean AUC of the val split is kept; nothing of the test split is read."""
+    out, printed = finished
+    measured = [float(value) for value in re.findall(r"validation .* mean_auc (\S+)", printed)]
+    assert len(measured) == 2
+    assert torch.load(out / "state.pt", weights_only=True)["best"] == pytest.approx(max(measured), abs=1e-4)
+
+
+def test_logged_learning_rates_follow_the_schedule(finished):
+    """FIELD trap 10: a schedule stepped after the loop would log the first rate for ever."""
+    out, printed = finished
+    last = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * 3 / 4))  # step 5 of 6 after 2 of warm-up
+    assert float(re.search(r"step 6 loss .* lr (\S+)", printed)[1]) == pytest.approx(5e-4 * last, rel=1e-2)
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["schedule"]["last_epoch"] == STEPS
+    rates = [group["lr"] for group in state["optimizer"]["param_groups"]]
+    assert rates == pytest.approx([5e-4 * 0.01, 1e-3 * 0.01])
+
+
+def test_learning_rate_is_warm_up_then_cosine():
+    rates = [learning_rate(step, steps=20, warmup=4) for step in range(21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[4] == 1
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[12] == pytest.approx(0.01 + 0.99 / 2) and rates[20] == pytest.approx(0.01)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(data, start, finished, tmp_path):
+    """kill -9 at a random moment, then the same command: the weights are bitwise those of one run."""
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kfd.train", *words_for(data, start, out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+    )
+    while process.poll() is None and not (out / "state.pt").exists():
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.5)
+    process.kill()
+    process.wait()
+    run(data, start, out)
+    assert digest_of(out / "model.safetensors") == digest_of(finished[0] / "model.safetensors")
+    ours, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (out, finished[0]))
+    assert ours["best"] == theirs["best"]
+    for part in ("model", "average"):
+        assert all(torch.equal(ours[part][name], theirs[part][name]) for name in theirs[part])
+
+
+def test_each_step_has_its_own_batch_and_the_seed_fixes_it(data):
+    faces = FaceSet.open(data, "train")
+    config = TrainConfig(data, Path("o"), recipe="all", batch=4)
+    batches = [PairSampler(faces, config).batch(step) for step in (0, 0, 1)]
+    assert torch.equal(batches[0].fake, batches[1].fake)
+    assert not torch.equal(batches[0].fake, batches[2].fake)
+    other = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all", batch=4, seed=1)).batch(0)
+    assert not torch.equal(batches[0].fake, other.fake)
+
+
+def test_batches_made_ahead_are_the_same_ones(data):
+    sampler = PairSampler(FaceSet.open(data, "train"), TrainConfig(data, Path("o"), recipe="all", batch=2))
+    made = list(sampler.ahead([3, 0, 3], workers=2))
+    assert len(made) == 3
+    for batch, step in zip(made, (3, 0, 3), strict=True):
+        expected = sampler.batch(step)
+        assert torch.equal(batch.fake, expected.fake) and torch.equal(batch.masks, expected.masks)
+
+
+def test_a_donor_is_another_person_of_the_same_source_and_the_nearest_in_pose(data):
+    faces = FaceSet.open(data, "train")
+    reals = faces.where(label="real")
+    faces.landmarks[faces.index] += np.random.default_rng(0).normal(0, 2, (len(faces), 68, 2))
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), donors=500))
+    for real in reals:
+        chosen = sampler._donor(real, torch.Generator().manual_seed(0))
+        distance = (sampler.poses - sampler.poses[real]).norm(dim=1)
+        others = [i for i in reals if faces.rows[i]["group"] != faces.rows[real]["group"]]
+        assert chosen == min(others, key=lambda i: distance[i])
+
+
+def test_training_in_bf16_keeps_float32_weights_and_learns(data, start, tmp_path):
+    words = [*words_for(data, start, tmp_path / "half"), "--dtype", "bf16", "--workers", "1"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
+        train.main()
+    model, _ = load_kfd(tmp_path / "half")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    before = load_file(start / "model.safetensors")["layer.5.convolution.weight"]
+    assert not torch.equal(model.encoder.image_tower.layer[5].convolution.weight, before)
+
+
+def test_a_set_smaller_than_a_batch_can_be_learned_from(data):
+    """Drawing without replacement once failed with fewer real faces than pairs in a batch."""
+    config = TrainConfig(data, Path("o"), batch=6)
+    assert PairSampler(FaceSet.open(data, "train"), config).batch(0).real.shape == (6, 3, 32, 32)
+
+
+def test_the_real_recipe_reads_no_known_fake(data):
+    faces = FaceSet.open(data, "train")
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="real"))
+    assert sampler.aligned == sampler.generated == []
+    assert all(faces.rows[i]["label"] == "real" for i in sampler.reals)
+
+
+def test_useless_input_is_one_sentence(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kfd.train", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match=r"error: .* holds no face set"):
+        train.main()
+
+
+def test_a_recipe_without_its_faces_is_said(tmp_path):
+    faces = FaceSet.open(save_tiny_faces(tmp_path, 32), "train")
+    with pytest.raises(ValueError, match="recipe 'all' needs real faces and fakes in split train"):
+        PairSampler(faces, TrainConfig(tmp_path, Path("o"), recipe="all"))
+
+
+def test_the_average_is_the_closed_form():
+    """Weights move a share of the way; counters are copied, and BatchNorm statistics take part."""
+    model = torch.nn.BatchNorm1d(2)
+    average = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    model.num_batches_tracked += 7
+    update_average(average, model.state_dict(), 0.75)
+    torch.testing.assert_close(average["weight"], torch.full((2,), 0.25))
+    torch.testing.assert_close(average["running_var"], torch.full((2,), 0.25))
+    assert average["num_batches_tracked"] == 7
+
+
+def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsys, monkeypatch):
+    out, _ = finished
+    words = [*words_for(data, start, out), "--seed", "5"]
+    monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
+    with pytest.raises(SystemExit, match=r"other settings \(seed: expected '0', got '5'\)"):
+        train.main()
+
+
+def test_settings_that_cannot_be_are_named_together(tmp_path):
+    with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share must leave"):
+        TrainConfig(tmp_path, tmp_path, batch=1, known_share=1.0)

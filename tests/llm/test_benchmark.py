@@ -1,0 +1,79 @@
+"""python -m llm.benchmark: an assistant's Yes or No, measured like a detector and comparable with one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluation import detector as evaluate
+from evaluation.results import folder_digest, read_results
+from kfd.config import Decision
+from kfd.detector import Detector
+from llm import benchmark
+from llm.conversation import Conversation
+from llm.model import ForgeryLLM
+from llm.training.cases import judged_case
+from media.regions import region_scores
+from tests.tiny.checkpoint import save_tiny_checkpoint
+from tests.tiny.faces import add_known_fakes, save_tiny_faces
+from tests.tiny.kfd import SIZE, save_tiny_kfd
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("models"), Decision(fitted_on="planted"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return add_known_fakes(save_tiny_faces(tmp_path_factory.mktemp("set"), SIZE, 3, ("val",)), SIZE)
+
+
+def test_answers_are_measured_like_a_detector(data, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Conversation, "yes_probability", lambda self, text: 1 - self.case.score)
+    out = tmp_path / "llm.json"
+    benchmark.main([
+        "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(data),
+        "--simulated", "2", "--draws", "5", "--out", str(out),
+    ])  # fmt: skip
+    results, items = read_results(out)
+    detector = Detector.from_pretrained(models / "kfd")
+    assert results["kfd"]["sha256"] == detector.digest
+    assert results["checkpoint"]["sha256"] == folder_digest(models / "assistant")
+    assert results["thresholds"]["fitted_on"].startswith("nothing")
+    assert set(results["results"]["frame"]) == {"square", "all drawn", "simulated"} and len(items) == 10
+    assert "Ranking, each face" in capsys.readouterr().out
+    own = tmp_path / "kfd.json"
+    monkeypatch.setattr(sys, "argv", ["evaluation.detector"])
+    evaluate.main(["--data", str(data), "--checkpoint", str(models / "kfd"), "--simulated", "2",
+                   "--draws", "5", "--out", str(own)])  # fmt: skip
+    scores = {item.key: item.score for item in read_results(own)[1]}
+    assert [item.score for item in items] == pytest.approx([1 - scores[item.key] for item in items], abs=1e-6)
+    evaluate.main(["--compare", str(own), str(out), "--draws", "5"])
+    assert "## Comparison" in capsys.readouterr().out
+
+
+def test_the_score_is_the_probability_of_yes(data, models):
+    """FIELD trap 5: no word of the reply is searched; the score is P(Yes) of this very face."""
+    detector = Detector.from_pretrained(models / "kfd")
+    model = ForgeryLLM.from_pretrained(models / "assistant")
+    faces = benchmark.FaceSet.open(data, "val")
+    crops, landmarks = faces.read([0, 4])
+    found = benchmark.AnswerJudge(model, detector)(crops, landmarks)
+    plain = detector(crops)
+    strengths = region_scores(plain.heatmap, landmarks)
+    for k in range(2):
+        case = judged_case(detector, float(plain.score[k]), float(plain.logit[k]), strengths[k])
+        expected = Conversation(model, case, plain[k]).yes_probability()
+        assert float(found.score[k]) == pytest.approx(expected, abs=1e-5)
+    assert found.logit.sigmoid().tolist() == pytest.approx(found.score.tolist(), abs=1e-5)
+
+
+def test_an_assistant_of_another_detector_is_refused(data, models, tmp_path):
+    other = save_tiny_kfd(tmp_path / "kfd", seed=1)
+    with pytest.raises(SystemExit, match="was trained with the detector"):
+        benchmark.main([
+            "--assistant", str(models / "assistant"), "--kfd", str(other), "--data", str(data),
+        ])  # fmt: skip

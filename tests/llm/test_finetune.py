@@ -1,0 +1,384 @@
+"""Pretraining, fine-tuning and evaluation of the language model, each through its command."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_sim.dataset import FaceSet
+from data_sim.dialogue import Case, region_words
+from kfd.config import Decision
+from kfd.detector import Detector, regions_to_name
+from llm import evaluate, finetune, pretrain
+from llm.base import load_base
+from llm.checks.regions import best_constant, region_f1, regions_in
+from llm.conversation import Conversation
+from llm.model import ForgeryLLM
+from llm.training.align import align
+from llm.training.cases import ground, ground_known, ground_once, mirror, mirror_case, vary
+from llm.training.loop import ALONE, Data, validate
+from llm.training.schedule import bucketed, cosine_rate
+from media.regions import REGION_NAMES
+from tests.tiny.checkpoint import save_tiny_checkpoint
+from tests.tiny.faces import save_tiny_faces
+from tests.tiny.general import save_general
+from tests.tiny.llm import detection, save_base
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector, a base model and a face set."""
+    folder = tmp_path_factory.mktemp("finetune")
+    save_tiny_checkpoint(folder)
+    save_tiny_faces(folder / "set")
+    return folder
+
+
+def flags(folder: Path, out: Path, **changes: object) -> list[str]:
+    values = {
+        "llm": folder / "llm", "kfd": folder / "kfd", "data": folder / "set", "out": out, "run": f"{out}-run",
+        "faces": 4, "val-faces": 2, "steps": 6, "batch-size": 2, "max-turns": 2, "rank": 2, "val-every": 3,
+        "save-every": 2, "log-every": 1, "num-prompts": 3, "align-steps": 3,
+    }  # fmt: skip
+    return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    files = sorted(out.rglob("*.safetensors"))
+    return {f"{path.relative_to(out)}/{k}": v for path in files for k, v in load_file(path).items()}
+
+
+def kill_after(module: str, words: list[str], line: str) -> str:
+    """Start a command and kill it, without warning, as soon as it prints `line`; returns what it printed."""
+    command, root = [sys.executable, "-m", module, *words], Path(__file__).parents[2]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+    printed = ""
+    for text in process.stdout:
+        printed += text
+        if line in text:
+            process.kill()
+            break
+    process.wait()
+    assert process.returncode == -9, "the run must not have finished"
+    return printed
+
+
+def curve(printed: str) -> dict[int, str]:
+    """The logged values of every step, as printed, without the seconds."""
+    return {int(step): values for step, values in re.findall(r"step (\d+)/\d+ (.*) seconds", printed)}
+
+
+# ---------------------------------------------------------------- fine-tuning
+
+
+def test_finetune_writes_an_assistant_that_chats(folder: Path, tmp_path: Path, capsys) -> None:
+    finetune.main(flags(folder, tmp_path / "assistant"))
+    printed = capsys.readouterr().out
+    assert re.search(r"[\d,]+ trainable and [\d,]+ frozen parameters; 8 judged faces", printed)
+    rates = [float(rate) for rate in re.findall(r"lr (\S+) seconds", printed)]
+    assert len(rates) == 6 and rates == sorted(rates), "six steps lie within the warm-up"
+    assert sorted(path.name for path in (tmp_path / "assistant").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "assistant.json", "finetune.json", "projector",
+        "prompt_learner", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    model = ForgeryLLM.from_pretrained(tmp_path / "assistant")
+    detector = Detector.from_pretrained(folder / "kfd")
+    assert model.info.kfd_digest == detector.digest
+    found = detector(torch.rand(1, 3, 64, 64))
+    conversation = Conversation(model, Case("fake", 0.9), found)
+    assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
+
+
+def test_a_killed_run_resumes_with_the_same_losses_to_the_same_weights(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    """With general data in alternation: the resumed run must also find its place in that."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    save_general(tmp_path)
+    changes = {"general": tmp_path / "general.json", "general-images": tmp_path / "pictures",
+               "val-general": 4, "steps": 8}  # fmt: skip
+    finetune.main(flags(folder, whole, **changes))
+    expected_curve = curve(capsys.readouterr().out)
+    before = curve(kill_after("llm.finetune", flags(folder, broken, **changes), "step 5/8"))
+    finetune.main(flags(folder, broken, **changes))
+    printed = capsys.readouterr().out
+    resumed = curve(printed)
+    assert "continuing at step" in printed and min(resumed) > 1 and len(expected_curve) == 8
+    assert before | resumed == expected_curve
+    assert all(values == expected_curve[step] for step, values in before.items())
+    expected = weights(whole)
+    assert expected
+    for name, value in weights(broken).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_run_with_other_settings_is_not_continued(folder: Path, tmp_path: Path) -> None:
+    finetune.main(flags(folder, tmp_path / "assistant", steps=2))
+    with pytest.raises(SystemExit, match=r"other settings \(lr: expected 0.001, got 0.5\)"):
+        finetune.main(flags(folder, tmp_path / "assistant", steps=2, lr=0.5))
+
+
+def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("bitsandbytes")
+    base = save_base(tmp_path / "base", width=64)  # 4-bit blocks are 64 weights long
+    words = flags(
+        folder, tmp_path / "assistant", llm=base, steps=50, **{"val-every": 25, "lr": 0.01, "warmup": 2}
+    )
+    finetune.main([*words, "--quantize"])
+    losses = [float(loss) for loss in re.findall(r"step \d+/\d+ loss (\S+)", capsys.readouterr().out)]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.3
+    model = ForgeryLLM.from_pretrained(tmp_path / "assistant", quantize=True)
+    assert model.llm.get_base_model().is_loaded_in_4bit
+    assert model.prompt_learner.base.dtype == torch.float32
+
+
+def test_each_rate_is_set_once_per_optimizer_step(folder: Path, tmp_path: Path, capsys) -> None:
+    """DeepfakeBench steps its schedule after the loop; with accumulation one may also step it too often."""
+    changes = {"steps": 7, "accumulate": 3, "warmup": 2, "lr": 0.02, "soft-lr": 0.5, "log-every": 1}
+    finetune.main(flags(folder, tmp_path / "assistant", **changes))
+    rates = [float(rate) for rate in re.findall(r"lr (\S+) seconds", capsys.readouterr().out)]
+    assert rates == [pytest.approx(0.02 * cosine_rate(step, 7, 2), rel=0.01) for step in range(7)]
+    assert rates[:2] == [0.01, 0.02] and rates[2:] == sorted(rates[2:], reverse=True)
+    groups = torch.load(tmp_path / "assistant-run" / "state.pt")["optimizer"]["param_groups"]
+    assert [group["lr"] / group["peak"] for group in groups] == [pytest.approx(cosine_rate(6, 7, 2))] * 2
+    assert [group["peak"] for group in groups] == [0.02, 0.5]
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(folder: Path, tmp_path: Path, capsys) -> None:
+    words = flags(folder, tmp_path / "plain", steps=3, dropout=0.0)
+    finetune.main(words)
+    plain = curve(capsys.readouterr().out)
+    finetune.main([*flags(folder, tmp_path / "thrifty", steps=3, dropout=0.0), "--checkpointing"])
+    assert curve(capsys.readouterr().out) == plain
+
+
+# ---------------------------------------------------------------- ablations
+
+
+@pytest.mark.parametrize(("flag", "mode", "adapter", "trains"), [
+    ("--no-prompt-learner", "visual", True, {"lora_A", "lora_B", "linear"}),
+    ("--no-lora", "soft_prompts", False, {"linear", "base", "map_tokens", "cons_tokens", "fuse", "norm"}),
+])  # fmt: skip
+def test_an_ablation_trains_saves_and_chats(
+    folder: Path, tmp_path: Path, capsys, flag: str, mode: str, adapter: bool, trains: set[str]
+) -> None:
+    out = tmp_path / "assistant"
+    finetune.main([*flags(folder, out), flag])
+    last = re.findall(r"step 6 validation (.*)", capsys.readouterr().out)[0]
+    state = torch.load(tmp_path / "assistant-run" / "state.pt")["trained"]
+    assert {part for name in state for part in trains if f".{part}." in f".{name}."} == trains
+    assert any("lora_" in name for name in state) is adapter
+    model = ForgeryLLM.from_pretrained(out)
+    assert model.prompter.style.mode == mode and model.info.adapter is adapter
+    assert (model.prompt_learner is None) is (mode == "visual")
+    detector = Detector.from_pretrained(folder / "kfd")
+    val = ground_once(tmp_path / "assistant-run" / "val", detector, folder / "set", "val", 2, seed=0)
+    config = finetune.FinetuneConfig(llm="", kfd="", data="", out="", batch_size=2, max_turns=2)
+    assert str(validate(config, model, Data(val, val), ALONE)) == last, "the checkpoint is the trained model"
+    model.eval()
+    conversation = Conversation(model, Case("fake", 0.9), detector(torch.rand(1, 3, 64, 64)))
+    assert 0 < conversation.yes_probability() < 1
+    text = model.prompter.decode(
+        conversation.input_ids or model.prompter.conversation(Case("fake", 0.9), []).input_ids
+    )
+    assert ("KFD" in text) is (mode == "soft_prompts")
+
+
+def test_the_base_model_and_the_detector_stay_as_they_were(folder: Path, tmp_path: Path) -> None:
+    before = weights(folder)
+    finetune.main(flags(folder, tmp_path / "assistant", steps=3))
+    for name, value in weights(folder).items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+# ---------------------------------------------------------------- cases
+
+
+def test_ground_judges_each_face_real_and_forged(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=3, seed=0)
+    assert faces.labels == (0, 0, 0, 1, 1, 1)
+    assert all(bool(names) == bool(label) for names, label in zip(faces.forged, faces.labels, strict=True))
+    assert faces.detection([0, 5]).heatmap.shape == (2, 1, 64, 64)
+    for case, score in zip(faces.cases, faces.detections.score.tolist(), strict=True):
+        assert case.verdict == detector.verdict(score)[0]
+
+
+def test_known_fakes_bring_the_regions_that_the_set_names(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = FaceSet.open(folder / "set", "train")
+    row = {**faces.rows[1], "label": "fake", "regions": "left_eye|mouth"}
+    found = ground_known(detector, replace(faces, rows=(faces.rows[0], row, *faces.rows[2:])), [1])
+    assert found.labels == (1,) and found.forged == (("left_eye", "mouth"),)
+    assert torch.equal(found.detections.score, detector(faces.read([1])[0]).score)
+
+
+def test_judged_faces_are_remembered_until_something_changes(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    first = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("llm.training.cases.ground", lambda *args: pytest.fail("judged again"))
+        again = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    assert again.cases == first.cases and again.forged == first.forged
+    torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
+    assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).forged != first.forged
+
+
+def test_text_never_says_more_than_map_and_verdict() -> None:
+    strength = torch.zeros(len(REGION_NAMES))
+    assert regions_to_name("fake", strength) == (), "a silent map names nothing"
+    strength[REGION_NAMES.index("mouth")], strength[REGION_NAMES.index("nose")] = 0.9, 0.6
+    assert regions_to_name("fake", strength) == ("mouth", "nose")
+    assert regions_to_name("inconclusive", strength) == ("mouth", "nose")
+    assert regions_to_name("real", strength) == ()
+
+
+def test_the_mirror_image_has_left_and_right_exchanged() -> None:
+    case = Case("fake", 0.9, ("left_eye", "nose", "right_cheek", "whole_face"))
+    assert mirror_case(case).regions == ("right_eye", "nose", "left_cheek", "whole_face")
+    assert mirror_case(mirror_case(case)) == case
+    assert set(mirror_case(replace(case, regions=REGION_NAMES)).regions) == set(REGION_NAMES)
+    found = detection(faces=2)
+    turned = mirror(found, torch.tensor([True, False]))
+    torch.testing.assert_close(turned.heatmap[0], found.heatmap[0].flip(-1))
+    torch.testing.assert_close(turned.heatmap[1], found.heatmap[1])
+
+
+def test_alignment_teaches_the_prompts_to_say_the_regions(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    cases = (
+        Case("fake", 0.9, ("nose",)),
+        Case("fake", 0.8, ("mouth",)),
+        Case("real", 0.1),
+        Case("real", 0.2),
+    )
+    seen = torch.zeros_like(faces.detections.heatmap)
+    seen[0, :, 12:20, 12:20] = seen[1, :, 24:30, 8:24] = 1  # maps that differ, unlike a random detector's
+    faces = replace(faces, cases=cases, detections=replace(faces.detections, heatmap=seen))
+    model = ForgeryLLM.from_pretrained(folder / "assistant")
+    first = align(model, faces, steps=1, lr=0.0, seed=0)
+    assert align(model, faces, steps=60, lr=0.01, seed=0) < 0.7 * first
+
+
+def test_some_cases_become_too_poor_for_a_verdict() -> None:
+    rng = random.Random(0)
+    case = Case("fake", 0.9, ("nose",))
+    varied = [vary(case, rng) for _ in range(500)]
+    assert sum(v == case for v in varied) > 375
+    assert any(v.score is None for v in varied)
+    assert any(v.verdict == "inconclusive" and v.score == 0.9 for v in varied)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def test_evaluate_writes_the_figures(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    # Thresholds that let an untrained detector say "fake" of everything.
+    save_tiny_checkpoint(tmp_path / "models", Decision(fake_above=0.02, real_below=0.01, fitted_on="a test"))
+    models = tmp_path / "models"
+    evaluate.main([
+        "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(folder / "set"),
+        "--split", "val", "--faces", "2", "--conversations", "2", "--raw-conversations", "1", "--turns", "2",
+        "--max-new-tokens", "6", "--out", str(out),
+    ])  # fmt: skip
+    figures = json.loads(out.read_text())
+    assert {"schema", "config", "checkpoint", "kfd", "data", "environment", "seeds"} <= set(figures)
+    assert {"verdict", "regions", "conversations"} <= set(figures)
+    assert figures["verdict"]["yes_no_agreement"].keys() >= {"value", "low", "high"}
+    assert {"sighted", "blind", "checked", "heatmap", "best_constant"} <= set(
+        figures["regions"]["simulated"]["all"]
+    )
+    assert set(figures["regions"]["simulated"]["of_heatmap"]) == {"sighted", "blind", "checked"}
+    assert figures["wordings"]["wordings"] == 20
+    assert figures["wordings"]["faces"] == 4 and 0 <= figures["wordings"]["agreement"] <= 1
+    assert figures["conversations"]["checked"]["answers"] == 4
+    assert figures["conversations"]["raw"]["answers"] == 2
+
+
+def test_regions_are_read_out_of_a_sentence() -> None:
+    assert regions_in("It marks the left eyebrow, the Nose and the left eye; the nose most.") == (
+        "left_eyebrow", "nose", "left_eye",
+    )  # fmt: skip
+    for name in REGION_NAMES:
+        assert regions_in(f"It points at {region_words([name])}.") == (name,)
+
+
+def test_region_f1_is_the_closed_form() -> None:
+    named = [("nose", "mouth"), (), ("chin",)]
+    forged = [("nose",), ("chin",), ("mouth", "nose")]
+    precision, recall = 1 / 3, 1 / 4
+    assert region_f1(named, forged) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert region_f1([()], [()]) == 0
+
+
+def test_best_constant_answer_is_found() -> None:
+    forged = [("nose",), ("nose",), ("nose",), ("mouth",)]
+    assert best_constant(forged) == (("nose",), 0.75)
+
+
+# ---------------------------------------------------------------- pretraining
+
+
+PRETRAIN = (
+    "--steps", "8", "--batch-size", "2", "--hidden", "16", "--layers", "1", "--heads", "2", "--intermediate",
+    "16", "--vocab-size", "600", "--texts", "300", "--max-turns", "2", "--warmup", "2", "--save-every", "3",
+    "--log-every", "1",
+)  # fmt: skip
+
+
+def test_pretraining_writes_a_small_model_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pretrain.main(["--out", str(whole), "--run", str(tmp_path / "w"), *PRETRAIN])
+    words = ["--out", str(broken), "--run", str(tmp_path / "b"), *PRETRAIN]
+    kill_after("llm.pretrain", words, "step 5/8")
+    assert not broken.exists()
+    pretrain.main(words)
+    expected = weights(whole)
+    for name, value in weights(broken).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    assert {value.dtype for value in expected.values()} == {torch.bfloat16}
+    llm, tokenizer = load_base(whole)
+    assert llm.get_input_embeddings().num_embeddings == len(tokenizer) == 600
+
+
+def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
+    sizes = {"hidden": 64, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 600, "texts": 300}
+    config = pretrain.PretrainConfig(out="", **sizes)
+    model, prompters = pretrain.build(config, pretrain.run_tokenizer(config, tmp_path))
+    tokens = prompters["soft_prompts"].conversation(Case("fake", 0.9), [])
+    examples = [pretrain.Example(tokens, regions) for regions in (None, (), ("nose",))]
+    soft = pretrain.word_prompts(model, examples, config, step=0)
+    assert soft[0].abs().max() == 0
+    word = model.llm.get_input_embeddings().weight[model.prompter.encode(" nose")].mean(dim=0)
+    likeness = torch.cosine_similarity(soft, word[None, None], dim=-1)[:, 1:]
+    assert likeness[2].max() > 0.55 > likeness[1].max()
+
+
+# ---------------------------------------------------------------- schedule
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    rates = [cosine_rate(step, 100, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_buckets_hold_everything_once_and_like_with_like() -> None:
+    items = [range(length) for length in (9, 1, 8, 2, 7, 3)]
+    groups = bucketed(items, 2)
+    assert sorted(i for group in groups for i in group) == list(range(6))
+    assert [sorted(len(items[i]) for i in group) for group in groups] == [[1, 2], [3, 7], [8, 9]]

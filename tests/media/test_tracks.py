@@ -1,0 +1,55 @@
+"""Every person is a track; nobody's track takes in another's face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from media.faces import Face
+from media.tracks import PATIENCE, track_faces
+from tests.tiny.faces import drawn_landmarks
+
+
+def face(x: float, y: float = 100, side: float = 80) -> Face:
+    """A drawn face whose landmarks lie around (x, y)."""
+    landmarks = drawn_landmarks(int(side)) + np.array([x - side / 2, y - side / 2], np.float32)
+    (x0, y0), (x1, y1) = landmarks.min(axis=0).tolist(), landmarks.max(axis=0).tolist()
+    return Face((x0, y0, x1, y1), landmarks)
+
+
+def test_two_people_stay_apart_whatever_their_order():
+    """Faces come largest first, so that the order changes when somebody comes nearer."""
+    left = [face(100 + 5 * t, side=80 + t) for t in range(8)]
+    right = [face(300 - 5 * t, side=84 - t) for t in range(8)]
+    frames = [sorted(pair, key=lambda f: -f.side) for pair in zip(left, right, strict=True)]
+    tracks = track_faces(frames)
+    people = [
+        {id(f): track for f, track in zip(*pair, strict=True)} for pair in zip(frames, tracks, strict=True)
+    ]
+    assert len({people[t][id(left[t])] for t in range(8)}) == 1
+    assert len({people[t][id(right[t])] for t in range(8)}) == 1
+    assert all(set(numbers) == {0, 1} for numbers in tracks)
+
+
+def test_neighbours_never_share_a_track():
+    """Two people side by side, one looks away for a frame: the other does not take over."""
+    here, there = face(100), face(190)
+    assert track_faces([[here, there], [there], [here, there]]) == [[0, 1], [1], [0, 1]]
+
+
+def test_somebody_new_and_somebody_back():
+    assert track_faces([[face(100)], [], [face(110)], [face(400)]]) == [[0], [], [0], [1]]
+    gone = [[]] * (PATIENCE + 1)
+    assert track_faces([[face(100)], *gone, [face(100)]])[-1] == [1], "too long ago to be sure"
+
+
+def test_a_jump_or_another_size_is_another_person():
+    assert track_faces([[face(100)], [face(190)]]) == [[0], [1]]
+    assert track_faces([[face(100, side=80)], [face(100, side=160)]]) == [[0], [1]]
+
+
+def test_the_nearest_wins():
+    assert track_faces([[face(100)], [face(140), face(104)]]) == [[0], [1, 0]]
+
+
+def test_nothing_to_track():
+    assert track_faces([]) == [] and track_faces([[], []]) == [[], []]
