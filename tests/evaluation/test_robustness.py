@@ -108,7 +108,7 @@ def test_a_stale_grid_is_refused(data, grid, tmp_path, monkeypatch):
     save_tiny_kfd(folder, seed=1)
     with pytest.raises(ValueError, match="measured with another detector"):
         Robustness.load(folder, Detector.from_pretrained(folder))
-    with pytest.raises(SystemExit, match=r"error: .*Delete it and run python -m kfd\.robustness again"):
+    with pytest.raises(SystemExit, match=r"error: .*Delete it and run python -m evaluation\.robustness again"):
         measured(monkeypatch, data, folder)
 
 
