@@ -25,7 +25,8 @@ from app.analysis import (
     case_of,
     overall_verdict,
 )
-from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice, load_models
+from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
+from app.models import load_models
 from app.report.sealed import Report
 from app.wording import findings as wording
 from common.storage import digest_of

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from app.analysis import TalkRecord, WeightsFile
+from app.model_choice import ModelChoice
 from common.storage import digest_of
 from llm.base import base_digest
 from llm.conversation import Conversation
@@ -17,7 +18,6 @@ from llm.serving.exported import TABLE_FILE, load_exported, load_prompts, prompt
 from llm.serving.prompt_embeds import EmbedsWriter
 
 if TYPE_CHECKING:
-    from app.model_choice import ModelChoice
     from data_sim.dialogue import Case
     from kfd.detection import FaceFinding
 

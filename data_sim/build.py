@@ -33,9 +33,9 @@ import tyro
 
 from common.cli import parse
 from data_sim.dataset import BORDER, COLUMNS
-from evaluation.confounders import file_facts
 from media.faces import Face, crop_face, find_faces
 from media.images import ImageError, find_images, read_bytes, read_image, sha256_of
+from media.jpeg import file_facts
 
 ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
 FAILURES_FILE = "failures.csv"  # beside a manifest: what gave no face while the photographs were prepared

@@ -18,12 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# ITU T.81 Annex K, tables K.1 (luminance) and K.2 (chrominance), at quality 50.
-LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
-    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
+from media.jpeg import LUMINANCE
+
+# ITU T.81 Annex K, table K.2, at quality 50; table K.1 is media.jpeg.LUMINANCE.
 CHROMINANCE = (
     17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
     47, 66, 99, 99, 99, 99, 99, 99, *[99] * 32,

@@ -40,9 +40,9 @@ from data_sim.build import FAILURES_FILE
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.read import LayoutName, read_layout
 from data_sim.layouts.records import VIDEO_SUFFIXES, LayoutError, Record
-from evaluation.confounders import file_facts
 from media.faces import Face, find_faces
 from media.images import ImageError, read_bytes, read_image
+from media.jpeg import file_facts
 from media.tracks import track_faces
 from media.video import VideoError, frame_times, read_frames, spread
 

@@ -17,20 +17,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import numpy as np
 import tyro
-from PIL import Image
 
 from common.cli import parse
 from data_sim.dataset import FaceSet, unit_of
-from data_sim.degrade import LUMINANCE
 from media.images import read_bytes
+from media.jpeg import file_facts
 
 FOLDS = 5
 LONGEST_BLOCK, SHORTEST_BLOCK = 40, 4  # pixels of the crop between edges of the JPEG grid, after resizing
@@ -51,42 +48,6 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(as_text(tables))
-
-
-def file_facts(data: bytes) -> dict[str, str]:
-    """Facts of an image file as manifest columns: width, height, jpeg_quality ("" if no JPEG), bytes.
-
-    data: the bytes of a file that media.images.read_image takes.
-    """
-    with Image.open(BytesIO(data)) as image:
-        width, height = image.size
-        quality = jpeg_quality(getattr(image, "quantization", None) or {})
-    return {
-        "width": str(width),
-        "height": str(height),
-        "jpeg_quality": "" if quality is None else str(quality),
-        "bytes": str(len(data)),
-    }
-
-
-def jpeg_quality(tables: dict[int, list[int]]) -> int | None:
-    """libjpeg's quality, 1..100, whose luminance table is the nearest to a file's; None without tables.
-
-    tables: as Pillow's `quantization` gives them, 64 steps each, row by row. Cameras and editors with
-    tables of their own get the quality of about the same strength.
-    """
-    if not tables:
-        return None
-    steps = np.log(np.maximum(np.array(tables[min(tables)], dtype=np.float64), 1))
-    return int(np.abs(_libjpeg_tables() - steps).mean(axis=1).argmin()) + 1
-
-
-@lru_cache(maxsize=1)
-def _libjpeg_tables() -> np.ndarray:
-    """Logarithms of libjpeg's luminance table at quality 1..100: (100, 64)."""
-    quality = np.arange(1, 101)[:, None]
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.log(np.clip((np.array(LUMINANCE) * scale + 50) // 100, 1, 255))
 
 
 def pixel_facts(crop: np.ndarray) -> dict[str, list[float]]:

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from common.cli import parse
-from evaluation.confounders import jpeg_quality as quality_of_tables
+from media.jpeg import jpeg_quality as quality_of_tables
 
 WEIGHTS = Path(__file__).with_name("compression.json")
 BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms

@@ -19,9 +19,9 @@ from benchmarks.ablations import (
 from common.cli import parse
 from evaluation.detector import EvaluateConfig
 from evaluation.results import SIMULATED
-from kfd.train import TrainConfig
+from kfd.training.config import TrainConfig
 from llm.benchmark import BenchmarkConfig
-from llm.finetune import FinetuneConfig
+from llm.config import FinetuneConfig
 
 CONFIGS = {
     "kfd.train": TrainConfig, "evaluation.detector": EvaluateConfig, "llm.finetune": FinetuneConfig,

@@ -27,6 +27,7 @@ from app.pictures import (
 )
 from app.wording import findings as wording
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
+from common.layers import PACKAGES
 from kfd.detection import FaceFinding
 from media.images import sha256_of
 from media.regions import REGION_NAMES
@@ -34,7 +35,6 @@ from media.regions import REGION_NAMES
 SCHEMA = "unmask-report/1"
 PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
 FACE_SIDE = 400
-PROGRAM = ("app", "common", "data_sim", "kfd", "llm", "media", "prompt_learner")  # rooms of the program
 PROGRAM_SUFFIXES = (".py", ".yaml", ".json")  # files of it that change what is found or said
 LIBRARIES = ("av", "dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
 
@@ -108,7 +108,9 @@ def program_digest() -> str:
     """
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parents[2]
-    files = (path for part in PROGRAM for path in (root / part).rglob("*") if path.suffix in PROGRAM_SUFFIXES)
+    files = (
+        path for part in PACKAGES for path in (root / part).rglob("*") if path.suffix in PROGRAM_SUFFIXES
+    )
     for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
         digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path.read_bytes())}\n".encode())
     return digest.hexdigest()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
 from data_sim.simulate import pose
-
-if TYPE_CHECKING:
-    from kfd.train import TrainConfig
+from kfd.training.config import TrainConfig
 
 AHEAD = 3  # batches each process may be ahead
 

@@ -7,18 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from data_sim.dialogue import make_dialogue
+from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.tokens import Tokens
 from llm.training.cases import GroundedCases, mirror_case, vary
 from llm.training.general import GeneralData
 from llm.training.schedule import bucketed, drop_word
 from media.regions import WHOLE_FACE
-
-if TYPE_CHECKING:
-    from llm.finetune import FinetuneConfig
 
 POOL = 8  # steps drawn at a time and sorted by length
 

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from common.distributed import Processes
 from common.storage import resume_state, save_state
 from data_sim.dialogue import make_dialogue
+from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
@@ -23,9 +23,6 @@ from llm.training.examples import Example, batches, record_example
 from llm.training.general import GeneralData
 from llm.training.losses import Counts, Losses
 from llm.training.schedule import Log, bucketed, cosine_rate, set_rate
-
-if TYPE_CHECKING:
-    from llm.finetune import FinetuneConfig
 
 # These may change between two resumed runs.
 NOT_SETTINGS = ("out", "run", "save_every", "log_every", "device", "encoder", "general_images", "judged")

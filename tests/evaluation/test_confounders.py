@@ -17,12 +17,12 @@ from evaluation.confounders import (
     block_grid,
     confounder_scores,
     confounder_table,
-    file_facts,
     pixel_facts,
     row_facts,
     tables_by_source,
 )
 from media.images import read_image
+from media.jpeg import file_facts
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"

@@ -20,7 +20,7 @@ from data_sim.dataset import FaceSet
 from kfd import train
 from kfd.checkpoint import load_kfd
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
-from kfd.train import TrainConfig
+from kfd.training.config import TrainConfig
 from kfd.training.sampler import PairSampler
 from kfd.training.step import learning_rate, update_average
 from tests.tiny.faces import add_known_fakes, save_tiny_faces

@@ -22,7 +22,7 @@ from data_sim.dataset import FaceSet
 from evaluation import detector as evaluate
 from kfd import score, train
 from kfd.checkpoint import load_kfd
-from kfd.train import TrainConfig
+from kfd.training.config import TrainConfig
 from kfd.training.sampler import PairSampler, choose_reals
 from tests.tiny.encoders import CLIP, IMAGEBIND, SIZE, save_clip, save_imagebind
 from tests.tiny.faces import add_known_fakes, save_tiny_faces

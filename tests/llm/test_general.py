@@ -14,7 +14,7 @@ from data_sim.dataset import FaceSet
 from kfd.detector import Detector
 from llm import finetune
 from llm.base import load_base
-from llm.finetune import FinetuneConfig
+from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle, make_frames, render_general
 from llm.tokens import NO_SOFT, collate

@@ -1,0 +1,80 @@
+"""Load the chosen models, and name them for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.analysis import ModelRecord, WeightsFile
+from app.chat_backends import Talker, load_talker
+from app.model_choice import ModelChoice
+from common.storage import CONFIG_FILE, digest_of, read_config
+from kfd.calibration.error_rates import Robustness
+from kfd.config import KFDConfig
+from kfd.detector import Detector
+
+PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
+
+
+def load_models(choice: ModelChoice) -> tuple[Detector, Talker, ModelRecord]:
+    """Detector, language model, and what the report says of both.
+
+    Raises FileNotFoundError naming what is missing; ValueError for models that do not fit one another, such
+    as an assistant that learnt to read another detector; EndpointError when an endpoint that has to be asked
+    for its models does not answer.
+    """
+    wanted = {"kfd": choice.kfd is None}
+    wanted |= dict.fromkeys(("llm", "assistant"), not choice.llm and not choice.llm_url)
+    missing = [part for part in PARTS if wanted[part] and not (choice.checkpoint / part).is_dir()]
+    if missing:
+        raise FileNotFoundError(
+            f"{choice.checkpoint} holds no {' and no '.join(missing)}; expected a checkpoint folder with "
+            f"{', '.join(PARTS)}, such as checkpoints/embedded of the repository"
+        )
+    detector = load_detector(choice)
+    talker = load_talker(choice, detector.digest)
+    return detector, talker, model_record(choice, detector, talker)
+
+
+def load_detector(choice: ModelChoice) -> Detector:
+    """The detector of a choice; its dtype is chosen only where a frozen encoder computes in one."""
+    folder = choice.kfd_folder
+    frozen = read_config(KFDConfig, folder / CONFIG_FILE).frozen_encoder
+    dtype = choice.dtype if frozen and choice.dtype != "auto" else None
+    return Detector.from_pretrained(folder, choice.device, choice.encoder, dtype)
+
+
+def model_record(choice: ModelChoice, detector: Detector, talker: Talker) -> ModelRecord:
+    """Name, purpose, thresholds and digests of the chosen models."""
+    folder = choice.kfd_folder
+    weights = [("kfd", path) for path in sorted(folder.rglob("*.safetensors"))]
+    files = [WeightsFile(f"{part}/{path.name}", digest_of(path)) for part, path in weights]
+    if detector.config.encoder_digest:
+        files.append(WeightsFile(f"encoder {detector.config.encoder}", detector.config.encoder_digest))
+    name = choice.checkpoint.name if choice.kfd is None else folder.resolve().name
+    decision = detector.decision
+    return ModelRecord(
+        name=name,
+        good_for=purpose(folder),
+        thresholds=(decision.real_below, decision.fake_above),
+        fitted_on=decision.fitted_on,
+        files=(*files, *talker.weights),
+        talk=talker.record,
+        robustness=Robustness.load(folder, detector),
+    )
+
+
+def purpose(folder: Path) -> str:
+    """The first paragraph of a detector's model card: what the models are, and what they are good for.
+
+    The card is MODEL_CARD.md in the detector's folder or in the one above.
+    """
+    cards = [place / "MODEL_CARD.md" for place in (folder, folder.resolve().parent)]
+    card = next((path for path in cards if path.is_file()), None)
+    if card is None:
+        return "These models have no model card: nothing is known of their error rates."
+    text = card.read_text(encoding="utf-8")
+    if text.startswith("---"):  # the metadata block of a model hub
+        text = text.split("---", 2)[2]
+    blocks = (block.strip() for block in text.split("\n\n"))
+    first = next((block for block in blocks if block and not block.startswith("#")), "")
+    return " ".join(first.split())

@@ -1,0 +1,85 @@
+"""Settings of one run of kfd.train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from data_sim.simulate import SimulationConfig
+from kfd.config import EncoderName
+from kfd.encoders.backbones import Dtype
+
+# May change between two resumed runs; the weights of a frozen encoder are known by their digest.
+NOT_SETTINGS = ("out", "save_every", "device", "threads", "encoder_weights", "cache", "workers")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    data: Path  # a face set made by data_sim.build
+    out: Path  # folder for the checkpoint, the log and the state to resume from
+    recipe: Literal["real", "all"] = "real"  # real photographs only, or known fakes too
+    encoder: EncoderName = "embedded"  # the vision-language model underneath; all but embedded stay frozen
+    encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.encoders.backbones says
+    encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
+    dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
+    start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
+    go_on_from: Path | None = None  # folder of a trained detector to start from instead
+    train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
+    steps: int = 3000  # batches
+    batch: int = 20  # pairs of a real face and a forgery of it, in one batch of all processes
+    cache_steps: int = 0  # step s sees the batch of step s % cache_steps again; 0: every step a new one
+    cache: Path | None = None  # folder where the tapped features of those batches are kept
+    known_share: float = 0.5  # recipe all: share of pairs whose fake is a known one
+    generated_share: float = 0.15  # of those, share that is generated as a whole, not swapped
+    lr: float = 5e-4  # peak learning rate of the embedded encoder
+    head_lr: float = 1e-3  # peak learning rate of everything else
+    weight_decay: float = 0.01
+    warmup: int = 100  # steps of linear warm-up before the cosine
+    ema: float = 0.998  # decay of the averaged weights that are validated and kept
+    donors: int = (
+        0  # faces of the same source among which a swap's donor is the nearest in pose; 0: the batch
+    )
+    strength: float = 1.0  # how often photographs are degraded, 0..1
+    clip: float = 1.0  # largest gradient norm
+    seed: int = 0
+    val_every: int = 250  # steps between validations
+    val_images: int = 240  # real faces per validation
+    save_every: int = 50  # steps between saved states
+    device: str = "cpu"
+    threads: int = 0  # CPU threads; 0 leaves PyTorch's choice
+    workers: int = 0  # processes that simulate batches ahead of the training, on a CPU; 0: none
+    num_context: int = 8  # learnable tokens in front of each class description
+    text_guidance: bool = True  # False: fixed random class vectors (ablation)
+    reference: bool = True  # False: without C_ref (ablation)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "val_every", "save_every")
+        problems = [
+            f"{n} must be at least 1, got {getattr(self, n)}" for n in positive if getattr(self, n) < 1
+        ]
+        if self.batch < 2:
+            problems.append(f"batch must be at least 2 pairs, got {self.batch}")
+        if not 0 <= self.known_share < 1 or round(self.known_share * self.batch) >= self.batch:
+            problems.append(
+                f"known_share must leave pairs to simulate, got {self.known_share} of {self.batch}"
+            )
+        if self.start is not None and self.go_on_from is not None:
+            problems.append("give start or go_on_from, not both")
+        if min(self.train_images, self.cache_steps) < 0:
+            problems.append("train_images and cache_steps must not be negative")
+        if self.cache is not None and not self.cache_steps:
+            problems.append("cache needs cache_steps, the number of batches to keep and to see again")
+        if self.workers < 0 or (self.workers and torch.device(self.device).type != "cpu"):
+            problems.append(
+                f"workers must be 0 on {self.device}, where batches are simulated, or more on cpu, "
+                f"got {self.workers}"
+            )
+        if self.encoder == "embedded" and self.cache is not None:
+            problems.append("cache is for frozen encoders: the embedded one changes with every step")
+        if problems:
+            raise ValueError("; ".join(problems))

@@ -1,0 +1,76 @@
+"""Settings of one run of llm.finetune."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm.adapter import ATTENTION
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of one fine-tuning run."""
+
+    llm: str  # folder or hub id of the base model
+    kfd: str  # folder of the detector
+    data: str  # a face set made by data_sim.build
+    out: str  # folder of the assistant
+    run: str = (
+        ""  # folder of the resumable state and the judged faces; by default runs/ and the name of `out`
+    )
+    judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
+    encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
+    template: str = "vicuna"  # vicuna, or chat for the tokenizer's own template
+    general: str = (
+        ""  # general instruction data in PandaGPT's format, against forgetting; see llm.training.general
+    )
+    general_images: str = ""  # folder of its pictures
+    general_share: float = 0.5  # of the steps that train on it, where given; 0 only measures
+    val_general: int = 100  # of its records are held out to measure forgetting
+    prompt_learner: bool = True  # no: neither E_forgery nor KFD result (ablation)
+    lora: bool = True  # no: the language model stays as it is (ablation)
+    faces: int = 1500  # real training faces; each is judged as it is and forged
+    val_faces: int = 100  # real validation faces, likewise
+    steps: int = 1200  # optimizer steps
+    batch_size: int = 8  # conversations computed together; several processes divide them among themselves
+    accumulate: int = 1  # batches per optimizer step
+    max_turns: int = 5  # a conversation has 1 to this many turns
+    where_share: float = 0.3  # of conversations that open with the question for the regions
+    open_share: float = 0.2  # of those that open with any question; the rest opens with that for the verdict
+    dropped_words: float = 0.2  # share of questions that lose a word, as a stand-in for wordings never seen
+    local_weight: float = 2.0  # how often a face with single regions is drawn, against once for any other
+    max_tokens: int = 1024  # longer conversations are cut at the end
+    lr: float = 1e-3  # peak learning rate of the LoRA matrices
+    align_steps: int = (
+        600  # of the prompt learner alone, before the language model joins; see llm.training.align
+    )
+    soft_lr: float = 2e-3  # peak learning rate of prompt learner and projector
+    weight_decay: float = 0.01
+    warmup: int = 50  # steps
+    clip: float = 1.0  # largest gradient norm
+    verdict_weight: float = 0.5  # of the Yes/No loss against the language loss
+    rank: int = 16  # of LoRA
+    alpha: int = 32  # of LoRA
+    dropout: float = 0.05  # in front of LoRA
+    targets: tuple[str, ...] = ATTENTION  # layers that get LoRA
+    num_prompts: int = 9  # tokens of E_forgery
+    quantize: bool = False  # QLoRA: base weights in 4 bits
+    checkpointing: bool = False  # recompute activations: less memory, more time
+    seed: int = 0
+    val_every: int = 200  # steps between validations
+    save_every: int = 100  # steps between resumable states
+    log_every: int = 20  # steps between log lines
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        positive = ("faces", "val_faces", "val_general", "steps", "batch_size", "accumulate", "max_turns",
+                    "rank", "val_every", "save_every", "log_every")  # fmt: skip
+        problems = [
+            f"{name}: expected at least 1, got {getattr(self, name)}"
+            for name in positive
+            if getattr(self, name) < 1
+        ]
+        if not 0 <= self.general_share < 1:
+            problems.append(f"general_share: expected at least 0 and below 1, got {self.general_share}")
+        if problems:
+            raise ValueError("; ".join(problems))
