@@ -45,7 +45,9 @@ def main() -> None:
         check_port(config)
         print("loading the models", flush=True)
         from app.analysis import grad_cam_of
-        from app.page.ui import EXAMPLE, Assistant, serve
+        from app.assistant import Assistant
+        from app.page.handlers import EXAMPLE
+        from app.page.ui import serve
 
         assistant = Assistant.load(config)
         grad_cam_of(assistant.analyse(EXAMPLE), 0)

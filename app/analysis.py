@@ -46,8 +46,8 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
-class TalkRecord:
-    """What answers the questions.
+class ChatRecord:
+    """The language model that answers the questions.
 
     name: of the language model. tuned: it was fine-tuned to read this detector; otherwise it is told the
     findings as text. host: host and port of the endpoint behind which it runs, "" for this machine.
@@ -67,7 +67,7 @@ class ModelRecord:
     name: of the checkpoint folder. good_for: one paragraph out of the model card.
     thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
     the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
-    fitted on, in words, or "not fitted". talk: what answers the questions. robustness: measured error
+    fitted on, in words, or "not fitted". chat: what answers the questions. robustness: measured error
     rates by kind of photograph, None where they were not measured.
     """
 
@@ -76,7 +76,7 @@ class ModelRecord:
     thresholds: tuple[float, float]
     fitted_on: str
     files: tuple[WeightsFile, ...]
-    talk: TalkRecord
+    chat: ChatRecord
     robustness: Robustness | None = None
 
 

@@ -25,6 +25,7 @@ from app.analysis import (
     case_of,
     overall_verdict,
 )
+from app.chat_backends import ChatBackend
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
@@ -49,7 +50,6 @@ from media.images import (
 )
 
 if TYPE_CHECKING:
-    from app.chat_backends import Talker
     from llm.conversation import Conversation
     from llm.serving.conversation import RemoteConversation
 
@@ -62,7 +62,7 @@ class Assistant:
     It holds no case: what is found and said lives in the Analysis.
     """
 
-    def __init__(self, detector: Detector, llm: Talker, models: ModelRecord):
+    def __init__(self, detector: Detector, llm: ChatBackend, models: ModelRecord):
         """llm: see app.chat_backends."""
         self.detector = detector
         self.llm = llm
@@ -131,10 +131,10 @@ class Assistant:
         face: index into `analysis.faces`. The conversation about it goes on where it stood; where the
             language model can hold no more of it, it begins anew, and earlier answers are not remembered.
         An answer that is not read to its end is noted as broken off, one that fails as failed.
-        Raises llm.serving.endpoint.EndpointError, while it is read, when the language model's endpoint fails; before
-        the first piece ValueError for an empty question, a photograph without a face or too long a question,
-        IndexError for a face there is not, and RuntimeError while another answer about the same photograph
-        is still being written.
+        Raises llm.serving.endpoint.EndpointError, while it is read, when the language model's endpoint fails;
+        before the first piece ValueError for an empty question, a photograph without a face or too long a
+        question, IndexError for a face there is not, and RuntimeError while another answer about the same
+        photograph is still being written.
         """
         session = analysis.session
         if session.answering:

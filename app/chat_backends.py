@@ -1,14 +1,17 @@
-"""Who answers: a language model on this machine, or one behind an endpoint."""
+"""Language models that answer: on this machine, or behind an endpoint."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from app.analysis import TalkRecord, WeightsFile
+from app.analysis import ChatRecord, WeightsFile
 from app.model_choice import ModelChoice
 from common.storage import digest_of
+from data_sim.dialogue import Case
+from kfd.detection import FaceFinding
+from kfd.encoders.backbones import DTYPES
 from llm.base import base_digest
 from llm.conversation import Conversation
 from llm.model import INFO_FILE, AssistantInfo, ForgeryLLM, find_base, read_info
@@ -17,34 +20,30 @@ from llm.serving.endpoint import ChatWriter, Endpoint, connect
 from llm.serving.exported import TABLE_FILE, load_exported, load_prompts, prompts_folder, read_export
 from llm.serving.prompt_embeds import EmbedsWriter
 
-if TYPE_CHECKING:
-    from data_sim.dialogue import Case
-    from kfd.detection import FaceFinding
-
 SMALL_BASE = 1_000_000_000  # bytes
 NORMS = "normalisation weights of the base language model"  # see llm.base.base_digest
 
 
-class Talker(Protocol):
+class ChatBackend(Protocol):
     """A language model, loaded once, that begins conversations.
 
     record: what it is. weights: its files that are on this machine.
     """
 
-    record: TalkRecord
+    record: ChatRecord
     weights: tuple[WeightsFile, ...]
 
     def conversation(self, case: Case, finding: FaceFinding) -> Conversation | RemoteConversation: ...
 
 
-class LocalTalker:
+class LocalBackend:
     """A language model on this machine, reading soft prompts or evidence as text."""
 
     def __init__(self, model: ForgeryLLM, name: str, weights: tuple[WeightsFile, ...] = ()) -> None:
         self.model = model
         self.weights = weights
         self._soft = model.prompter.style.has_soft_prompts
-        self.record = TalkRecord(name, tuned=self._soft)
+        self.record = ChatRecord(name, tuned=self._soft)
 
     def conversation(self, case: Case, finding: FaceFinding) -> Conversation:
         if self._soft:
@@ -52,7 +51,7 @@ class LocalTalker:
         return Conversation(self.model, with_heat(case, finding))
 
 
-class ChatTalker:
+class EndpointBackend:
     """Any language model behind an OpenAI-compatible endpoint, told the findings as text."""
 
     weights: tuple[WeightsFile, ...] = ()
@@ -61,7 +60,7 @@ class ChatTalker:
         """send_image: send the square that the detector read, too."""
         self.endpoint = endpoint
         self.send_image = send_image
-        self.record = TalkRecord(endpoint.model, tuned=False, host=endpoint.host, face_sent=send_image)
+        self.record = ChatRecord(endpoint.model, tuned=False, host=endpoint.host, face_sent=send_image)
 
     def conversation(self, case: Case, finding: FaceFinding) -> RemoteConversation:
         case = with_heat(case, finding)
@@ -69,7 +68,7 @@ class ChatTalker:
         return RemoteConversation(ChatWriter(self.endpoint, case, face), case)
 
 
-class EmbedsTalker:
+class PromptEmbedsBackend:
     """The exported model behind a server that takes prompt embeddings."""
 
     def __init__(self, endpoint: Endpoint, model: ForgeryLLM, weights: tuple[WeightsFile, ...] = ()) -> None:
@@ -77,7 +76,7 @@ class EmbedsTalker:
         self.endpoint = endpoint
         self.model = model
         self.weights = weights
-        self.record = TalkRecord(endpoint.model, tuned=True, host=endpoint.host)
+        self.record = ChatRecord(endpoint.model, tuned=True, host=endpoint.host)
 
     def conversation(self, case: Case, finding: FaceFinding) -> RemoteConversation:
         writer = EmbedsWriter(self.endpoint, self.model, case, finding.detection)
@@ -89,8 +88,8 @@ def with_heat(case: Case, finding: FaceFinding) -> Case:
     return replace(case, heat=tuple(finding.region_scores.items()))
 
 
-def load_talker(choice: ModelChoice, kfd_digest: str) -> Talker:
-    """The language model of a choice.
+def load_chat_backend(choice: ModelChoice, kfd_digest: str) -> ChatBackend:
+    """Load the language model of a choice.
 
     kfd_digest: of the detector whose findings it will be told.
     Raises ValueError for a model that learnt to read another detector, or does not fit the endpoint.
@@ -105,15 +104,13 @@ def load_talker(choice: ModelChoice, kfd_digest: str) -> Talker:
         )
     endpoint = connect(choice.llm_url, choice.llm_model)
     if not choice.llm:
-        return ChatTalker(endpoint, choice.send_image)
+        return EndpointBackend(endpoint, choice.send_image)
     _check_detector(source, read_export(source).kfd_digest, kfd_digest)
     parts = _files(prompts_folder(source), skip=(TABLE_FILE,))
-    return EmbedsTalker(endpoint, load_prompts(source, choice.device), parts)
+    return PromptEmbedsBackend(endpoint, load_prompts(source, choice.device), parts)
 
 
-def _local(choice: ModelChoice, source: Path, kfd_digest: str) -> LocalTalker:
-    from kfd.encoders.backbones import DTYPES
-
+def _local(choice: ModelChoice, source: Path, kfd_digest: str) -> LocalBackend:
     dtype = None if choice.dtype == "auto" else DTYPES[choice.dtype]
     options = {"device": choice.device, "dtype": dtype, "quantize": choice.quantize}
     if (source / INFO_FILE).is_file():
@@ -121,14 +118,14 @@ def _local(choice: ModelChoice, source: Path, kfd_digest: str) -> LocalTalker:
         _check_detector(source, info.kfd_digest, kfd_digest)
         model = ForgeryLLM.from_pretrained(source, **options)
         files = (*_files(source), *_base_files(source, info))
-        return LocalTalker(model, _own_name(source, info.base), files)
+        return LocalBackend(model, _own_name(source, info.base), files)
     if prompts_folder(source) is not None:
         info = read_export(source)
         _check_detector(source, info.kfd_digest, kfd_digest)
-        return LocalTalker(load_exported(source, **options), _own_name(source, info.base), _files(source))
+        return LocalBackend(load_exported(source, **options), _own_name(source, info.base), _files(source))
     model = ForgeryLLM.untuned(choice.llm_source, **options)
     name = source.name if source.is_dir() else choice.llm_source
-    return LocalTalker(model, name, (WeightsFile(NORMS, base_digest(model.llm)),))
+    return LocalBackend(model, name, (WeightsFile(NORMS, base_digest(model.llm)),))
 
 
 def _check_detector(source: Path, learnt_from: str, kfd_digest: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.analysis import ModelRecord, WeightsFile
-from app.chat_backends import Talker, load_talker
+from app.chat_backends import ChatBackend, load_chat_backend
 from app.model_choice import ModelChoice
 from common.storage import CONFIG_FILE, digest_of, read_config
 from kfd.calibration.error_rates import Robustness
@@ -15,7 +15,7 @@ from kfd.detector import Detector
 PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
 
 
-def load_models(choice: ModelChoice) -> tuple[Detector, Talker, ModelRecord]:
+def load_models(choice: ModelChoice) -> tuple[Detector, ChatBackend, ModelRecord]:
     """Detector, language model, and what the report says of both.
 
     Raises FileNotFoundError naming what is missing; ValueError for models that do not fit one another, such
@@ -31,8 +31,8 @@ def load_models(choice: ModelChoice) -> tuple[Detector, Talker, ModelRecord]:
             f"{', '.join(PARTS)}, such as checkpoints/embedded of the repository"
         )
     detector = load_detector(choice)
-    talker = load_talker(choice, detector.digest)
-    return detector, talker, model_record(choice, detector, talker)
+    backend = load_chat_backend(choice, detector.digest)
+    return detector, backend, model_record(choice, detector, backend)
 
 
 def load_detector(choice: ModelChoice) -> Detector:
@@ -43,7 +43,7 @@ def load_detector(choice: ModelChoice) -> Detector:
     return Detector.from_pretrained(folder, choice.device, choice.encoder, dtype)
 
 
-def model_record(choice: ModelChoice, detector: Detector, talker: Talker) -> ModelRecord:
+def model_record(choice: ModelChoice, detector: Detector, backend: ChatBackend) -> ModelRecord:
     """Name, purpose, thresholds and digests of the chosen models."""
     folder = choice.kfd_folder
     weights = [("kfd", path) for path in sorted(folder.rglob("*.safetensors"))]
@@ -57,8 +57,8 @@ def model_record(choice: ModelChoice, detector: Detector, talker: Talker) -> Mod
         good_for=purpose(folder),
         thresholds=(decision.real_below, decision.fake_above),
         fitted_on=decision.fitted_on,
-        files=(*files, *talker.weights),
-        talk=talker.record,
+        files=(*files, *backend.weights),
+        chat=backend.record,
         robustness=Robustness.load(folder, detector),
     )
 

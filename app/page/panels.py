@@ -226,9 +226,9 @@ def footer(models: ModelRecord, version: str) -> str:
     return (
         f'<div class="foot"><p><b>Models “{escape(models.name)}”.</b> {escape(models.good_for)}</p>'
         f"<details><summary>Weights, SHA-256</summary><ul>{digests}</ul></details>"
-        f"<p>Questions are answered by {escape(wording.answered_by(models.talk))}.</p>"
+        f"<p>Questions are answered by {escape(wording.answered_by(models.chat))}.</p>"
         f"<p>Unmask {escape(version)}. Photographs and videos are examined where this page is served. "
-        f"{escape(wording.sent_away(models.talk))} A finding is a statement about pixels; an examiner should "
+        f"{escape(wording.sent_away(models.chat))} A finding is a statement about pixels; an examiner should "
         "confirm it.</p></div>"
     )
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,18 +19,15 @@ from app.pictures import (
     overlay_view,
     overview,
 )
+from app.report.program import libraries, program_digest, software_version
 from app.wording import findings as wording
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
-from common.layers import PACKAGES
 from kfd.detection import FaceFinding
-from media.images import sha256_of
 from media.regions import REGION_NAMES
 
 SCHEMA = "unmask-report/1"
 PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
 FACE_SIDE = 400
-PROGRAM_SUFFIXES = (".py", ".yaml", ".json")  # files of it that change what is found or said
-LIBRARIES = ("av", "dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
 
 
 def report_data(analysis: Analysis) -> dict[str, Any]:
@@ -50,7 +41,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "name": "Unmask",
             "version": software_version(),
             "sha256": program_digest(),
-            "libraries": _libraries(),
+            "libraries": libraries(),
         },
         "file": {
             "name": source.name,
@@ -90,39 +81,6 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "grad_cam_words": GRAD_CAM_TEXT,
         },
     }
-
-
-def software_version() -> str:
-    """The installed version, or "unknown" when run from a tree that was never installed."""
-    try:
-        return version("unmask")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-@lru_cache(maxsize=1)
-def program_digest() -> str:
-    """SHA-256 over the names and contents of the program's own files, in the order of their names.
-
-    A version number says too little of a program that is run from a checkout.
-    """
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[2]
-    files = (
-        path for part in PACKAGES for path in (root / part).rglob("*") if path.suffix in PROGRAM_SUFFIXES
-    )
-    for path in sorted(files, key=lambda path: path.relative_to(root).as_posix()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path.read_bytes())}\n".encode())
-    return digest.hexdigest()
-
-
-def _libraries() -> dict[str, str]:
-    """Versions of Python and of the libraries that decode, find faces and compute."""
-    found = {"Python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
@@ -229,13 +187,13 @@ def _grey(values: np.ndarray) -> str:
 
 def _language_model(analysis: Analysis) -> dict[str, Any]:
     """What answered, in fields and in words; what was sent elsewhere only where something was asked."""
-    talk, asked = analysis.models.talk, bool(analysis.session.exchanges)
-    words = f"{wording.answered_by(talk)}. {wording.sent_away(talk)}" if asked else "No question was asked."
+    chat, asked = analysis.models.chat, bool(analysis.session.exchanges)
+    words = f"{wording.answered_by(chat)}. {wording.sent_away(chat)}" if asked else "No question was asked."
     return {
-        "name": talk.name,
-        "tuned": talk.tuned,
-        "endpoint": talk.host or None,
-        "face_sent": talk.face_sent and asked,
+        "name": chat.name,
+        "tuned": chat.tuned,
+        "endpoint": chat.host or None,
+        "face_sent": chat.face_sent and asked,
         "words": words,
     }
 

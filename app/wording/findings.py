@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.analysis import NO_FACE, Analysis, TalkRecord
+from app.analysis import NO_FACE, Analysis, ChatRecord
 from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
 from kfd.calibration.likelihood_ratio import Evidence
 from kfd.config import NOT_FITTED
@@ -63,7 +63,7 @@ LIMITS = (
     "Score, likelihood ratio and error rates were measured on the photographs named under “Calibrated on” "
     "and on others of their sources. For photographs of other origin, of another camera, platform or kind of "
     "manipulation, they hold less well or not at all; the model card says what tests on such showed.",
-    "Faces made whole by a generator are recognised, if at all, only where they resemble those that the "
+    "Fully synthetic (GAN or diffusion) faces are recognised, if at all, only where they resemble those that the "
     "detector was trained on; newer generators can pass unseen.",
     "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
 )
@@ -104,12 +104,12 @@ CHECKING = (
 
 def method(analysis: Analysis) -> list[str]:
     """How the findings came about, and how the answers did: a paragraph for each."""
-    talk = analysis.models.talk
-    if talk.tuned:
+    chat = analysis.models.chat
+    if chat.tuned:
         given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
     else:
         given = "the score, the verdict and its reasons, the regions named and means of the heat map, as text"
-    if talk.face_sent:
+    if chat.face_sent:
         given += ", and the picture of the face"
     answers = (
         f"The answers to questions are written by a language model. It is given {given}; it is not given the "
@@ -125,24 +125,24 @@ def limits(analysis: Analysis) -> list[str]:
     return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
 
 
-def answered_by(talk: TalkRecord) -> str:
+def answered_by(chat: ChatRecord) -> str:
     """Which language model answers, and where it runs, without a full stop."""
-    tuned = "fine-tuned to read this detector" if talk.tuned else "not tuned for this task"
-    return f"“{talk.name}”, {tuned}, {f'behind the endpoint {talk.host}' if talk.host else 'on this machine'}"
+    tuned = "fine-tuned to read this detector" if chat.tuned else "not tuned for this task"
+    return f"“{chat.name}”, {tuned}, {f'behind the endpoint {chat.host}' if chat.host else 'on this machine'}"
 
 
-def sent_away(talk: TalkRecord) -> str:
+def sent_away(chat: ChatRecord) -> str:
     """What an answer sends elsewhere, in one sentence."""
-    if not talk.host:
+    if not chat.host:
         return "Nothing is sent anywhere else."
-    if talk.tuned:
+    if chat.tuned:
         return (
-            f"Questions go to {talk.host}, and with them the findings and a summary of the face as numbers "
+            f"Questions go to {chat.host}, and with them the findings and a summary of the face as numbers "
             "(prompt embeddings); the picture does not."
         )
-    if talk.face_sent:
-        return f"Questions go to {talk.host}, and with them the findings as text and the picture of the face."
-    return f"Questions go to {talk.host}, and with them the findings as text; the picture does not."
+    if chat.face_sent:
+        return f"Questions go to {chat.host}, and with them the findings as text and the picture of the face."
+    return f"Questions go to {chat.host}, and with them the findings as text; the picture does not."
 
 
 def reason_words(*reasons: str) -> str:

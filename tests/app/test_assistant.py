@@ -18,7 +18,8 @@ from app.__main__ import ServeConfig, check_port
 from app.analysis import case_of, overall_verdict
 from app.assistant import OPENING_QUESTION, Assistant
 from app.page import panels
-from app.page.ui import EXAMPLE, FORGED_EXAMPLE, MAX_QUESTION, Desk, build_page
+from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
+from app.page.ui import MAX_QUESTION, build_page
 from kfd.config import Decision
 from media.images import ImageError, read_image
 from tests.tiny.checkpoint import save_tiny_checkpoint
@@ -95,9 +96,10 @@ def test_what_weakens_a_finding_is_said(assistant, tmp_path):
     photo.save(path, save_all=True, append_images=[photo.rotate(5)])
     animation, grey = assistant.analyse(path).warnings
     assert "animation of 2 pictures" in animation and "no colour" in grey
-    small = assistant.analyse(np.asarray(Image.open(EXAMPLE).resize((256, 256))))
-    assert small.faces[0].score is None or "was enlarged to the 64" in small.warnings[0]
-    assert assistant.analyse(EXAMPLE).warnings == ()
+    lenient = with_decision(assistant, min_face=1.0, min_sharpness=0.0)  # the small face has a score, too
+    (enlarged,) = lenient.analyse(np.asarray(Image.open(EXAMPLE).resize((256, 256)))).warnings
+    assert enlarged.startswith("Face 1 was enlarged to the 64 pixels that the detector reads")
+    assert lenient.analyse(EXAMPLE).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_long_conversation_never_ends_in_a_refusal(assistant):
 
 def test_an_empty_question_is_refused(assistant):
     analysis = assistant.analyse(EXAMPLE)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="expected a question, got an empty one"):
         assistant.ask(analysis, "  ")
     assert analysis.session.exchanges == []
 
@@ -193,84 +195,84 @@ def test_an_assistant_of_another_detector_is_refused(folder, tmp_path):
         Assistant.from_pretrained(tmp_path / "mixed")
 
 
-class TestDesk:
+class TestPageHandlers:
     """What the page does, without a browser."""
 
     @pytest.fixture
-    def desk(self, assistant, tmp_path) -> Desk:
-        return Desk(assistant, tmp_path)
+    def handlers(self, assistant, tmp_path) -> PageHandlers:
+        return PageHandlers(assistant, tmp_path)
 
-    def visit(self, desk: Desk, photo: Path):
-        return list(desk.examine(str(photo)))[-1][0]
+    def opened(self, handlers: PageHandlers, photo: Path):
+        return list(handlers.examine(str(photo)))[-1][0]
 
-    def test_an_upload_is_forgotten_once_examined(self, desk, tmp_path):
+    def test_an_upload_is_forgotten_once_examined(self, handlers, tmp_path):
         photo = tmp_path / "upload.jpg"
         shutil.copy(EXAMPLE, photo)
-        assert len(self.visit(desk, photo).analysis.faces) == 1
+        assert len(self.opened(handlers, photo).analysis.faces) == 1
         assert not photo.exists()
-        list(desk.example())
-        list(desk.forged_example())
+        list(handlers.example())
+        list(handlers.forged_example())
         assert EXAMPLE.exists() and FORGED_EXAMPLE.exists()
 
     @pytest.mark.parametrize(
         ("name", "content"), [("empty.jpg", b""), ("list.jpg", b"bread, milk"), ("film.mp4", b"\0" * 9)]
     )
-    def test_a_bad_file_gives_a_sentence_and_no_result(self, desk, tmp_path, name, content):
+    def test_a_bad_file_gives_a_sentence_and_no_result(self, handlers, tmp_path, name, content):
         path = tmp_path / name
         path.write_bytes(content)
-        visit, notice, result, *_ = list(desk.examine(str(path)))[-1]
-        assert visit is None and "notice" in notice and result["visible"] is False
+        state, notice, result, *_ = list(handlers.examine(str(path)))[-1]
+        assert state is None and "notice" in notice and result["visible"] is False
         assert not path.exists()
 
-    def test_markup_in_a_question_stays_text(self, desk):
-        visit = list(desk.example())[-1][0]
-        *_, (messages, *_) = desk.ask(visit, "<img src=x onerror=alert(1)>")
+    def test_markup_in_a_question_stays_text(self, handlers):
+        state = list(handlers.example())[-1][0]
+        *_, (messages, *_) = handlers.ask(state, "<img src=x onerror=alert(1)>")
         assert messages[0]["content"].startswith("&lt;img")
         assert len(messages) == 2
 
-    def test_without_a_face_there_is_nothing_to_talk_about(self, desk, tmp_path):
+    def test_without_a_face_there_is_nothing_to_talk_about(self, handlers, tmp_path):
         """The conversation stood there, empty, and refused every question in small letters."""
         path = tmp_path / "wall.png"
         Image.new("RGB", (300, 300), "grey").save(path)
-        *_, verdict, _, conversation, _ = list(desk.examine(str(path)))[-1]
+        *_, verdict, _, conversation, _ = list(handlers.examine(str(path)))[-1]
         assert "No face was found" in verdict and conversation["visible"] is False
-        assert list(desk.example())[-1][-2]["visible"] is True
+        assert list(handlers.example())[-1][-2]["visible"] is True
 
-    def test_a_question_without_room_is_a_sentence(self, desk):
-        visit = list(desk.example())[-1][0]
-        *_, (_, question, note, _) = desk.ask(visit, "why? " * 1000)
+    def test_a_question_without_room_is_a_sentence(self, handlers):
+        state = list(handlers.example())[-1][0]
+        *_, (_, question, note, _) = handlers.ask(state, "why? " * 1000)
         assert "notice" in note and question.startswith("why?")
         assert MAX_QUESTION < 5000
 
-    def test_reports_of_two_windows_lie_apart_and_go_with_them(self, desk, tmp_path):
+    def test_reports_of_two_windows_lie_apart_and_go_with_them(self, handlers, tmp_path):
         """FIELD trap 13: a peer's demo wrote one output.png for all its users."""
-        visit = list(desk.example())[-1][0]
+        state = list(handlers.example())[-1][0]
         first, second = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="two")
         for request in (first, second):
-            _, *buttons = desk.write_report(visit, request)
+            _, *buttons = handlers.write_report(state, request)
             assert all(Path(button["value"]).is_file() for button in buttons)
         assert len(list(tmp_path.iterdir())) == 2
-        desk.leave(first)
+        handlers.leave(first)
         assert len(list(tmp_path.iterdir())) == 1
 
-    def test_turning_to_a_face_opens_its_conversation_once(self, desk, two_faces, tmp_path):
+    def test_turning_to_a_face_opens_its_conversation_once(self, handlers, two_faces, tmp_path):
         photo = tmp_path / "two.png"
         Image.fromarray(two_faces).save(photo)
-        visit = self.visit(desk, photo)
+        state = self.opened(handlers, photo)
         for face in (0, 1, 0):
-            desk.show_face(visit, face)
-            list(desk.open(visit))
-        assert [exchange.face for exchange in visit.analysis.session.exchanges] == [0, 1]
+            handlers.show_face(state, face)
+            list(handlers.open(state))
+        assert [exchange.face for exchange in state.analysis.session.exchanges] == [0, 1]
 
-    def test_what_weakens_a_finding_stands_beside_it(self, desk, tmp_path):
+    def test_what_weakens_a_finding_stands_beside_it(self, handlers, tmp_path):
         """It stood at the end of the card, below everything that it weakens."""
         path = tmp_path / "grey.png"
         Image.open(EXAMPLE).convert("L").save(path)
-        card = panels.verdict_panel(self.visit(desk, path).analysis, 0)
+        card = panels.verdict_panel(self.opened(handlers, path).analysis, 0)
         assert card.index("has no colour") < card.index("What this score means")
 
-    def test_the_page_builds(self, desk, tmp_path):
-        assert "Unmask" in str(build_page(desk.assistant, tmp_path).get_config_file()["title"])
+    def test_the_page_builds(self, handlers, tmp_path):
+        assert "Unmask" in str(build_page(handlers.assistant, tmp_path).get_config_file()["title"])
 
 
 def test_a_taken_port_is_named_with_our_flags():

@@ -13,7 +13,7 @@ from PIL import Image
 from app.analysis import Analysis, grad_cam_of
 from app.assistant import Assistant
 from app.page import panels
-from app.page.ui import EXAMPLE
+from app.page.handlers import EXAMPLE
 from app.pictures import GRAD_CAM_TEXT
 from app.report.sealed import Report
 from kfd.config import Decision

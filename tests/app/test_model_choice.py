@@ -11,7 +11,8 @@ import pytest
 
 from app.assistant import OPENING_QUESTION, Assistant
 from app.model_choice import ModelChoice
-from app.page.ui import EXAMPLE, Desk, build_page
+from app.page.handlers import EXAMPLE, PageHandlers
+from app.page.ui import build_page
 from app.report.__main__ import main as report_main
 from llm.export import main as export_main
 from llm.serving.endpoint import EndpointError, Patience
@@ -96,27 +97,27 @@ def test_the_picture_leaves_only_when_asked_and_the_report_says_so(folder, serve
 
 def test_a_dead_endpoint_is_a_sentence_and_findings_and_report_stay(folder, server, tmp_path) -> None:
     assistant = load(folder, llm_url=server.url, llm_model=MODEL)
-    desk = Desk(assistant, tmp_path)
+    handlers = PageHandlers(assistant, tmp_path)
     page = str(build_page(assistant, tmp_path).get_config_file())
     assert "the findings as text; the picture does not" in page and "127.0.0.1" in page
-    visit = list(desk.example())[-1][0]
+    state = list(handlers.example())[-1][0]
     server.script = ["503", "503"]
-    *_, (messages, question, note, _) = desk.open(visit)
+    *_, (messages, question, note, _) = handlers.open(state)
     assert "did not answer in 2 attempts" in note and "127.0.0.1" in note and question == OPENING_QUESTION
     assert messages[-1]["content"].startswith("[failed: the language model")
-    (exchange,) = visit.analysis.session.exchanges
+    (exchange,) = state.analysis.session.exchanges
     assert not exchange.complete and exchange.answer == "" and "2 attempts" in exchange.failure
-    _, *buttons = desk.write_report(visit, SimpleNamespace(session_hash="one"))
+    _, *buttons = handlers.write_report(state, SimpleNamespace(session_hash="one"))
     data = json.loads(Path(buttons[2]["value"]).read_text())
     assert data["faces"] and "2 attempts" in data["transcript"][0]["failure"]
     assert "[failed: " in Path(buttons[1]["value"]).read_text()
-    *_, (messages, *_) = desk.ask(visit, "And now?")
+    *_, (messages, *_) = handlers.ask(state, "And now?")
     assert messages[-1]["content"] == REPLY, "the conversation goes on"
     assert len(server.bodies[-1]["messages"]) == 1, "as if the failed question had not been asked"
 
 
 def test_an_endpoint_is_asked_for_its_only_model(folder, server: OpenAIServer) -> None:
-    assert load(folder, llm_url=server.url).models.talk.name == MODEL
+    assert load(folder, llm_url=server.url).models.chat.name == MODEL
     server.close()
     with pytest.raises(EndpointError, match="did not name its models"):
         load(folder, llm_url=server.url)
@@ -152,8 +153,8 @@ def test_any_instruct_model_is_told_the_findings_as_text(folder, tmp_path) -> No
     assistant = load(folder, llm=str(tmp_path / "instruct"), dtype="fp32")
     analysis = assistant.analyse(EXAMPLE)
     assert say(assistant, analysis)
-    talk = assistant.models.talk
-    assert (talk.name, talk.tuned, talk.host) == ("instruct", False, "")
+    chat = assistant.models.chat
+    assert (chat.name, chat.tuned, chat.host) == ("instruct", False, "")
     assert assistant.models.files[-1].name.startswith("normalisation weights")
     assert (
         "“instruct”, not tuned for this task, on this machine." in answered_by(assistant, analysis)["words"]

@@ -13,11 +13,13 @@ import pytest
 from pypdf import PdfReader
 
 from app.assistant import Assistant
-from app.page.ui import EXAMPLE
+from app.page.handlers import EXAMPLE
 from app.report.__main__ import main
+from app.report.program import ROOT, program_files, rooms_digest
 from app.report.sealed import Report, seal_of
 from app.report.text import answer_words
 from app.wording import findings as wording
+from common.layers import PACKAGES
 from data_sim.dialogue import Case
 from kfd.calibration.likelihood_ratio import weigh
 from kfd.config import Decision
@@ -100,6 +102,32 @@ def test_the_seal_is_what_the_report_says_it_is(report):
 def test_other_files_are_no_reports(text):
     with pytest.raises(ValueError, match="expected"):
         Report.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kfd/encoders/deep/new.py", "app/page/fragments/new.html", "data_sim/new.yaml", "media/table.bin"],
+)
+def test_the_program_digest_covers_files_of_every_kind_in_every_folder(tmp_path, name):
+    """A file added below a room's top level left the digest as it was, and so did a changed style sheet."""
+    for room in PACKAGES:
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    before = rooms_digest(tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("one")
+    with_file = rooms_digest(tmp_path)
+    path.write_text("two")
+    assert len({before, with_file, rooms_digest(tmp_path)}) == 3
+    (path.parent / "__pycache__").mkdir()
+    (path.parent / "__pycache__" / "new.pyc").touch()
+    path.write_text("one")
+    assert rooms_digest(tmp_path) == with_file, "what Python leaves behind is no part of the program"
+
+
+def test_the_program_digest_is_of_the_files_that_run():
+    assert {ROOT / "app/report/data.py", ROOT / "kfd/compression.json"} <= set(program_files(ROOT))
 
 
 def test_html_escapes_and_fetches_nothing(report):

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 
 from app.assistant import Assistant
 from app.page import panels
-from app.page.ui import EXAMPLE, Desk
+from app.page.handlers import EXAMPLE, PageHandlers
 from app.wording import findings as wording
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
@@ -275,8 +275,8 @@ class TestShown:
     def test_a_damaged_video_is_a_sentence_and_forgotten(self, assistant, clip, tmp_path):
         cut = tmp_path / "cut.mp4"
         cut.write_bytes(clip.read_bytes()[:200])
-        *_, (visit, notice, *_) = Desk(assistant, tmp_path).examine(str(cut))
-        assert visit is None and "cannot be read as a video" in notice and not cut.exists()
+        *_, (state, notice, *_) = PageHandlers(assistant, tmp_path).examine(str(cut))
+        assert state is None and "cannot be read as a video" in notice and not cut.exists()
 
     def test_bytes_of_a_video_are_refused_with_advice(self, assistant, clip):
         with pytest.raises(ImageError, match="by its path"):
