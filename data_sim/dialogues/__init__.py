@@ -1,0 +1,1 @@
+"""Conversations about an examined file: facts, the questions people ask, answers composed from the facts."""

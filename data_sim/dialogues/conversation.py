@@ -1,0 +1,211 @@
+"""Whole conversations: questions in many people's manners, answers composed from the facts.
+
+The same `rng` state gives the same conversation. Questions of data_sim/wordings.yaml and of topics.yaml are
+asked; answers come from the functions below, or, where they do not depend on more than the verdict, from
+wordings.yaml.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+
+import yaml
+
+from data_sim.dialogue import ASKABLE, Turn, answers, questions
+from data_sim.dialogues import on_file, on_finding, on_map, on_request
+from data_sim.dialogues.facts import Facts
+from data_sim.dialogues.phrasing import Phrasing
+from data_sim.wordings import expand
+
+Answer = Callable[[Facts, tuple[str, ...], Phrasing], str]
+
+# topic -> (where its questions stand: an intent of wordings.yaml, "" for none; what answers it)
+COMPOSED: Mapping[str, tuple[str, Answer]] = {
+    "verdict": ("verdict", on_finding.verdict),
+    "why": ("evidence", on_finding.why),
+    "against": ("against", on_finding.against),
+    "how_sure": ("how_sure", on_finding.how_sure),
+    "strength": ("", on_finding.strength),
+    "leaning": ("", on_finding.leaning),
+    "likelihood": ("", on_finding.likelihood),
+    "could_be_wrong": ("", on_finding.could_be_wrong),
+    "change_mind": ("", on_finding.change_mind),
+    "where": ("where", on_map.where),
+    "region_check": ("region_check", on_map.region_check),
+    "region_value": ("region_detail", on_map.region_value),
+    "compare": ("", on_map.compare),
+    "strongest": ("", on_map.strongest),
+    "weakest": ("", on_map.weakest),
+    "ranking": ("", on_map.ranking),
+    "spread": ("", on_map.spread),
+    "colours": ("map", on_map.colours),
+    "quality": ("quality", on_file.quality),
+    "size": ("", on_file.size),
+    "compression": ("", on_file.compression),
+    "blur": ("", on_file.blur),
+    "rates": ("", on_file.rates),
+    "which_face": ("other_face", on_file.which_face),
+    "how_many_faces": ("", on_file.how_many_faces),
+    "when": ("when", on_file.when),
+    "frames": ("", on_file.frames),
+    "one_sentence": ("summary", on_request.one_sentence),
+    "two_sentences": ("", on_request.two_sentences),
+    "three_sentences": ("", on_request.three_sentences),
+    "article": ("newsroom_summary", on_request.article),
+    "for_court": ("court_summary", on_request.for_court),
+    "for_child": ("", on_request.for_child),
+    "shorter": ("", on_request.shorter),
+    "obey": ("", on_request.obey),
+    "other_language": ("", on_request.other_language),
+}
+# Intents whose answers in wordings.yaml need nothing but the verdict.
+FIXED = ("authentic", "dispute", "score_meaning", "next_steps", "what_is_deepfake", "technique", "limits",
+         "method", "identity", "legal", "not_checked", "greeting", "thanks", "out_of_scope")  # fmt: skip
+TOPICS = (*COMPOSED, *FIXED)
+OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
+OF_CLIPS = ("when", "frames")
+_ABOUT_MANNERS = ("greeting", "thanks", "other_language")  # asked as they stand
+_ALONE = (*_ABOUT_MANNERS, "obey", "shorter", "verdict")  # never asked together with something else
+_TERSE = 0.3  # share of terse conversations
+_LEAD = 0.35  # share of questions behind another of the same kind that lean on it ("And the nose?")
+_DOUBLE = 0.08  # share of turns that ask two things at once
+
+
+@lru_cache(maxsize=1)
+def _topics() -> Mapping[str, Mapping[str, tuple[tuple[str, ...], ...]]]:
+    """topics.yaml: topic -> kind of pattern -> patterns, each as the tuple of its wordings."""
+    raw = yaml.safe_load((files("data_sim.dialogues") / "topics.yaml").read_text(encoding="utf-8"))
+    stray = set(raw) - set(TOPICS)
+    if stray:
+        raise ValueError(f"topics.yaml: nothing answers {sorted(stray)}; topics: {TOPICS}")
+    return {
+        topic: {kind: tuple(map(expand, patterns)) for kind, patterns in kinds.items()}
+        for topic, kinds in raw.items()
+    }
+
+
+def make_conversation(
+    facts: Facts,
+    rng: random.Random,
+    turns: int = 6,
+    heldout: bool = False,
+    opening: str | None = "verdict",
+    without: tuple[str, ...] = (),
+) -> list[Turn]:
+    """A conversation of `turns` questions about one face.
+
+    heldout: ask only in wordings that training never uses. opening: topic of the first turn, None for any.
+    without: topics that are not asked, for measuring on topics never trained on.
+    Raises ValueError for fewer than one turn or an unknown topic.
+    """
+    unknown = ({opening} - {None} | set(without)) - set(TOPICS)
+    if turns < 1 or unknown:
+        raise ValueError(
+            f"expected at least one turn and topics out of {TOPICS}, got {turns}, {sorted(unknown)}"
+        )
+    say = Phrasing(rng, terse=rng.random() < _TERSE)
+    pool = [
+        topic
+        for topic in TOPICS
+        if topic not in without and (facts.clip or topic not in OF_CLIPS or rng.random() < 0.2)
+    ]
+    done: list[Turn] = []
+    topic = opening or rng.choice(pool)
+    while True:
+        done.append(_turn(topic, facts, say, heldout, before=done[-1].intent if done else ""))
+        if len(done) == turns:
+            return done
+        again = topic in OF_REGIONS and rng.random() < 0.5
+        topic = "region_check" if again else rng.choice(pool)
+
+
+def _turn(topic: str, facts: Facts, say: Phrasing, heldout: bool, before: str) -> Turn:
+    asked = _regions(topic, facts, say.rng)
+    leaning = before in (*OF_REGIONS, "verdict") and say.rng.random() < _LEAD
+    patterns = _topics().get(topic, {}).get("after", ()) if leaning and not heldout else ()
+    question = _question(topic, asked, patterns, heldout, say.rng)
+    answer = _answer(topic, facts, asked, say)
+    if topic not in _ALONE and not heldout and say.rng.random() < _DOUBLE:
+        other = say.rng.choice(("where", "how_sure", "why", "quality"))
+        if other != topic:
+            question = f"{question.rstrip('.?')}? {_question(other, (), (), heldout, say.rng)}"
+            answer = f"{answer} {_answer(other, facts, (), say)}"
+    return Turn(question if topic in _ABOUT_MANNERS else manner(question, say.rng), answer, topic)
+
+
+def _question(topic: str, asked: tuple[str, ...], patterns: tuple, heldout: bool, rng: random.Random) -> str:
+    kind = "heldout" if heldout else "train"
+    own = patterns or _topics().get(topic, {}).get(kind, ())
+    intent = COMPOSED[topic][0] if topic in COMPOSED else topic
+    if own and (patterns or not intent or rng.random() < 0.5):
+        names = [f"the {words}" for words in asked] + ["", ""]
+        text = rng.choice(rng.choice(own)).format(region=names[0], other=names[1])
+        return text[:1].upper() + text[1:]
+    wordings = questions(intent, heldout)
+    if asked:
+        wordings = tuple(text for text in wordings if re.search(rf"\bthe {asked[0]}\b", text)) or wordings
+    return rng.choice(wordings)
+
+
+def _answer(topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    if topic in COMPOSED:
+        return COMPOSED[topic][1](facts, asked, say)
+    return say.rng.choice(answers(topic, facts))
+
+
+def _regions(topic: str, facts: Facts, rng: random.Random) -> tuple[str, ...]:
+    """Regions to ask about, in words; half of the time one with a high value, to balance Yes and No."""
+    count = OF_REGIONS.get(topic, 0)
+    if not count:
+        return ()
+    first = rng.choice([*ASKABLE])
+    if facts.heat and rng.random() < 0.5:
+        best = {name for name, _ in facts.parts[:2]}
+        first = rng.choice([words for words, names in ASKABLE.items() if best & set(names)])
+    rest = [words for words, names in ASKABLE.items() if not set(names) & set(ASKABLE[first])]
+    return (first, *rng.sample(rest, count - 1))
+
+
+def manner(question: str, rng: random.Random) -> str:
+    """The question as somebody types it: chatty, angry, in a hurry, with slips, or as it stands."""
+    draw = rng.random()
+    if draw < 0.4:
+        return question
+    if draw < 0.5:
+        return rng.choice(_OPENERS) + question[:1].lower() + question[1:]
+    if draw < 0.56:
+        return question + rng.choice(_TAILS)
+    if draw < 0.6:
+        return question.upper() + rng.choice(("", "!", "!!"))
+    if draw < 0.8:
+        question = question.lower().rstrip("?.")
+    return slip(question, rng) if draw > 0.7 else question
+
+
+_OPENERS = ("Sorry, ", "Hey, ", "OK so ", "Look, ", "One more thing: ", "My boss wants to know: ",
+            "For the file: ", "I'm not an expert, but ", "Honestly, ", "Right. ", "Dear Unmask, ", "Please tell me, ")  # fmt: skip
+_TAILS = (
+    " Thanks.",
+    " Please be honest.",
+    " I need this today.",
+    " Seriously.",
+    " thx",
+    " This is important to us.",
+)
+
+
+def slip(text: str, rng: random.Random) -> str:
+    """One typing error inside a word of five letters or more: two letters swapped, one lost or one doubled."""
+    words = [match for match in re.finditer(r"[a-z]{5,}", text)]
+    if not words:
+        return text
+    word = rng.choice(words)
+    place = rng.randrange(word.start() + 1, word.end() - 1)
+    kind = rng.randrange(3)
+    if kind == 0:
+        return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+    return text[:place] + text[place + 1 :] if kind == 1 else text[:place] + text[place] + text[place:]

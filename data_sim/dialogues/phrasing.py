@@ -1,0 +1,59 @@
+"""Choosing among wordings, and the few words for values that all answers share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data_sim.dialogue import format_score, region_words
+from data_sim.dialogues.facts import Facts
+
+LEVELS = ((0.75, "very high"), (0.5, "high"), (0.25, "raised"), (0.1, "low"), (0.0, "very low"))
+MARKED = 0.5  # from this heat on a region counts as marked, whether or not the finding names it
+
+
+@dataclass(frozen=True)
+class Phrasing:
+    """Draws wordings. terse: leave out all that was not asked for."""
+
+    rng: random.Random
+    terse: bool = False
+
+    def one(self, *wordings: str) -> str:
+        """One of the wordings."""
+        return self.rng.choice(wordings)
+
+    def maybe(self, *wordings: str, often: float = 0.5) -> str:
+        """One of the wordings, or nothing; always nothing in a terse answer."""
+        return "" if self.terse or self.rng.random() >= often else self.one(*wordings)
+
+
+def sentences(*parts: str) -> str:
+    """The parts that are not empty, one behind the other."""
+    return " ".join(part for part in parts if part)
+
+
+def level(value: float) -> str:
+    """A heat value in [0, 1] in words, a word of LEVELS."""
+    return next(words for least, words in LEVELS if value >= least)
+
+
+def marked(facts: Facts, names: Iterable[str]) -> bool:
+    """Does the map mark any of these regions?"""
+    return any(facts.value([name]) >= MARKED for name in names)
+
+
+def the(name: str) -> str:
+    """ "left_eye" -> "the left eye"."""
+    return region_words([name])
+
+
+def at(name: str, value: float) -> str:
+    """ "the left eye at 0.81"."""
+    return f"{the(name)} at {format_score(value)}"
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]

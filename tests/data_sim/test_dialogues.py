@@ -1,0 +1,125 @@
+"""Conversations composed from facts: every topic can be asked and answered, with nothing but the facts."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from data_sim.dialogue import ASKABLE
+from data_sim.dialogues import on_map
+from data_sim.dialogues.conversation import COMPOSED, FIXED, TOPICS, _topics, make_conversation, slip
+from data_sim.dialogues.facts import Clip, ErrorRates, Facts, OtherFace, clock, percent, told
+from data_sim.dialogues.phrasing import MARKED, Phrasing
+from media.regions import REGION_NAMES
+
+CLIP = Clip(12.0, 16, ((2.1, 3.8),))
+
+
+def facts(rng: random.Random, verdict: str | None = None, clip: Clip | None = None) -> Facts:
+    """A face with random values; verdict and map need not agree, so neither can stand for the other."""
+    verdict = verdict or rng.choice(("fake", "real", "inconclusive", "unscored"))
+    if verdict == "unscored":
+        return Facts("inconclusive", None, reasons=("face_too_small",), face_pixels=31, clip=clip)
+    heat = tuple((name, rng.random()) for name in REGION_NAMES)
+    return Facts(
+        verdict,
+        {"fake": 0.97, "real": 0.08, "inconclusive": 0.61}[verdict],
+        strength=rng.choice(("weak", "moderate", "no")),
+        reasons=("score_between_thresholds",) if verdict == "inconclusive" else (),
+        heat=heat,
+        regions=() if verdict == "real" else tuple(rng.sample(REGION_NAMES[:-1], 2)),
+        face_pixels=rng.randint(48, 900),
+        traces=rng.randrange(4),
+        blurred=rng.random() < 0.2,
+        rates=ErrorRates(0.01, 0.34) if rng.random() < 0.7 else None,
+        others=(OtherFace(2, "on the right", "fake"),) if rng.random() < 0.5 else (),
+        place="on the left",
+        clip=clip,
+    )
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("verdict", ["fake", "real", "inconclusive", "unscored"])
+def test_every_topic_is_asked_and_answered(topic: str, verdict: str) -> None:
+    rng = random.Random(f"{topic}/{verdict}")
+    for heldout in (False, True):
+        for clip in (None, CLIP):
+            (turn,) = make_conversation(facts(rng, verdict, clip), rng, 1, heldout, opening=topic)
+            assert turn.intent == topic and turn.question.strip() and re.search(r"[.!?]$", turn.answer)
+            assert not re.search(r"[{}\[\]|]|  |\.\.", turn.answer), turn.answer
+
+
+def test_answers_quote_no_number_that_was_not_told() -> None:
+    rng = random.Random(5)
+    for _ in range(400):
+        known = facts(rng, clip=CLIP if rng.random() < 0.3 else None)
+        allowed = _numbers(told(known)) | {"0", "1", "48", "0.50", f"{known.spread:.2f}"}
+        if known.score is not None:
+            allowed |= {percent(known.score).removesuffix(" %")}
+            allowed |= {f"{known.value(names):.2f}" for names in ASKABLE.values()}
+        for turn in make_conversation(known, rng, 8, opening=None):
+            assert _numbers(turn.answer) <= allowed, (turn, told(known))
+
+
+def _numbers(text: str) -> set[str]:
+    return set(re.findall(r"\d+(?:[.:]\d+)*", text))
+
+
+def test_a_region_is_answered_by_its_own_value_and_not_by_the_verdict() -> None:
+    """Bug: asked for seven regions in turn, the assistant said Yes seven times, six of them wrongly."""
+    rng = random.Random(2)
+    for verdict in ("fake", "real", "inconclusive"):
+        for words, names in ASKABLE.items():
+            known = facts(rng, verdict)
+            answer = on_map.region_check(known, (words,), Phrasing(rng))
+            hot = max(known.value([name]) for name in names) >= MARKED
+            assert answer.startswith("Yes" if hot else "No"), (answer, told(known))
+            assert f"{known.value(names):.2f}" in answer
+
+
+def test_a_comparison_names_the_higher_of_the_two() -> None:
+    rng = random.Random(3)
+    known = facts(rng, "fake")
+    high, low = known.parts[0][0].replace("_", " "), known.parts[-1][0].replace("_", " ")
+    for asked in ((high, low), (low, high)):
+        answer = on_map.compare(known, asked, Phrasing(rng, terse=True))
+        assert answer.index(high) < answer.index(low)
+
+
+def test_held_out_questions_are_never_trained_on() -> None:
+    for topic, kinds in _topics().items():
+        trained = {text for pattern in kinds.get("train", ()) for text in pattern}
+        assert trained.isdisjoint(text for pattern in kinds.get("heldout", ()) for text in pattern), topic
+
+
+def test_the_same_state_draws_the_same_conversation() -> None:
+    known = facts(random.Random(1), "fake")
+    assert make_conversation(known, random.Random(9), 6) == make_conversation(known, random.Random(9), 6)
+
+
+def test_topics_can_be_kept_out() -> None:
+    rng, out = random.Random(4), ("compare", "obey")
+    seen = {
+        t.intent for _ in range(60) for t in make_conversation(facts(rng), rng, 8, opening=None, without=out)
+    }
+    assert seen.isdisjoint(out) and len(seen) > 30
+    with pytest.raises(ValueError, match="weather"):
+        make_conversation(facts(rng), rng, opening="weather")
+    assert set(COMPOSED).isdisjoint(FIXED)
+
+
+def test_facts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="needs a score"):
+        Facts("fake", None)
+    with pytest.raises(ValueError, match="heat"):
+        Facts("real", 0.1)
+    with pytest.raises(ValueError, match="reasons"):
+        Facts("inconclusive", None)
+
+
+def test_times_shares_and_slips() -> None:
+    assert (clock(62.04), clock(3.8), percent(0.034)) == ("1:02.0", "0:03.8", "3 %")
+    assert slip("eye", random.Random(0)) == "eye"
+    assert slip("Is this manipulated?", random.Random(0)) != "Is this manipulated?"
