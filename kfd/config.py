@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, get_args
 
-EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-l14", "openclip-vit-h14"]
+EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-b32", "clip-vit-l14", "openclip-vit-h14"]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ BACKBONES: dict[str, Backbone] = {
         "CC BY-NC 4.0, which forbids commercial use",
         ImageBindConfig.taps,
     ),
+    "clip-vit-b32": Backbone(
+        "openai/clip-vit-base-patch32",
+        f"hf download openai/clip-vit-base-patch32 {HUB_FILES} --local-dir checkpoints/clip-vit-b32  (0.6 GB)",
+        "MIT",
+        (4, 8, 12),
+    ),
     "clip-vit-l14": Backbone(
         CLIP_HUB_ID,
         f"hf download {CLIP_HUB_ID} {HUB_FILES} --local-dir checkpoints/clip-vit-l14  (1.7 GB)",

@@ -1,0 +1,98 @@
+"""Build a system by its name, save it as a folder, load it again.
+
+config.json         its config dataclass; `system` is the name
+decision.json       calibration and thresholds, fitted on validation
+model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; never a frozen tower
+tokenizer.json      of systems that read texts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from baselines.clip import ClipConfig, build_clip
+from baselines.system import System
+from baselines.towers import load_tower
+from common import storage
+from kfd.checkpoint import DECISION_FILE
+from kfd.config import Decision
+from kfd.encoders.backbones import Dtype
+from kfd.encoders.text import load_tokenizer, save_tokenizer
+from kfd.reader import system_of
+
+CONFIGS: dict[str, type] = {
+    "clip-probe": ClipConfig,
+    "clip-lora": ClipConfig,
+    "clip-vp": ClipConfig,
+    "clip-coop": ClipConfig,
+}
+
+
+def config_class(system: str) -> type:
+    """The config dataclass of a system; raises ValueError where there is no such system."""
+    if system not in CONFIGS:
+        raise ValueError(f"system must be one of {', '.join(CONFIGS)}, got {system!r}")
+    return CONFIGS[system]
+
+
+def new_system(
+    config: object,
+    weights: str | Path | None = None,
+    dtype: Dtype | None = None,
+    device: str = "cpu",
+    say: Callable[[str], None] = print,
+) -> System:
+    """A system to be trained, on `device`.
+
+    weights, dtype: of the frozen tower, see baselines.towers.load_tower. say: is told what was read.
+    """
+    loaded = load_tower(config.encoder, weights, dtype, device, say)
+    config = replace(config, encoder_digest=loaded.digest)
+    return build_clip(config, loaded.tower, loaded.tokenizer).to(device)
+
+
+def save_system(model: System, folder: str | Path, decision: Decision) -> None:
+    """Write the checkpoint folder; the weights file last, because loading asks for it."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.tokenizer is not None:
+        save_tokenizer(model.tokenizer, folder)
+    storage.save_config(decision, folder / DECISION_FILE)
+    storage.save_module(model, model.config, folder, state=model.trained_state())
+
+
+def load_system(
+    folder: str | Path,
+    encoder: str | Path | None = None,
+    dtype: Dtype | None = None,
+    device: str = "cpu",
+) -> tuple[System, Decision]:
+    """Rebuild a saved system, in eval mode, on `device`.
+
+    encoder, dtype: of the frozen tower, which `folder` does not hold; see baselines.towers.load_tower.
+    Raises FileNotFoundError or ValueError that says what is missing or does not fit.
+    """
+    folder = Path(folder)
+    config = storage.read_config(config_class(system_of(folder)), folder / storage.CONFIG_FILE)
+    decision = storage.read_config(Decision, folder / DECISION_FILE)
+    loaded = load_tower(config.encoder, encoder, dtype, device, say=lambda note: None)
+    if loaded.digest != config.encoder_digest:
+        raise ValueError(
+            f"{folder} was trained on other weights of {config.encoder}: expected digest "
+            f"{config.encoder_digest[:12]}, got {loaded.digest[:12]}; pass the file, folder or hub id it was "
+            "trained with as --encoder"
+        )
+    text = (folder / "tokenizer.json").is_file()
+    model = build_clip(config, loaded.tower, load_tokenizer(folder) if text else loaded.tokenizer)
+    load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
+    return model.eval().to(device), decision
+
+
+def load_trained_state(model: System, state: dict[str, Tensor], source: str) -> None:
+    """Load what `System.trained_state` gave, strictly; source: where it comes from, for the message."""
+    storage.check_state({n: tuple(t.shape) for n, t in model.trained_state().items()}, state, source)
+    model.load_state_dict(state, strict=False)

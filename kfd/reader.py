@@ -1,0 +1,85 @@
+"""What can stand behind a Detector: whatever reads face crops and gives a logit.
+
+The Knowledge-guided Forgery Detector is one such system. The others lie in the room `baselines`, above this
+one, which must not import them: `config.json` of their checkpoints names a system, and the module that
+loads it is looked up by name, when it is asked for. A checkpoint names a system, never a module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from common.storage import CONFIG_FILE
+from kfd.checkpoint import load_kfd
+from kfd.config import Decision
+from kfd.encoders.backbones import Dtype
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KFD_NAME = "kfd"
+OTHER_SYSTEMS = "baselines.checkpoint"  # its `load_system` loads what is not the KFD
+
+
+@dataclass(frozen=True)
+class ReaderOutput:
+    """What a system says of B crops of side S, before calibration; see kfd.model.KFDOutput, which has more.
+
+    logit: (B,) float32, the higher the likelier fake.
+    mask_logits: (B, 1, S, S) of where it is forged, or None where a system does not say.
+    consistency_maps: (B, 2, H_i, W_i) comparisons with real and fake; empty without any.
+    embedding: (B, C) float32, L2-normalised, or None.
+    """
+
+    logit: Tensor
+    mask_logits: Tensor | None = None
+    consistency_maps: tuple[Tensor, ...] = ()
+    embedding: Tensor | None = None
+
+
+class Reader(Protocol):
+    """A system, an `nn.Module`.
+
+    config: a flat dataclass, what rebuilds it. image_size: side S of the crops it sees, in pixels.
+    """
+
+    config: object
+    image_size: int
+
+    def constants(self) -> Tensor | None:
+        """What no crop changes, such as the features of texts: computed once per load, given to every call."""
+        ...
+
+    def __call__(self, images: Tensor, constants: Tensor | None = None) -> ReaderOutput:
+        """images: (B, 3, S, S) float RGB in [0, 1]; the system's own normalisation happens inside."""
+        ...
+
+
+def system_of(folder: str | Path) -> str:
+    """The name of the system whose checkpoint a folder holds; a config.json without one is of the KFD.
+
+    Raises FileNotFoundError without config.json.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; {path.parent} is not a checkpoint folder of this kind")
+    return json.loads(path.read_text(encoding="utf-8")).get("system", KFD_NAME)
+
+
+def load_reader(
+    folder: str | Path, encoder: str | Path | None = None, dtype: Dtype | None = None, device: str = "cpu"
+) -> tuple[nn.Module, Decision]:
+    """Load the system of a checkpoint folder, in eval mode, and how it decides.
+
+    encoder, dtype: weights of a frozen model underneath and what it computes in, see `kfd.checkpoint.load_kfd`.
+    Raises FileNotFoundError or ValueError that says what is missing or does not fit.
+    """
+    if system_of(folder) == KFD_NAME:
+        return load_kfd(folder, encoder, dtype, device)
+    return importlib.import_module(OTHER_SYSTEMS).load_system(folder, encoder, dtype, device)
