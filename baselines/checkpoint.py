@@ -2,7 +2,7 @@
 
 config.json         its config dataclass; `system` is the name
 decision.json       calibration and thresholds, fitted on validation
-model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; never a frozen tower
+model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; no frozen tower
 tokenizer.json      of systems that read texts
 """
 

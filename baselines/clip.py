@@ -45,7 +45,9 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         positive = ("rank", "alpha", "prompt_size", "num_context")
-        problems = [f"{n} must be positive, got {getattr(self, n)}" for n in positive if getattr(self, n) <= 0]
+        problems = [
+            f"{n} must be positive, got {getattr(self, n)}" for n in positive if getattr(self, n) <= 0
+        ]
         if self.system not in get_args(ClipSystem):
             problems.append(f"system must be one of {get_args(ClipSystem)}, got {self.system!r}")
         if not 0 <= self.dropout < 1:

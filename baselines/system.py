@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,8 +56,6 @@ class System(nn.Module):
 def count_trained(model: nn.Module) -> int:
     """How many parameters of a model train."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
 
 
 def fuse(logits: Tensor, others: Tensor, share: float) -> Tensor:

@@ -7,7 +7,7 @@ LAYERS = (
     ("media",),
     ("data_sim",),
     ("kfd",),
-    ("evaluation", "prompt_learner"),
+    ("evaluation", "prompt_learner", "baselines"),
     ("llm",),
     ("app", "benchmarks"),
 )

@@ -53,7 +53,7 @@ class Reader(Protocol):
     image_size: int
 
     def constants(self) -> Tensor | None:
-        """What no crop changes, such as the features of texts: computed once per load, given to every call."""
+        """Return what no crop changes, such as features of texts: computed once, given to every call."""
         ...
 
     def __call__(self, images: Tensor, constants: Tensor | None = None) -> ReaderOutput:
@@ -77,7 +77,7 @@ def load_reader(
 ) -> tuple[nn.Module, Decision]:
     """Load the system of a checkpoint folder, in eval mode, and how it decides.
 
-    encoder, dtype: weights of a frozen model underneath and what it computes in, see `kfd.checkpoint.load_kfd`.
+    encoder, dtype: of a frozen model underneath, its weights and what it computes in, see `load_kfd`.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     if system_of(folder) == KFD_NAME:

@@ -63,7 +63,8 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "clip-vit-b32": Backbone(
         "openai/clip-vit-base-patch32",
-        f"hf download openai/clip-vit-base-patch32 {HUB_FILES} --local-dir checkpoints/clip-vit-b32  (0.6 GB)",
+        f"hf download openai/clip-vit-base-patch32 {HUB_FILES} "
+        "--local-dir checkpoints/clip-vit-b32  (0.6 GB)",
         "MIT",
         (4, 8, 12),
     ),
