@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from app.palette import LIGHT
 from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ GRAD_CAM_TEXT = (
     "score rests on, not how likely a manipulation is, and is bright somewhere in untouched faces too."
 )
 HEAT, GRAD_CAM = cv2.COLORMAP_INFERNO, cv2.COLORMAP_VIRIDIS
-_INK = {"fake": (197, 69, 43), "inconclusive": (176, 133, 30), "real": (36, 116, 143)}
 
 
 def heat_colours(values: np.ndarray, colours: int = HEAT) -> np.ndarray:
@@ -105,7 +105,7 @@ def numbered_photo(image: np.ndarray, faces: Sequence[FaceFinding], longest: int
     font = ImageFont.load_default(size=max(13, round(max(size) / 42)))
     for face in faces:
         box = [value * scale for value in face.box]
-        ink = _INK[face.verdict]
+        ink = LIGHT[face.verdict]
         halo = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
         draw.rectangle(halo, outline="white", width=width + 2)  # keeps the box visible on any background
         draw.rectangle(box, outline=ink, width=width)

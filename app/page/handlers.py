@@ -60,7 +60,7 @@ class PageHandlers:
             return
         if previous is not None:
             previous.face = None
-        yield (None, panels.WAITING, gr.update(visible=False), *[gr.skip()] * 7)
+        yield (None, panels.waiting(), gr.update(visible=False), *[gr.skip()] * 7)
         try:
             analysis = self.assistant.analyse(path)
         except (ImageError, VideoError) as error:

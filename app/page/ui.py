@@ -14,6 +14,7 @@ import gradio as gr
 from app.assistant import Assistant
 from app.page import panels
 from app.page.handlers import PageHandlers
+from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
 from app.report.sealed import SUFFIXES
 from app.wording import findings as wording
@@ -36,7 +37,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
     )
     with page:
         state = gr.State(None, time_to_live=IDLE_SECONDS)
-        gr.HTML(panels.HEADER)
+        gr.HTML(panels.header())
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
             with gr.Column(scale=0, min_width=210, elem_id="examples"):
@@ -44,7 +45,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
                 forged = gr.Button("Try a forged one", elem_id="forged")
         if assistant.models.chat.host:  # said before anything is uploaded
             gr.HTML(panels.hint(wording.sent_away(assistant.models.chat)), elem_id="elsewhere")
-        notice = gr.HTML(panels.INTRODUCTION, elem_id="notice")
+        notice = gr.HTML(panels.introduction(), elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(scale=6, min_width=380):
                 photo = gr.HTML()
@@ -113,7 +114,7 @@ def serve(assistant: Assistant, host: str, port: int, folder: Path) -> None:
         server_name=host,
         server_port=port,
         theme=gr.themes.Base(font=SYSTEM_FONTS, font_mono=("ui-monospace", "Menlo", "monospace")),
-        css=STYLE.read_text(encoding="utf-8"),
+        css=style(),
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
         footer_links=[],
         max_file_size=MAX_FILE_BYTES,
@@ -124,6 +125,12 @@ def serve(assistant: Assistant, host: str, port: int, folder: Path) -> None:
     )
     print(f"Unmask is ready: {page.local_url}", flush=True)
     page.block_thread()
+
+
+def style() -> str:
+    """The style sheet of the page, with the palette in front of it."""
+    colours = css_variables(":root", LIGHT) + css_variables(".dark", DARK)
+    return colours + STYLE.read_text(encoding="utf-8")
 
 
 def _download(form: str) -> gr.DownloadButton:

@@ -63,8 +63,8 @@ LIMITS = (
     "Score, likelihood ratio and error rates were measured on the photographs named under “Calibrated on” "
     "and on others of their sources. For photographs of other origin, of another camera, platform or kind of "
     "manipulation, they hold less well or not at all; the model card says what tests on such showed.",
-    "Fully synthetic (GAN or diffusion) faces are recognised, if at all, only where they resemble those that the "
-    "detector was trained on; newer generators can pass unseen.",
+    "Fully synthetic (GAN or diffusion) faces are recognised, if at all, only where they resemble those that "
+    "the detector was trained on; newer generators can pass unseen.",
     "A finding should be confirmed by an examiner and by independent methods before anyone relies on it.",
 )
 
