@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.verdicts import Reason, Verdict
 from data_sim.dialogue import Case
 from kfd.detection import FaceFinding
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
     from kfd.video import Footage
     from llm.conversation import Conversation
-
-NO_FACE = "no_face"
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ class Analysis:
     image: np.ndarray
     source: SourceFile
     faces: tuple[FaceFinding, ...]
-    verdict: str
-    reasons: tuple[str, ...]
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
     models: ModelRecord
     warnings: tuple[str, ...] = ()
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -153,21 +152,21 @@ class Analysis:
         return self.image.shape[1], self.image.shape[0]
 
 
-def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[str, tuple[str, ...]]:
+def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict of a photograph or video and, where it is inconclusive, the reasons.
 
     One manipulated face makes the whole `fake`; otherwise one face without a verdict makes it
     `inconclusive`; only when every face is `real` is the whole `real`. No face: inconclusive.
     """
     if not faces:
-        return "inconclusive", (NO_FACE,)
+        return Verdict.INCONCLUSIVE, (Reason.NO_FACE,)
     verdicts = {face.verdict for face in faces}
-    if "fake" in verdicts:
-        return "fake", ()
-    if "inconclusive" in verdicts:
+    if Verdict.FAKE in verdicts:
+        return Verdict.FAKE, ()
+    if Verdict.INCONCLUSIVE in verdicts:
         reasons = (reason for face in faces for reason in face.reasons)
-        return "inconclusive", tuple(dict.fromkeys(reasons))
-    return "real", ()
+        return Verdict.INCONCLUSIVE, tuple(dict.fromkeys(reasons))
+    return Verdict.REAL, ()
 
 
 def grad_cam_of(analysis: Analysis, face: int) -> np.ndarray | None:

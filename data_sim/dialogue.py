@@ -11,15 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.enfsi import NO_SUPPORT, verbal_of_score
+from common.verdicts import FACE_REASONS, Reason, Verdict
 from data_sim.wordings import REGION_INTENTS, load_wordings
 from media.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
 
 _WORDINGS = load_wordings()
-VERDICTS = ("fake", "real", "inconclusive")
 TASK_DESCRIPTION = _WORDINGS.task_description
 FIRST_QUESTION = _WORDINGS.first_question
 SUGGESTED_QUESTIONS = _WORDINGS.suggested_questions
-REASON_WORDS = _WORDINGS.reasons
 INTENTS = tuple(_WORDINGS.intents)
 _REGION_WORDS = {region.name: region.words for region in REGIONS}
 
@@ -41,37 +40,39 @@ DISTANCES = ((0.4, "far from"), (0.2, "at some distance from"), (0.0, "close to"
 class Case:
     """What is known of one face before anybody asks.
 
-    verdict: one of VERDICTS. score: calibrated P(fake) in [0, 1]; None only when inconclusive.
+    score: calibrated P(fake) in [0, 1]; None only when inconclusive.
     regions: names out of REGION_NAMES, strongest first; empty for `real` and without a score.
-    reasons: keys of REASON_WORDS; at least one when inconclusive, otherwise none.
+    reasons: at least one when inconclusive, otherwise none.
     heat: (region, mean P(fake) by the heat map) pairs, values in [0, 1]; only language models that read
         evidence as text are told them.
     strength: the word for its likelihood ratio, see common.enfsi; "" where none is known.
     Raises ValueError when these do not fit together.
     """
 
-    verdict: str
+    verdict: Verdict
     score: float | None
     regions: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     heat: tuple[tuple[str, float], ...] = ()
     strength: str = ""
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise ValueError(f"verdict: expected one of {VERDICTS}, got {self.verdict!r}")
-        if self.score is None and self.verdict != "inconclusive":
+        if self.verdict not in list(Verdict):
+            raise ValueError(f"verdict: expected one of {[*map(str, Verdict)]}, got {self.verdict!r}")
+        if self.score is None and self.verdict != Verdict.INCONCLUSIVE:
             raise ValueError(f"a {self.verdict} verdict needs a score; without one it is inconclusive")
         if self.score is not None and not 0 <= self.score <= 1:
             raise ValueError(f"score: expected a number in [0, 1], got {self.score}")
         unknown = [name for name in self.regions if name not in REGION_NAMES]
         if unknown or len(set(self.regions)) < len(self.regions):
             raise ValueError(f"regions: expected different names out of {REGION_NAMES}, got {self.regions}")
-        if self.regions and (self.verdict == "real" or self.score is None):
+        if self.regions and (self.verdict == Verdict.REAL or self.score is None):
             raise ValueError(f"regions: a real or unscored face has none, got {self.regions}")
-        if bool(self.reasons) != (self.verdict == "inconclusive"):
+        if bool(self.reasons) != (self.verdict == Verdict.INCONCLUSIVE):
             raise ValueError(f"reasons: given for an inconclusive verdict and only then, got {self.reasons}")
-        reasons_in_words(self.reasons)
+        stray = [reason for reason in self.reasons if reason not in FACE_REASONS]
+        if stray:
+            raise ValueError(f"reasons: expected some of {[*map(str, FACE_REASONS)]}, got {stray}")
         if any(name not in REGION_NAMES or not 0 <= value <= 1 for name, value in self.heat):
             raise ValueError(f"heat: expected regions with a mean in [0, 1], got {self.heat}")
         if self.heat and self.score is None:
@@ -108,7 +109,7 @@ def evidential_strength(case: Case) -> str:
     That of its likelihood ratio; where the case does not tell it, that of the score's odds. Never less than
     "weak": what supports a verdict at all is not called nothing.
     """
-    if case.score is None or case.verdict == "inconclusive":
+    if case.score is None or case.verdict == Verdict.INCONCLUSIVE:
         raise ValueError(f"only a fake or real case has an evidential strength, got {case}")
     # What the reader sees decides, not hidden decimals.
     word = case.strength or verbal_of_score(float(format_score(case.score)))
@@ -132,16 +133,12 @@ def region_words(regions: Iterable[str]) -> str:
     return join_words(f"the {_REGION_WORDS[name]}" for name in regions)
 
 
-def reasons_in_words(reasons: Iterable[str]) -> str:
-    """("face_too_small",) -> "the face is too small in the picture"; ValueError for an unknown code."""
-    reasons = tuple(reasons)
-    unknown = [code for code in reasons if code not in REASON_WORDS]
-    if unknown:
-        raise ValueError(
-            f"reasons: no words for {unknown}; known: {sorted(REASON_WORDS)}. "
-            "Add the code under `reasons` in data_sim/wordings.yaml"
-        )
-    return join_words(REASON_WORDS[code] for code in reasons)
+def reasons_in_words(reasons: Iterable[Reason | str]) -> str:
+    """Join reasons, or their codes, to a clause: "the face is too small in the picture and ...".
+
+    Raises ValueError for an unknown code.
+    """
+    return join_words(Reason(reason).words for reason in reasons)
 
 
 def kfd_result(case: Case) -> str:
@@ -156,7 +153,7 @@ def evidence_text(case: Case) -> str:
     """What the heat map says, for language models that read no soft prompts."""
     if case.score is None:
         return "There is no heat map."
-    weakly = "weakly " if case.verdict == "inconclusive" else ""
+    weakly = "weakly " if case.verdict == Verdict.INCONCLUSIVE else ""
     where = region_words(case.regions) if case.regions else "no region"
     pointed = f"The heat map points {weakly if case.regions else ''}at {where}."
     if not case.told_heat:
@@ -243,18 +240,18 @@ def random_case(rng: random.Random) -> Case:
     kind = rng.choices(("fake", "real", "between", "poor", "unscored"), (42, 34, 12, 5, 7))[0]
     if kind == "fake":
         regions = _random_regions(rng) if rng.random() < 0.94 else ()
-        return Case("fake", 0.5 + 0.5 * rng.betavariate(1.6, 0.8), regions)
+        return Case(Verdict.FAKE, 0.5 + 0.5 * rng.betavariate(1.6, 0.8), regions)
     if kind == "real":
-        return Case("real", 0.5 * rng.betavariate(0.8, 1.6))
+        return Case(Verdict.REAL, 0.5 * rng.betavariate(0.8, 1.6))
     if kind == "between":
         regions = _random_regions(rng) if rng.random() < 0.6 else ()
-        return Case("inconclusive", rng.uniform(0.25, 0.75), regions, ("score_between_thresholds",))
-    flaws = [code for code in REASON_WORDS if code != "score_between_thresholds"]
+        return Case(Verdict.INCONCLUSIVE, rng.uniform(0.25, 0.75), regions, (Reason.BETWEEN_THRESHOLDS,))
+    flaws = [reason for reason in FACE_REASONS if reason != Reason.BETWEEN_THRESHOLDS]
     reasons = tuple(rng.sample(flaws, rng.choice((1, 1, 2))))
     if kind == "poor":
         regions = _random_regions(rng) if rng.random() < 0.6 else ()
-        return Case("inconclusive", rng.random(), regions, reasons)
-    return Case("inconclusive", None, (), reasons)
+        return Case(Verdict.INCONCLUSIVE, rng.random(), regions, reasons)
+    return Case(Verdict.INCONCLUSIVE, None, (), reasons)
 
 
 def _random_regions(rng: random.Random) -> tuple[str, ...]:
@@ -285,11 +282,11 @@ def _casual(question: str, intent: str, rng: random.Random) -> str:
 
 
 def _state(case: Case) -> str:
-    if case.verdict == "real":
+    if case.verdict == Verdict.REAL:
         return "real"
     if case.score is None:
         return "unscored"
-    at, nowhere = ("fake_at", "fake_nowhere") if case.verdict == "fake" else ("weak", "undecided")
+    at, nowhere = ("fake_at", "fake_nowhere") if case.verdict == Verdict.FAKE else ("weak", "undecided")
     return at if case.regions else nowhere
 
 
@@ -326,7 +323,7 @@ def _answer_slots(case: Case) -> dict[str, str]:
         slots["score"] = format_score(case.score)
     if case.regions:
         slots["regions"] = region_words(case.regions)
-    if case.verdict != "inconclusive":
+    if case.verdict != Verdict.INCONCLUSIVE:
         slots["strength"] = evidential_strength(case)
         slots["distance"] = distance_from_even(case)
     return slots

@@ -57,7 +57,6 @@ class Wordings:
     task_description: str
     first_question: str
     suggested_questions: tuple[str, ...]
-    reasons: Mapping[str, str]
     groups: Mapping[str, tuple[str, ...]]
     synonyms: Mapping[str, tuple[str, ...]]
     openers: Mapping[str, tuple[str, ...]]
@@ -83,7 +82,6 @@ def load_wordings() -> Wordings:
         task_description=raw["task_description"],
         first_question=raw["first_question"],
         suggested_questions=tuple(raw["suggested_questions"]),
-        reasons=raw["reasons"],
         groups=_tuples(raw["groups"]),
         synonyms=_tuples(raw["synonyms"]),
         openers=_tuples(raw["openers"]),

@@ -30,13 +30,15 @@ from torch import Tensor
 
 from common.cli import parse
 from common.storage import write_atomically
+from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet
 from evaluation.compare import compare_files
 from evaluation.measure import SEEDS, MeasureConfig, measure
 from evaluation.results import Item, header, write_results
 from evaluation.tables import compared, tables, to_markdown, write_report
+from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
-from kfd.detector import SMALLEST_MEASURED, VIEWS_DISAGREE, Detector
+from kfd.detector import SMALLEST_MEASURED, Detector
 from kfd.encoders.backbones import Dtype
 from kfd.quality import compression, sharpness
 
@@ -70,12 +72,9 @@ class DetectorJudge:
 
     def verdict(
         self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
-    ) -> tuple[str, tuple[str, ...]]:
-        withheld = self.detector.withheld(self.quality(row, crop, landmarks))
-        limit, gap = self.decision.max_views_gap, found.views_gap
-        if limit is not None and gap is not None and float(gap) > limit:
-            withheld = (*withheld, VIEWS_DISAGREE)
-        return self.detector.verdict(float(found.score), withheld)
+    ) -> tuple[Verdict, tuple[Reason, ...]]:
+        gap = None if found.views_gap is None else float(found.views_gap)
+        return decide(self.decision, float(found.score), self.quality(row, crop, landmarks), gap)
 
     def quality(self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray) -> Quality:
         """Of a stored crop. A set that does not tell a face's size had it large enough."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet, difference_mask, evenly, unit_of
 from data_sim.simulate import simulate
 from evaluation.confounders import confounder_scores, pixel_facts, row_facts
@@ -63,7 +64,7 @@ class Judge(Protocol):
 
     def verdict(
         self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
-    ) -> tuple[str, tuple[str, ...]]:
+    ) -> tuple[Verdict, tuple[Reason, ...]]:
         """Verdict and reasons of one face, as users see them.
 
         row: of the manifest. crop: (S, S, 3) uint8 RGB. landmarks: (68, 2). found: B = 1.

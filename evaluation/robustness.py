@@ -25,10 +25,12 @@ from torch import Tensor
 
 from common.cli import parse
 from common.storage import write_atomically
+from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from evaluation.metrics.classification import auc_figure, wilson_interval
 from kfd.calibrate import SEED, Reading, read
+from kfd.calibration.decision import decide, log_odds, score_of
 from kfd.calibration.error_rates import (
     CONDITIONS,
     LARGE,
@@ -38,7 +40,7 @@ from kfd.calibration.error_rates import (
     digest_of_decision,
     refuse_stale,
 )
-from kfd.calibration.fit import log_odds
+from kfd.config import Decision
 from kfd.corruptions import scale_of, spread
 from kfd.detection import Quality
 from kfd.detector import Detector
@@ -130,33 +132,32 @@ def _cell(
 ) -> dict[str, object]:
     """Figures of one condition, and of each face its kind and whether it was called fake, as one digit."""
     decision = detector.decision
-    odds = log_odds(decision, reading.logits)
-    scores = 1 / (1 + np.exp(-odds))
+    odds, scores = log_odds(decision, reading.logits), score_of(decision, reading.logits)
     flagged = scores >= decision.fake_above
-    verdicts = np.array(list(_verdicts(detector, reading, scores, scale)))
+    verdicts = np.array(_verdicts(decision, reading, scores))
     cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, DRAWS)}
     for name, label in (("real", 0), ("fake", 1)):
         own = labels == label
         cell[f"{name}_above"] = _share(flagged[own], units[own])  # by the score alone
-        cell[f"{name}_called_fake"] = _share((verdicts == "fake")[own], units[own])
-        cell[f"{name}_inconclusive"] = _share((verdicts == "inconclusive")[own], units[own])
+        cell[f"{name}_called_fake"] = _share((verdicts == Verdict.FAKE)[own], units[own])
+        cell[f"{name}_inconclusive"] = _share((verdicts == Verdict.INCONCLUSIVE)[own], units[own])
     cell["losses"] = [round(float(value), 3) for value in np.median(reading.losses, axis=0)]
     kinds = [4 * (scale >= LARGE) + band_of(*losses) for losses in reading.losses]
     cell["faces"] = "".join(f"{2 * kind + int(hit):x}" for kind, hit in zip(kinds, flagged, strict=True))
     return cell
 
 
-def _verdicts(detector: Detector, reading: Reading, scores: np.ndarray, scale: float) -> Iterator[str]:
+def _verdicts(decision: Decision, reading: Reading, scores: np.ndarray) -> list[Verdict]:
     """The verdict of every face, the limits on the photograph included.
 
     The size of the face is left out: a set does not tell how large its faces were.
     """
-    limit = detector.decision.max_views_gap
-    gaps = np.zeros(len(scores)) if reading.gaps is None else reading.gaps
-    for score, gap, losses, sharp in zip(scores, gaps, reading.losses, reading.sharpness, strict=True):
-        quality = Quality(detector.decision.min_face, sharp, *losses)
-        reasons = detector.withheld(quality) + (("views",) if limit is not None and gap > limit else ())
-        yield detector.verdict(float(score), reasons)[0]
+    gaps = [None] * len(scores) if reading.gaps is None else reading.gaps.tolist()
+    read = zip(scores.tolist(), gaps, reading.losses.tolist(), reading.sharpness.tolist(), strict=True)
+    return [
+        decide(decision, score, Quality(decision.min_face, sharp, *losses), gap)[0]
+        for score, gap, losses, sharp in read
+    ]
 
 
 def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.ndarray) -> Iterator[ErrorRate]:

@@ -26,7 +26,8 @@ from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.degrade import Degradation, degrade
 from data_sim.simulate import simulate
-from kfd.calibration.fit import fit_decision, log_odds
+from kfd.calibration.decision import score_of
+from kfd.calibration.fit import fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
 from kfd.corruptions import AS_IT_IS, apply, shrunk, spread, to_uint8
@@ -189,7 +190,7 @@ def _limits(
     images = torch.cat([faces.read(reals)[0], fake_images])
     real = np.arange(len(images)) < len(reals)
     found = {name: read(probe, images, name) for name in tqdm(CONDITIONS, unit="condition")}
-    flagged = {name: _scores(fitted, r.logits) >= fitted.fake_above for name, r in found.items()}
+    flagged = {name: score_of(fitted, r.logits) >= fitted.fake_above for name, r in found.items()}
     least = LEAST_FOUND * flagged[AS_IT_IS][~real].mean()
     losses, every = np.concatenate([r.losses for r in found.values()]), np.concatenate([*flagged.values()])
     limits = [compression_limit(losses[:, k], every, np.tile(real, len(found)), least) for k in (0, 1)]
@@ -229,10 +230,6 @@ def jpeg_limit(alarms: list[float], finds: list[float], least: float) -> int:
             break
         lowest = quality
     return lowest
-
-
-def _scores(decision: Decision, logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-log_odds(decision, logits)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from common.verdicts import Reason, Verdict
+
 if TYPE_CHECKING:
     from kfd.calibration.likelihood_ratio import Evidence
     from media.faces import FaceCrop
@@ -72,10 +74,8 @@ class FaceFinding:
 
     index: position among the faces found, from 0: largest first, in a video the one seen most often first.
     box: (x0, y0, x1, y1) of the face in pixels of the upright photograph.
-    verdict: one of data_sim.dialogue.VERDICTS.
     score: calibrated P(fake) in [0, 1], or None where the face must not be scored.
-    reasons: machine-readable words for an inconclusive verdict ("face_too_small",
-        "score_between_thresholds", ...); empty for `fake` and `real`.
+    reasons: why the verdict is inconclusive; empty for `fake` and `real`.
     regions: names out of media.regions.REGIONS that the heatmap points at, strongest first;
         empty when the verdict is `real`, or when not scored.
     region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored.
@@ -88,9 +88,9 @@ class FaceFinding:
 
     index: int
     box: tuple[int, int, int, int]
-    verdict: str
+    verdict: Verdict
     score: float | None
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     regions: tuple[str, ...]
     region_scores: dict[str, float]
     quality: Quality

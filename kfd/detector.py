@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kfd.calibration import likelihood_ratio as evidence
-from kfd.calibration.fit import log_odds
+from common.verdicts import SCORE_REASONS, Reason, Verdict
+from kfd.calibration.decision import decide, evidence_of, log_odds, may_be_scored, score_of
 from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
@@ -23,22 +23,13 @@ from media.faces import Face, FaceCrop, crop_face, find_faces
 from media.regions import REGION_NAMES, named_regions, region_scores
 
 BATCH = 16  # faces judged together
-FACE_TOO_SMALL = "face_too_small"
-FACE_UNCERTAIN = "face_uncertain"
-BLURRED = "blurred"
-BETWEEN = "score_between_thresholds"
-HEAVY_COMPRESSION = "heavy_compression"
-VIEWS_DISAGREE = "views_disagree"
-FRAMES_DISAGREE = "frames_disagree"
-NOT_CALIBRATED = "not_calibrated"
-MINORITY = 0.2  # share of a track's frames that must read the other way for its frames to disagree
 SMALLEST_MEASURED = 32  # pixels, of a side in which compression can be measured
 
 
 class NoFaceError(ValueError):
     """A photograph in which no face was found; it has no score. `code` is "no_face"."""
 
-    code = "no_face"
+    code = Reason.NO_FACE
 
     def __init__(self) -> None:
         super().__init__(
@@ -48,19 +39,19 @@ class NoFaceError(ValueError):
 
 @dataclass(frozen=True)
 class _Judged:
-    """A face that may be scored, or the reason why not."""
+    """A face before it is scored. doubts: reasons against any verdict that the face finder gives."""
 
     crop: FaceCrop
     quality: Quality
-    withheld: tuple[str, ...]
+    doubts: tuple[Reason, ...]
 
 
-def regions_to_name(verdict: str, strength: Tensor) -> tuple[str, ...]:
+def regions_to_name(verdict: Verdict, strength: Tensor) -> tuple[str, ...]:
     """The regions that words, report and page name: where the heat map points, unless the verdict is real.
 
     strength: (R,) mean P(fake) of each region.
     """
-    return () if verdict == "real" else named_regions(strength)
+    return () if verdict == Verdict.REAL else named_regions(strength)
 
 
 class Detector:
@@ -121,7 +112,7 @@ class Detector:
             logit = (logit + mirrored) / 2
         return Detection(
             logit=logit,
-            score=torch.from_numpy(log_odds(self.decision, logit.numpy())).sigmoid().float(),
+            score=torch.from_numpy(score_of(self.decision, logit.numpy())).float(),
             heatmap=output.mask_logits.float().sigmoid().cpu(),
             consistency_maps=tuple(maps.float().cpu() for maps in output.consistency_maps),
             embedding=output.embedding.float().cpu(),
@@ -157,9 +148,8 @@ class Detector:
         for face in faces:
             crop = crop_face(image, face, self.image_size)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
-            doubt = () if face.sure else (FACE_UNCERTAIN,)
-            judged.append(_Judged(crop, quality, doubt + self.withheld(quality)))
-        scored = [i for i, j in enumerate(judged) if FACE_TOO_SMALL not in j.withheld]
+            judged.append(_Judged(crop, quality, () if face.sure else (Reason.FACE_UNCERTAIN,)))
+        scored = [i for i, j in enumerate(judged) if may_be_scored(self.decision, j.quality)]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):
             part = scored[start : start + BATCH]
@@ -168,82 +158,24 @@ class Detector:
         boxes = [tuple(round(v) for v in face.box) for face in faces]
         return [self._finding(i, boxes[i], j, detections.get(i)) for i, j in enumerate(judged)]
 
-    def verdict(self, score: float, withheld: tuple[str, ...] = ()) -> tuple[str, tuple[str, ...]]:
-        """The verdict of a score and the reasons when it is inconclusive.
-
-        withheld: reasons that the photograph itself gives against any verdict.
-        """
-        if not self.decision.is_fitted:  # thresholds that nobody fitted separate nothing
-            return "inconclusive", (*withheld, NOT_CALIBRATED)
-        between = self.decision.real_below < score < self.decision.fake_above
-        reasons = (*withheld, *((BETWEEN,) if between else ()))
-        if reasons:
-            return "inconclusive", reasons
-        return ("fake" if score >= self.decision.fake_above else "real"), ()
-
-    def track_verdict(
-        self, logits: np.ndarray, withheld: tuple[str, ...] = ()
-    ) -> tuple[float, str, tuple[str, ...]]:
-        """Score, verdict and reasons of one person's track of a video.
-
-        logits: (N,) of its frames, N >= 1, those that may be scored. The score is that of their mean.
-        withheld: reasons that the frames themselves give against any verdict.
-        Frames disagree where MINORITY of them or more read as fake and as many as real: a mean would hide
-        that only a part of the clip was manipulated, or that the detector wavers.
-        """
-        scores = 1 / (1 + np.exp(-log_odds(self.decision, logits)))
-        split = (scores >= self.decision.fake_above).mean(), (scores <= self.decision.real_below).mean()
-        score = float(1 / (1 + np.exp(-log_odds(self.decision, np.mean(logits)))))
-        split_reason = (FRAMES_DISAGREE,) if min(split) >= MINORITY else ()
-        return score, *self.verdict(score, withheld + split_reason)
-
-    def withheld(self, quality: Quality) -> tuple[str, ...]:
-        """Reasons that the photograph itself gives against a verdict on a face."""
-        limits = self.decision
-        compressed = (
-            _beyond(quality.jpeg_loss, limits.max_jpeg_loss)
-            or _beyond(quality.video_loss, limits.max_video_loss)
-            or _beyond(limits.min_jpeg_quality, quality.jpeg_quality)
-        )
-        small = (FACE_TOO_SMALL,) if quality.face_pixels < limits.min_face else ()
-        blurred = (BLURRED,) if quality.sharpness < limits.min_sharpness else ()
-        return small + blurred + ((HEAVY_COMPRESSION,) if compressed else ())
-
-    def evidence(self, logit: float) -> evidence.Evidence | None:
-        """What a logit is worth as a likelihood ratio; None where no bounds were fitted."""
-        least, most = self.decision.min_log10_lr, self.decision.max_log10_lr
-        if not self.decision.is_fitted or least is None or most is None:
-            return None
-        return evidence.weigh(float(log_odds(self.decision, logit)), (least, most))
-
     def _finding(
         self, index: int, box: tuple[int, int, int, int], judged: _Judged, detection: Detection | None
     ) -> FaceFinding:
-        if detection is None:
-            verdict, score, reasons, named, scores = "inconclusive", None, judged.withheld, (), {}
-            worth = None
-        else:
-            score = float(detection.score)
-            withheld = judged.withheld + self._views_disagree(detection)
-            verdict, reasons = self.verdict(score, withheld)
+        score = None if detection is None else float(detection.score)
+        gap = None if detection is None or detection.views_gap is None else float(detection.views_gap)
+        verdict, reasons = decide(self.decision, score, judged.quality, gap, judged.doubts)
+        named, scores, worth = (), {}, None
+        if detection is not None:
             landmarks = torch.from_numpy(judged.crop.landmarks)[None]
             values = region_scores(detection.heatmap, landmarks)[0]
             scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
             named = regions_to_name(verdict, values)
             # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
-            worth = None if withheld else self.evidence(float(detection.logit))
+            if SCORE_REASONS.issuperset(reasons):
+                worth = evidence_of(self.decision, float(detection.logit))
         return FaceFinding(
             index, box, verdict, score, reasons, named, scores, judged.quality, judged.crop, detection, worth
         )
-
-    def _views_disagree(self, detection: Detection) -> tuple[str, ...]:
-        gap = None if detection.views_gap is None else float(detection.views_gap)
-        return (VIEWS_DISAGREE,) if _beyond(gap, self.decision.max_views_gap) else ()
-
-
-def _beyond(value: float | None, limit: float | None) -> bool:
-    """Whether a value lies above a limit; what is not known lies above nothing."""
-    return value is not None and limit is not None and value > limit
 
 
 def _compression(crop: FaceCrop) -> tuple[float, float]:

@@ -14,23 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.verdicts import SCORE_REASONS, Reason, Verdict
+from kfd.calibration.decision import MINORITY, decide_track, evidence_of
 from kfd.detection import FaceFinding
-from kfd.detector import (
-    BETWEEN,
-    FACE_UNCERTAIN,
-    FRAMES_DISAGREE,
-    MINORITY,
-    NOT_CALIBRATED,
-    Detector,
-    regions_to_name,
-)
+from kfd.detector import Detector, regions_to_name
 from media.faces import Face, find_faces
 from media.images import pixels_digest, sha256_of
 from media.tracks import track_faces
 from media.video import Timeline, VideoError, read_at, spread, timeline
 
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
-OF_THE_SCORE = {BETWEEN, NOT_CALIBRATED}  # reasons that do not lie in the frame
 
 
 @dataclass(frozen=True)
@@ -46,9 +39,9 @@ class Moment:
     finding: FaceFinding
 
     @property
-    def flaws(self) -> tuple[str, ...]:
+    def flaws(self) -> tuple[Reason, ...]:
         """Reasons that this frame gives against any verdict."""
-        return tuple(reason for reason in self.finding.reasons if reason not in OF_THE_SCORE)
+        return tuple(reason for reason in self.finding.reasons if reason not in SCORE_REASONS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +166,8 @@ def _stands(track: Sequence[Moment]) -> bool:
     Face finders see faces in patterns now and then, over many frames in most videos. A track that is never
     surely a face is left out, and one of a single frame too, unless that frame reads as manipulated.
     """
-    sure = [moment for moment in track if FACE_UNCERTAIN not in moment.finding.reasons]
-    return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == "fake" for moment in sure)
+    sure = [moment for moment in track if Reason.FACE_UNCERTAIN not in moment.finding.reasons]
+    return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == Verdict.FAKE for moment in sure)
 
 
 def _prominence(track: Sequence[Moment]) -> tuple[int, float]:
@@ -198,10 +191,10 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
     if 2 * len(clean) < len(moments):
         used, flaws = scored, _common_flaws(moments)
     logits = np.array([float(moments[place].finding.detection.logit) for place in used])
-    score, verdict, reasons = detector.track_verdict(logits, flaws)
+    score, verdict, reasons = decide_track(detector.decision, logits, flaws)
     mean = float(logits.mean())
     # Where frames disagree, none is like their mean: then the one that a reader has to look at.
-    distance = -logits if FRAMES_DISAGREE in reasons else np.abs(logits - mean)
+    distance = -logits if Reason.FRAMES_DISAGREE in reasons else np.abs(logits - mean)
     place = used[int(distance.argmin())]
     frame = moments[place].finding
     values = torch.tensor(list(frame.region_scores.values()))
@@ -212,12 +205,12 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
         reasons=reasons,
         regions=regions_to_name(verdict, values),
         detection=replace(frame.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
-        evidence=None if set(reasons) - {BETWEEN} else detector.evidence(mean),
+        evidence=evidence_of(detector.decision, mean) if SCORE_REASONS.issuperset(reasons) else None,
     )
     return finding, place
 
 
-def _common_flaws(moments: Sequence[Moment]) -> tuple[str, ...]:
+def _common_flaws(moments: Sequence[Moment]) -> tuple[Reason, ...]:
     """The commonest flaw of the frames, and those that a fifth of them or more have."""
     counted = Counter(reason for moment in moments for reason in moment.flaws).most_common()
     return tuple(

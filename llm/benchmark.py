@@ -24,10 +24,12 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet
 from evaluation.detector import publish
 from evaluation.measure import SEEDS, MeasureConfig, measure
 from evaluation.results import folder_digest, header
+from kfd.calibration.decision import decide
 from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
@@ -101,8 +103,8 @@ class AnswerJudge:
 
     def verdict(
         self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
-    ) -> tuple[str, tuple[str, ...]]:
-        return ("fake" if float(found.score) > 0.5 else "real"), ()
+    ) -> tuple[Verdict, tuple[Reason, ...]]:
+        return decide(self.decision, float(found.score))
 
 
 if __name__ == "__main__":

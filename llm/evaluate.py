@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from common.cli import parse
 from common.storage import write_atomically
+from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, make_dialogue, questions
 from evaluation.measure import MeasureConfig, without_leaks
@@ -94,20 +95,20 @@ def measure_verdicts(
     own: to an unseen wording the model may answer truly in other words.
     """
     wordings = questions("verdict", heldout=True)
-    agreed: dict[str, list[bool]] = {verdict: [] for verdict in FIRST_WORDS.values()}
+    agreed: dict[Verdict, list[bool]] = {verdict: [] for verdict in Verdict}
     usual, unseen, likelier = [], [], []
     for row, case in enumerate(tqdm(faces.cases, desc="verdicts", mininterval=5)):
         asked = rng.choice(wordings)
         conversation = conversation_about(model, faces, row, case)
         usual.append(conversation.yes_probability(VERDICT_QUESTION))
         unseen.append(conversation.yes_probability(asked))
-        if case.verdict != "inconclusive":
-            likelier.append((unseen[-1] > 0.5) == (case.verdict == "fake"))
+        if case.verdict != Verdict.INCONCLUSIVE:
+            likelier.append((unseen[-1] > 0.5) == (case.verdict == Verdict.FAKE))
         reply = "".join(conversation.ask(asked, max_new_tokens=4))
         first = re.split(r"\W", reply, maxsplit=1)[0].lower()
         agreed[case.verdict].append(FIRST_WORDS.get(first) == case.verdict)
-    decided = agreed["fake"] + agreed["real"]
-    everything = decided + agreed["inconclusive"]
+    decided = agreed[Verdict.FAKE] + agreed[Verdict.REAL]
+    everything = decided + agreed[Verdict.INCONCLUSIVE]
     scores = [case.score for case in faces.cases]
     return {
         "faces": len(faces),
@@ -128,10 +129,10 @@ def measure_wordings(
     asked = rng.sample(questions("verdict", heldout=True), config.wordings)
     agreed: list[float] = []
     for row, case in enumerate(tqdm(faces.cases, desc="wordings", mininterval=5)):
-        if case.verdict != "inconclusive":
+        if case.verdict != Verdict.INCONCLUSIVE:
             conversation = conversation_about(model, faces, row, case)
             sides = [conversation.yes_probability(text) > 0.5 for text in asked]
-            agreed.append(sum(side == (case.verdict == "fake") for side in sides) / len(sides))
+            agreed.append(sum(side == (case.verdict == Verdict.FAKE) for side in sides) / len(sides))
     return {
         "faces": len(agreed),
         "wordings": len(asked),

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from common.verdicts import Verdict
 from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, evidential_strength, kfd_result
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def opening(style: PromptStyle, frames: Frames, case: Case) -> list[Segment]:
     if style.mode == "visual":
         return [*_picture(frames), Segment("text", f" {style.task}")]
     words = f"{style.task} {kfd_result(case)}"
-    if case.verdict != "inconclusive":
+    if case.verdict != Verdict.INCONCLUSIVE:
         # In words, so that a small model need not work out from the digits how strong a score is.
         words += f" This is {evidential_strength(case)} evidence."
     if style.mode == "evidence_text":

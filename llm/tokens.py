@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.verdicts import Verdict
 from data_sim.dialogue import Case
 from llm.prompt import (
     Frames,
@@ -80,6 +81,9 @@ class Counts:
     verdicts: int
 
 
+_SIDE_OF = {Verdict.FAKE: 1.0, Verdict.REAL: 0.0}
+
+
 def verdict_target(case: Case) -> float:
     """The P(Yes | Yes or No) to learn for a case: halfway between its score and its verdict.
 
@@ -89,7 +93,7 @@ def verdict_target(case: Case) -> float:
     """
     if case.score is None:
         return NO_VERDICT
-    return 0.5 * case.score + 0.5 * {"fake": 1.0, "real": 0.0, "inconclusive": case.score}[case.verdict]
+    return 0.5 * case.score + 0.5 * _SIDE_OF.get(case.verdict, case.score)
 
 
 class PromptTokenizer:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.analysis import NO_FACE, Analysis, ChatRecord
+from app.analysis import Analysis, ChatRecord
+from common.verdicts import Reason, Verdict
 from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
 from kfd.calibration.likelihood_ratio import Evidence
 from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
-from kfd.detector import BETWEEN, FRAMES_DISAGREE
 from kfd.video import FRAMES
 from llm.checks.claims import contradictions, strengths_named
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
 
-VERDICT_WORDS = {
-    "fake": "Signs of manipulation",
-    "real": "No signs of manipulation found",
-    "inconclusive": "No verdict",
-}
-
-NO_FACE_WORDS = "no face was found"
+VERDICT_WORDS = {verdict: verdict.words for verdict in Verdict}
 
 DETECTION = (
     "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
@@ -145,16 +139,14 @@ def sent_away(chat: ChatRecord) -> str:
     return f"Questions go to {chat.host}, and with them the findings as text; the picture does not."
 
 
-def reason_words(*reasons: str) -> str:
+def reason_words(*reasons: Reason) -> str:
     """Machine-readable reasons as clauses, "a and b", without a full stop."""
-    return join_words(
-        NO_FACE_WORDS if reason == NO_FACE else reasons_in_words([reason]) for reason in reasons
-    )
+    return reasons_in_words(reasons)
 
 
 def flaws(finding: FaceFinding) -> str:
     """Why a face gets no verdict whatever its score, which says nothing then, as a clause; else ""."""
-    return reason_words(*(reason for reason in finding.reasons if reason != BETWEEN))
+    return reason_words(*(reason for reason in finding.reasons if reason != Reason.BETWEEN_THRESHOLDS))
 
 
 def score_meaning(
@@ -195,9 +187,9 @@ def score_meaning(
 def face_sentence(finding: FaceFinding) -> str:
     """The finding about one face in one sentence."""
     name = f"Face {finding.index + 1}"
-    if finding.verdict == "inconclusive":
+    if finding.verdict == Verdict.INCONCLUSIVE:
         return f"{name}: no verdict, because {reason_words(*finding.reasons)}."
-    if finding.verdict == "real":
+    if finding.verdict == Verdict.REAL:
         return f"{name}: the detector found no signs of manipulation (score {finding.score:.2f} of 1)."
     place = ""
     if finding.regions:
@@ -223,12 +215,12 @@ def photo_sentence(analysis: Analysis) -> str:
     if not analysis.faces:
         return f"No face was found in {where}, so nothing was judged."
     count = len(analysis.faces)
-    faked = sum(face.verdict == "fake" for face in analysis.faces)
-    if analysis.verdict == "fake" and count > 1:
+    faked = sum(face.verdict == Verdict.FAKE for face in analysis.faces)
+    if analysis.verdict == Verdict.FAKE and count > 1:
         return f"Signs of manipulation were found in {faked} of {count} faces."
-    if analysis.verdict == "fake":
+    if analysis.verdict == Verdict.FAKE:
         return "Signs of manipulation were found in the face."
-    if analysis.verdict == "real":
+    if analysis.verdict == Verdict.REAL:
         which = "the face" if count == 1 else f"any of the {count} faces"
         return f"No signs of manipulation were found in {which}{'' if footage is None else f' in {where}'}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
@@ -258,11 +250,15 @@ def track_sentence(person: Person, frames: int) -> str:
     """In how many of the examined frames a person was seen, how these were read, and which is shown."""
     moments = person.moments
     verdicts = Counter(moment.finding.verdict for moment in moments)
-    read = (("fake", "signs of manipulation"), ("real", "no signs"), ("inconclusive", "no verdict"))
-    counted = join_words(f"{words} in {verdicts[v]}" for v, words in read if verdicts[v])
+    read = {
+        Verdict.FAKE: "signs of manipulation",
+        Verdict.REAL: "no signs",
+        Verdict.INCONCLUSIVE: "no verdict",
+    }
+    counted = join_words(f"{words} in {verdicts[v]}" for v, words in read.items() if verdicts[v])
     if person.finding.score is None:
         which = "in which the face is largest"
-    elif FRAMES_DISAGREE in person.finding.reasons:
+    elif Reason.FRAMES_DISAGREE in person.finding.reasons:
         which = "whose score is the highest"
     else:
         which = "whose score is nearest that of all"
@@ -286,8 +282,8 @@ def video_warnings(footage: Footage) -> list[str]:
             "manipulated."
         )
     for person in footage.people:
-        suspicious = sum(moment.finding.verdict == "fake" for moment in person.moments)
-        if person.finding.verdict == "real" and suspicious:
+        suspicious = sum(moment.finding.verdict == Verdict.FAKE for moment in person.moments)
+        if person.finding.verdict == Verdict.REAL and suspicious:
             said.append(
                 f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
                 "themselves read as manipulated; look at them."

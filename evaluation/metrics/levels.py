@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from common.verdicts import Verdict
 from evaluation.metrics.classification import DRAWS, Figure, auc_figure, draw, figure_of, figures
 from evaluation.metrics.video import METHODS, Method, VideoKey, video_scores, video_thresholds
 from evaluation.results import SIMULATED, Item
-from kfd.calibration.fit import log_odds, logit_of
+from kfd.calibration.decision import log_odds, logit_of, score_of, sigmoid
 from kfd.calibration.likelihood_ratio import ECE_BINS, LN10
 from kfd.config import Decision
 
@@ -94,7 +94,9 @@ def video_level(items: Sequence[Item], decision: Decision, method: Method, draws
     for comparison in comparisons(items):
         videos = _videos([items[i] for i in comparison.positions])
         values = np.array([scores[key] for key in videos])
-        verdicts = np.select([values >= fake_above, values <= real_below], ["fake", "real"], "inconclusive")
+        verdicts = np.select(
+            [values >= fake_above, values <= real_below], [Verdict.FAKE, Verdict.REAL], Verdict.INCONCLUSIVE
+        )
         found = _figures(list(videos.values()), values, fake_above, verdicts, draws)
         if method not in ("vote", "fusion"):
             found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
@@ -130,7 +132,7 @@ def _calibration(items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, dra
     Among them the accuracy of the share COVERAGES of the faces whose scores are furthest from even.
     odds, uncut: (N,) log-odds at the bounds and before: cut, the surest would all be equally sure.
     """
-    labels, scores = labels_of(items), 1 / (1 + np.exp(-odds))
+    labels, scores = labels_of(items), sigmoid(odds)
     surprise = np.logaddexp2(0, np.where(labels == 1, -odds, odds) / np.log(2))  # of Cllr, in bits
     bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = (scores - labels)[:, None] * np.eye(ECE_BINS)[bins]
@@ -202,7 +204,7 @@ def _as_score(figure: Figure, decision: Decision) -> Figure:
     def score(logit: float | str | None) -> float | str | None:
         if not isinstance(logit, float):
             return logit
-        return 1 / (1 + math.exp(-float(log_odds(decision, np.array(logit)))))
+        return float(score_of(decision, logit))
 
     return {name: score(value) for name, value in figure.items()}
 

@@ -8,12 +8,11 @@ win by MARGIN, because it has more ways to be wrong beyond the faces it saw.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from common.enfsi import VERBAL_SCALE
 from kfd.calibration import likelihood_ratio as evidence
+from kfd.calibration.decision import log_odds, sigmoid
 from kfd.config import Decision
 
 FALSE_ALARM_RATE = 0.05  # share of real validation faces that may score at or above fake_above
@@ -49,7 +48,7 @@ def fit_decision(
     odds = log_odds(calibration, logits)
     limit = false_alarm_limit(logits[labels == 0], groups[labels == 0], _part(sources, labels == 0))
     limits = [float(log_odds(calibration, limit)), np.quantile(odds[labels == 1], MISS_RATE)]
-    fake_above, real_below = _sigmoid(np.array(limits)).tolist()
+    fake_above, real_below = sigmoid(np.array(limits)).tolist()
     least, most = ratio_bounds(held_out / evidence.LN10, labels, groups, sources)
     return Decision(
         calibration.slope,
@@ -143,31 +142,9 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
     )
 
 
-def log_odds(decision: Decision, logits: np.ndarray) -> np.ndarray:
-    """Calibrated natural log-odds of logits of any shape, float64; strictly rising, so the order stays."""
-    logits = np.asarray(logits, dtype=np.float64)
-    if decision.method == "logistic":
-        return decision.slope * logits + decision.intercept
-    return _line(logits, decision.knot_logits, decision.knot_log_odds, decision.slope)
-
-
-def logit_of(decision: Decision, score: float) -> float:
-    """The detector's logit that a calibrated score in (0, 1) belongs to: the inverse of `log_odds`."""
-    odds = float(np.log(score) - np.log1p(-score))
-    if decision.method == "logistic":
-        return (odds - decision.intercept) / decision.slope
-    return float(_line(np.array(odds), decision.knot_log_odds, decision.knot_logits, 1 / decision.slope))
-
-
-def _line(x: np.ndarray, knots: Sequence[float], values: Sequence[float], slope: float) -> np.ndarray:
-    """Through the knots, and on with `slope` beyond the first and the last."""
-    inside = np.interp(x, knots, values)
-    return inside + slope * (np.minimum(x - knots[0], 0) + np.maximum(x - knots[-1], 0))
-
-
 def measure(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
     """What the calibration is worth on faces it was not fitted on. held_out: (N,) natural log-odds."""
-    scores = _sigmoid(held_out)
+    scores = sigmoid(held_out)
     return {
         "real": int((labels == 0).sum()),
         "fake": int((labels == 1).sum()),
@@ -240,7 +217,3 @@ def _held_out(fit, logits: np.ndarray, labels: np.ndarray, folds: np.ndarray) ->
         held = folds == number
         values[held] = log_odds(fit(logits[~held], labels[~held]), logits[held])
     return values
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-values))

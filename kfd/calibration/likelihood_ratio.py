@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.enfsi import NO_SUPPORT, verbal_of
+from common.verdicts import Verdict
 
 LN10 = math.log(10)
 ECE_BINS = 10
@@ -25,14 +26,14 @@ class Evidence:
     log10_lr: log10 likelihood ratio, positive for manipulation, never beyond the bounds.
     bounds: (least, most) log10 LR that the calibration faces support.
     limited: whether the score alone would have given a stronger one.
-    support: "fake", "real", or None where it speaks for neither.
+    support: FAKE, REAL, or None where it speaks for neither.
     verbal: a word of common.enfsi.VERBAL_SCALE for its strength, or NO_SUPPORT.
     """
 
     log10_lr: float
     bounds: tuple[float, float]
     limited: bool
-    support: str | None
+    support: Verdict | None
     verbal: str
 
 
@@ -41,7 +42,7 @@ def weigh(log_odds: float, bounds: tuple[float, float]) -> Evidence:
     free = log_odds / LN10
     log10_lr = min(max(free, bounds[0]), bounds[1])
     verbal = verbal_of(log10_lr)
-    support = None if verbal == NO_SUPPORT else "fake" if log10_lr > 0 else "real"
+    support = None if verbal == NO_SUPPORT else Verdict.FAKE if log10_lr > 0 else Verdict.REAL
     return Evidence(log10_lr, bounds, free != log10_lr, support, verbal)
 
 

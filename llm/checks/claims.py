@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 
 from common.enfsi import VERBAL_SCALE
+from common.verdicts import Verdict
 from data_sim.dialogue import (
     ASKABLE,
     DISTANCES,
@@ -27,7 +28,11 @@ from media.regions import WHOLE_FACE
 
 NO_FAULT, BEARABLE, UNBEARABLE = 0, 1, 2  # of an answer; see `fault`
 
-FIRST_WORDS = {"yes": "fake", "no": "real", "inconclusive": "inconclusive"}  # of an answer about the verdict
+FIRST_WORDS = {
+    "yes": Verdict.FAKE,
+    "no": Verdict.REAL,
+    "inconclusive": Verdict.INCONCLUSIVE,
+}  # of an answer about the verdict
 
 _BREAK = re.compile(
     r"(?<=[.;:!?])\s+|,?\s+(?:but|although|though|whereas)\s+|,\s+(?:and|so|yet|because|while|which)\s+"
@@ -176,17 +181,17 @@ def _about_region(answer: str, question: str | None) -> re.Match[str] | None:
     return re.search(r"\b(?:regions?|map|marks?|in particular)\b", sentence) or _PLACE.search(sentence)
 
 
-def _claim(clause: _Clause) -> str | None:
+def _claim(clause: _Clause) -> Verdict | None:
     """The verdict that a clause claims for this face, if any."""
     stated = _VERDICT_IS.search(clause.words)
     if stated and clause.asserted(stated.start()) and not clause.negated(stated.start()):
-        return stated[1]
+        return Verdict(stated[1])
     undecided = _UNDECIDED.search(clause.words)
     if undecided and not clause.negated(undecided.start()):
-        return "inconclusive"
+        return Verdict.INCONCLUSIVE
     terms = [
         (m.start(), verdict)
-        for pattern, verdict in ((_FAKE, "fake"), (_REAL, "real"))
+        for pattern, verdict in ((_FAKE, Verdict.FAKE), (_REAL, Verdict.REAL))
         if (m := pattern.search(clause.words))
     ]
     if not terms:
@@ -198,7 +203,7 @@ def _claim(clause: _Clause) -> str | None:
         return verdict
     if _PLACE.search(clause.words):  # "no sign of manipulation in the nose" leaves the rest of the face open
         return None
-    return "real" if verdict == "fake" else "fake"
+    return Verdict.REAL if verdict == Verdict.FAKE else Verdict.FAKE
 
 
 def _polarity(answer: str, clauses: list[_Clause], case: Case, question: str | None) -> list[str]:
@@ -258,9 +263,9 @@ def _regions(
 
 def _region_fault(words: str, marked: bool, weakly: bool, case: Case, check_regions: bool) -> list[str]:
     """What is wrong with saying that the map marks, or does not mark, a place."""
-    if marked and (case.verdict == "real" or case.score is None):
+    if marked and (case.verdict == Verdict.REAL or case.score is None):
         return [f"region: names the {words} for a face whose map marks nothing"]
-    if marked and case.verdict == "inconclusive" and not weakly:
+    if marked and case.verdict == Verdict.INCONCLUSIVE and not weakly:
         return [f"region: names the {words} without saying that the map points weakly"]
     if not check_regions:
         return []
@@ -274,7 +279,7 @@ def _region_fault(words: str, marked: bool, weakly: bool, case: Case, check_regi
 
 
 def _certainty(clauses: list[_Clause], case: Case) -> list[str]:
-    decided = case.verdict != "inconclusive"
+    decided = case.verdict != Verdict.INCONCLUSIVE
     deserved = evidential_strength(case) if decided else "inconclusive"
     distance = distance_from_even(case) if decided else "in"
     found = []

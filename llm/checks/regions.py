@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 from tqdm import tqdm
 
+from common.verdicts import Verdict
 from data_sim.dialogue import questions
 from evaluation.metrics.classification import Figure, draw, figure_of
 from llm.conversation import Conversation
@@ -66,7 +67,7 @@ def measure_regions(
     points at, whatever the truth: does the model say what it was shown? silent: share without any region.
     Fewer than two such forgeries give a reason instead of figures.
     """
-    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict != "real"]
+    rows = [r for r, case in enumerate(faces.cases) if faces.labels[r] == 1 and case.verdict != Verdict.REAL]
     if len(rows) < 2:
         return {"reason": f"{len(rows)} forgeries not called real, at least 2 are needed"}
     wordings = questions("where", heldout=True)

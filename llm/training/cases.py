@@ -13,12 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.storage import write_atomically
+from common.verdicts import FACE_REASONS, Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.degrade import Degradation, degrade
-from data_sim.dialogue import REASON_WORDS, Case
+from data_sim.dialogue import Case
 from data_sim.simulate import simulate
+from kfd.calibration.decision import decide, evidence_of
 from kfd.detection import Detection
-from kfd.detector import BETWEEN, Detector, regions_to_name
+from kfd.detector import Detector, regions_to_name
 from media.regions import region_scores
 
 BATCH = 16  # real faces forged and judged together
@@ -69,8 +71,8 @@ def judged_case(detector: Detector, score: float, logit: float, strength: Tensor
 
     strength: (R,) mean P(fake) of each region.
     """
-    verdict, reasons = detector.verdict(score)
-    worth = detector.evidence(logit)
+    verdict, reasons = decide(detector.decision, score)
+    worth = evidence_of(detector.decision, logit)
     named = regions_to_name(verdict, strength)
     return Case(verdict, score, named, reasons, strength=worth.verbal if worth else "")
 
@@ -197,10 +199,12 @@ def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float
     draw = rng.random()
     if draw >= withheld + unscored:
         return case
-    flaws = rng.sample([code for code in REASON_WORDS if code != BETWEEN], k=rng.choice((1, 1, 2)))
+    flaws = rng.sample(
+        [reason for reason in FACE_REASONS if reason != Reason.BETWEEN_THRESHOLDS], k=rng.choice((1, 1, 2))
+    )
     if draw < unscored:
-        return Case("inconclusive", None, (), tuple(flaws))
-    return Case("inconclusive", case.score, case.regions, tuple(flaws))
+        return Case(Verdict.INCONCLUSIVE, None, (), tuple(flaws))
+    return Case(Verdict.INCONCLUSIVE, case.score, case.regions, tuple(flaws))
 
 
 def _half(found: Detection) -> Detection:
@@ -232,7 +236,13 @@ def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
     taps = sum(name.startswith("consistency_") for name in tensors)
     maps = tuple(tensors[f"consistency_{tap}"] for tap in range(taps))
     cases = tuple(
-        Case(c["verdict"], c["score"], tuple(c["regions"]), tuple(c["reasons"]), strength=c["strength"])
+        Case(
+            Verdict(c["verdict"]),
+            c["score"],
+            tuple(c["regions"]),
+            tuple(map(Reason, c["reasons"])),
+            strength=c["strength"],
+        )
         for c in values["cases"]
     )
     found = Detection(tensors["logit"], tensors["score"], tensors["heatmap"], maps, tensors["embedding"])

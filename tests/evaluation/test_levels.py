@@ -23,7 +23,7 @@ from evaluation.metrics.levels import (
 from evaluation.plots import _panels, draw_plots
 from evaluation.results import SCHEMA, SIMULATED, Item, environment, read_results, write_results
 from kfd.calibration import likelihood_ratio as evidence
-from kfd.calibration.fit import logit_of
+from kfd.calibration.decision import logit_of
 from kfd.config import Decision
 
 DECISION = Decision(slope=2.0, intercept=0.5, fake_above=0.8, real_below=0.3, fitted_on="planted")

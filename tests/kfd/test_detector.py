@@ -72,14 +72,6 @@ def test_no_face_is_an_error_of_its_own(detector):
     assert caught.value.code == "no_face"
 
 
-def test_the_verdict_follows_the_thresholds(detector):
-    """FIELD traps 3 and 5: fitted thresholds on the score decide, both ends included."""
-    judge = under(detector, fake_above=0.8, real_below=0.1).verdict
-    assert judge(0.8) == judge(1.0) == ("fake", ()) and judge(0.1) == judge(0.0) == ("real", ())
-    assert judge(0.79) == judge(0.11) == ("inconclusive", ("score_between_thresholds",))
-    assert judge(0.99, ("blurred",)) == ("inconclusive", ("blurred",))
-
-
 def test_the_score_is_the_calibrated_logit(detector):
     crops = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     detection = under(detector, slope=3.0, intercept=-0.5)(crops)

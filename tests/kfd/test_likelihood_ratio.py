@@ -12,14 +12,13 @@ import pytest
 from common.enfsi import verbal_of
 from common.storage import read_config
 from kfd.calibration import likelihood_ratio as evidence
+from kfd.calibration.decision import decide, log_odds, logit_of
 from kfd.calibration.fit import (
     OWN_RATE,
     choose,
     false_alarm_limit,
     fit_decision,
     fit_isotonic,
-    log_odds,
-    logit_of,
     ratio_bounds,
 )
 from kfd.config import NOT_FITTED, Decision
@@ -273,7 +272,7 @@ def test_an_impossible_decision_is_refused(changes, message):
 def test_the_shipped_detector_is_calibrated():
     detector = Detector.from_pretrained(EMBEDDED)
     assert detector.decision.is_fitted and detector.decision.fitted_on != NOT_FITTED
-    assert detector.verdict(1.0)[0] == "fake" and detector.verdict(0.0)[0] == "real"
+    assert decide(detector.decision, 1.0)[0] == "fake" and decide(detector.decision, 0.0)[0] == "real"
 
 
 def test_tippett_and_coverage_plots_show_what_misleads():

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case, region_words
+from kfd.calibration.decision import decide
 from kfd.config import Decision
 from kfd.detector import Detector, regions_to_name
 from llm import evaluate, finetune, pretrain
@@ -210,7 +211,7 @@ def test_ground_judges_each_face_real_and_forged(folder: Path) -> None:
     assert all(bool(names) == bool(label) for names, label in zip(faces.forged, faces.labels, strict=True))
     assert faces.detection([0, 5]).heatmap.shape == (2, 1, 64, 64)
     for case, score in zip(faces.cases, faces.detections.score.tolist(), strict=True):
-        assert case.verdict == detector.verdict(score)[0]
+        assert case.verdict == decide(detector.decision, score)[0]
 
 
 def test_known_fakes_bring_the_regions_that_the_set_names(folder: Path) -> None:

@@ -1,0 +1,116 @@
+"""The one rule that turns a score into a verdict, and who must follow it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.verdicts import Reason, Verdict
+from evaluation import robustness
+from kfd.calibrate import Reading
+from kfd.calibration.decision import (
+    decide,
+    decide_track,
+    evidence_of,
+    log_odds,
+    logit_of,
+    may_be_scored,
+    score_of,
+)
+from kfd.config import Decision
+from kfd.detection import Quality
+
+FITTED = Decision(fake_above=0.8, real_below=0.1, min_face=48, min_sharpness=4, fitted_on="a test")
+LIMITED = replace(FITTED, max_jpeg_loss=0.3, max_video_loss=0.2, min_jpeg_quality=30, max_views_gap=5.0)
+GOOD = Quality(100, 50.0, 0.2, 0.1, 80)
+UNDECIDED = Verdict.INCONCLUSIVE
+
+
+def test_the_thresholds_decide_both_ends_included():
+    """FIELD traps 3 and 5: fitted thresholds on the score decide, and nothing else."""
+    assert decide(FITTED, 0.8) == decide(FITTED, 1.0) == (Verdict.FAKE, ())
+    assert decide(FITTED, 0.1) == decide(FITTED, 0.0) == (Verdict.REAL, ())
+    for score in (0.79, 0.11):
+        assert decide(FITTED, score) == (UNDECIDED, (Reason.BETWEEN_THRESHOLDS,))
+
+
+@pytest.mark.parametrize("score", [0.0, 0.99])
+@pytest.mark.parametrize(
+    ("quality", "gap", "reason"),
+    [
+        (replace(GOOD, face_pixels=47), 0.0, Reason.FACE_TOO_SMALL),
+        (replace(GOOD, sharpness=3.9), 0.0, Reason.BLURRED),
+        (replace(GOOD, jpeg_loss=0.4), 0.0, Reason.HEAVY_COMPRESSION),
+        (replace(GOOD, video_loss=0.4), 0.0, Reason.HEAVY_COMPRESSION),
+        (replace(GOOD, jpeg_quality=20), 0.0, Reason.HEAVY_COMPRESSION),
+        (GOOD, 5.1, Reason.VIEWS_DISAGREE),
+    ],
+)
+def test_a_photograph_beyond_a_limit_gets_no_verdict_whatever_its_score(score, quality, gap, reason):
+    assert decide(LIMITED, score, quality, gap) == (UNDECIDED, (reason,))
+
+
+def test_no_limit_no_reason():
+    assert decide(LIMITED, 0.9, GOOD, 5.0) == decide(LIMITED, 0.9, Quality(100, 50.0)) == (Verdict.FAKE, ())
+    assert decide(FITTED, 0.9, Quality(100, 50.0, 0.9, 0.9, 5), 80.0) == (Verdict.FAKE, ()), "none was fitted"
+
+
+def test_all_reasons_are_told_and_those_of_the_face_first():
+    poor = Quality(10, 1.0, 0.9, 0.9, 5)
+    limits = (Reason.FACE_TOO_SMALL, Reason.BLURRED, Reason.HEAVY_COMPRESSION)
+    doubts = [Reason.FACE_UNCERTAIN]
+    assert decide(LIMITED, None, poor, also=doubts) == (UNDECIDED, (Reason.FACE_UNCERTAIN, *limits))
+    assert decide(LIMITED, 0.5, poor, 9.0) == (
+        UNDECIDED,
+        (*limits, Reason.VIEWS_DISAGREE, Reason.BETWEEN_THRESHOLDS),
+    )
+
+
+def test_no_verdict_without_calibration():
+    assert decide(Decision(), 0.99) == decide(Decision(), 0.01) == (UNDECIDED, (Reason.NOT_CALIBRATED,))
+    assert evidence_of(Decision(), 3.0) is None and evidence_of(FITTED, 3.0) is None
+    assert evidence_of(replace(FITTED, min_log10_lr=-1.0, max_log10_lr=1.0), 3.0).log10_lr == 1.0
+
+
+def test_a_face_below_the_least_size_is_not_scored():
+    assert may_be_scored(FITTED, Quality(48, 50.0)) and not may_be_scored(FITTED, Quality(47.9, 50.0))
+
+
+def test_frames_that_disagree():
+    even = replace(FITTED, fake_above=0.7, real_below=0.3)
+    fake, real = [3.0] * 4, [-3.0] * 4
+    assert decide_track(even, np.array(fake))[1:] == (Verdict.FAKE, ())
+    assert decide_track(even, np.array(real))[1:] == (Verdict.REAL, ())
+    assert Reason.FRAMES_DISAGREE in decide_track(even, np.array(fake + real[:1]))[2]
+    assert Reason.FRAMES_DISAGREE not in decide_track(even, np.array(fake * 2 + real[:1]))[2]
+    score, verdict, reasons = decide_track(even, np.array(fake), [Reason.BLURRED])
+    assert (score, verdict, reasons) == (score_of(even, 3.0), UNDECIDED, (Reason.BLURRED,))
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Decision(slope=3.0, intercept=-0.5),
+        Decision(slope=2.0, method="isotonic", knot_logits=(-1.0, 1.0), knot_log_odds=(-2.0, 0.5)),
+    ],
+)
+def test_the_score_is_the_probability_of_the_log_odds(decision):
+    logits = np.linspace(-6, 6, 13)
+    odds, scores = log_odds(decision, logits), score_of(decision, logits)
+    np.testing.assert_allclose(np.log(scores / (1 - scores)), odds, rtol=1e-9)
+    assert (np.diff(scores) > 0).all()
+    assert logit_of(decision, float(scores[4])) == pytest.approx(logits[4])
+
+
+def test_the_robustness_grid_gives_the_verdicts_of_the_rule():
+    """The grid had a copy of the rule and a reason "views" of its own; without the copy all tests passed."""
+    qualities = [GOOD, replace(GOOD, jpeg_loss=0.9), replace(GOOD, sharpness=0.0), GOOD, GOOD, GOOD]
+    scores, gaps = np.array([0.9, 0.9, 0.9, 0.9, 0.05, 0.5]), np.array([0.0, 0.0, 0.0, 9.0, 0.0, 0.0])
+    losses = np.array([[q.jpeg_loss, q.video_loss] for q in qualities])
+    reading = Reading(np.zeros(6), gaps, losses, np.array([q.sharpness for q in qualities]))
+    expected = [Verdict.FAKE, UNDECIDED, UNDECIDED, UNDECIDED, Verdict.REAL, UNDECIDED]
+    assert robustness._verdicts(LIMITED, reading, scores) == expected
+    alone = replace(reading, gaps=None)  # each crop read once
+    assert robustness._verdicts(LIMITED, alone, scores)[3] == Verdict.FAKE
