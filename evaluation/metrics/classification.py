@@ -20,6 +20,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from common.verdicts import Verdict
+
 Figure = dict[str, float | str | None]
 
 DRAWS = 1000  # of the bootstrap
@@ -28,8 +30,8 @@ MIN_UNITS = 5  # independent units of a class below which an interval would be a
 FALSE_POSITIVE_RATES = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
 # Name of a rate: the class among which, and the verdict that is counted.
 RATES = {
-    "real_called_fake": (0, "fake"), "inconclusive_real": (0, "inconclusive"),
-    "fake_called_real": (1, "real"), "inconclusive_fake": (1, "inconclusive"),
+    "real_called_fake": (0, Verdict.FAKE), "inconclusive_real": (0, Verdict.INCONCLUSIVE),
+    "fake_called_real": (1, Verdict.REAL), "inconclusive_fake": (1, Verdict.INCONCLUSIVE),
 }  # fmt: skip
 RANKING = ("auc", "ap", "eer", "eer_threshold", *FALSE_POSITIVE_RATES)
 _CELLS = 2_000_000  # numbers of one array while draws are computed
@@ -65,7 +67,7 @@ def verdict_metrics(
     """What decisions get right; thresholds are fitted elsewhere, on validation.
 
     threshold: from which on a score counts as fake where everything must be decided: acc and f1.
-    verdicts: (N,) "real", "fake" or "inconclusive", as users see them. real_called_fake and fake_called_real:
+    verdicts: (N,) of Verdict, as users see them. real_called_fake and fake_called_real:
     share of a class with the wrong verdict; inconclusive_real, inconclusive_fake: share without one. A class
     that is absent has no rates.
     """

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
+from common.verdicts import Verdict
 from evaluation.metrics.classification import Figure, wilson_interval
 from evaluation.results import SIMULATED, Item
 
@@ -63,8 +64,8 @@ def _rates(items: list[Item]) -> dict[str, object]:
     verdicts = [item.verdict for item in items]
     return {
         "photos": len(items),
-        "real_called_fake": _share(verdicts.count("fake"), len(items)),
-        "inconclusive_real": _share(verdicts.count("inconclusive"), len(items)),
+        "real_called_fake": _share(verdicts.count(Verdict.FAKE), len(items)),
+        "inconclusive_real": _share(verdicts.count(Verdict.INCONCLUSIVE), len(items)),
     }
 
 
