@@ -29,6 +29,7 @@ from app.chat_backends import ChatBackend
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
+from app.wording import answers
 from app.wording import findings as wording
 from common.storage import digest_of
 from data_sim.dialogue import FIRST_QUESTION
@@ -151,7 +152,7 @@ class Assistant:
             pieces = conversation.ask(question, checked=True)
 
         def remark(answer: str) -> str:
-            return wording.remark(conversation.case, analysis.faces[face].evidence, question, answer)
+            return answers.remark(conversation.case, analysis.faces[face].evidence, question, answer)
 
         return _noted(session, face, question.strip(), pieces, remark)
 

@@ -17,7 +17,7 @@ from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.page import panels
 from app.report.sealed import SUFFIXES
-from app.report.text import answer_words
+from app.wording.answers import answer_words
 from llm.serving.endpoint import EndpointError
 from media.images import ImageError
 from media.video import VideoError

@@ -20,8 +20,8 @@ from app.pictures import (
     overview,
 )
 from app.templates import load_templates
+from app.wording import answers, strength
 from app.wording import findings as wording
-from app.wording import strength
 from kfd.detection import FaceFinding
 from kfd.video import FRAMES, Moment
 from media.regions import REGION_NAMES
@@ -131,8 +131,8 @@ def no_face_panel(analysis: Analysis) -> str:
 
 def footer(models: ModelRecord, version: str) -> str:
     """The models that are loaded, and what they are good for."""
-    answered_by, sent_away = wording.answered_by(models.chat), wording.sent_away(models.chat)
-    return _fill("footer.html", models=models, version=version, answered_by=answered_by, sent_away=sent_away)
+    written = {"answered_by": answers.answered_by(models.chat), "sent_away": answers.sent_away(models.chat)}
+    return _fill("footer.html", models=models, version=version, **written)
 
 
 def face_label(finding: FaceFinding) -> str:

@@ -17,7 +17,7 @@ from app.page.handlers import PageHandlers
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
 from app.report.sealed import SUFFIXES
-from app.wording import findings as wording
+from app.wording import answers
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from media.images import MAX_FILE_BYTES
 
@@ -44,7 +44,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
                 example = gr.Button("Try an untouched photo", elem_id="example")
                 forged = gr.Button("Try a forged one", elem_id="forged")
         if assistant.models.chat.host:  # said before anything is uploaded
-            gr.HTML(panels.hint(wording.sent_away(assistant.models.chat)), elem_id="elsewhere")
+            gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
         notice = gr.HTML(panels.introduction(), elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(scale=6, min_width=380):
@@ -56,7 +56,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
                 verdict = gr.HTML(elem_id="verdict")
             with gr.Column(scale=11, elem_id="talk"):
                 with gr.Column(elem_id="conversation") as conversation:
-                    gr.HTML(panels.hint(wording.ANSWERS_CAN_BE_WRONG))
+                    gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
                     chat = _chatbot()
                     with gr.Row(elem_id="suggestions"):
                         suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]

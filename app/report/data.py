@@ -20,6 +20,7 @@ from app.pictures import (
     overview,
 )
 from app.report.program import libraries, program_digest, software_version
+from app.wording import answers
 from app.wording import findings as wording
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from kfd.detection import FaceFinding
@@ -188,7 +189,7 @@ def _grey(values: np.ndarray) -> str:
 def _language_model(analysis: Analysis) -> dict[str, Any]:
     """What answered, in fields and in words; what was sent elsewhere only where something was asked."""
     chat, asked = analysis.models.chat, bool(analysis.session.exchanges)
-    words = f"{wording.answered_by(chat)}. {wording.sent_away(chat)}" if asked else "No question was asked."
+    words = f"{answers.answered_by(chat)}. {answers.sent_away(chat)}" if asked else "No question was asked."
     return {
         "name": chat.name,
         "tuned": chat.tuned,

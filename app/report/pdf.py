@@ -1,8 +1,9 @@
-"""The report as a PDF on A4. Rendered from the JSON form alone; equal data gives equal bytes."""
+"""The report as a PDF on A4. Drawn from the JSON form alone; equal data gives equal bytes."""
 
 from __future__ import annotations
 
 import base64
+from functools import singledispatch
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -17,38 +18,34 @@ from reportlab.platypus import (
     Flowable,
     Image,
     KeepTogether,
-    Paragraph,
     SimpleDocTemplate,
     Spacer,
     Table,
 )
+from reportlab.platypus import Paragraph as Text
 
-from app.report.text import (
-    CROP_CAPTION,
-    FRAME_COLUMNS,
-    GRAD_CAM_CAPTION,
-    OVERLAY_CAPTION,
-    REGION_COLUMNS,
-    TRANSCRIPT_NOTE,
-    Bar,
-    Rows,
-    answer_line,
-    face_lines,
-    face_rows,
-    frame_bars,
-    heading_rows,
-    identification_rows,
-    kind,
-    photo_caption,
-    question_line,
-    region_bars,
-    strength_line,
+from app.palette import LIGHT
+from app.report.blocks import (
+    Bars,
+    Block,
+    Bullets,
+    Caution,
+    FacePictures,
+    Facts,
+    Note,
+    Paragraph,
+    Picture,
+    Section,
+    Title,
+    Transcript,
+    Verdict,
 )
-from media.regions import REGIONS
+from app.report.document import document
 
 WIDTH = A4[0] - 40 * mm  # between the margins
-INK, SOFT, LINE = HexColor("#1d2429"), HexColor("#5c666d"), HexColor("#d5dade")
-VERDICT_INK = {"fake": HexColor("#b23d22"), "real": HexColor("#1f6a83"), "inconclusive": HexColor("#8a6914")}
+FACE_SIDE = 52 * mm
+WHOLE_TABLE = 12  # rows; a table of no more is not broken over two pages
+INK, SOFT, LINE = (HexColor(LIGHT[name]) for name in ("ink", "soft", "line"))
 
 BODY = ParagraphStyle(
     "body", fontName="Times-Roman", fontSize=10.5, leading=14.5, textColor=INK, spaceAfter=5
@@ -60,9 +57,11 @@ NOTE = ParagraphStyle("note", SMALL, keepWithNext=1)
 CELL = ParagraphStyle("cell", BODY, fontSize=9.5, leading=12.5, spaceAfter=0, splitLongWords=True)
 LABEL = ParagraphStyle("label", CELL, textColor=SOFT)
 CODE = ParagraphStyle("code", CELL, fontName="Courier", fontSize=7.5, leading=12)
+FINDING = ParagraphStyle("finding", BODY, fontSize=13, leading=18, spaceAfter=0)
+BULLET = ParagraphStyle("bullet", BODY, leftIndent=10, bulletIndent=0, spaceAfter=3)
 TITLE = ParagraphStyle("title", BODY, fontSize=26, leading=31, spaceAfter=8)
-SECTION = ParagraphStyle(
-    "section",
+HEADING = ParagraphStyle(
+    "heading",
     BODY,
     fontName="Helvetica-Bold",
     fontSize=11,
@@ -79,33 +78,24 @@ ANSWER = ParagraphStyle("answer", BODY, leftIndent=12)
 
 def render_pdf(data: dict[str, Any]) -> bytes:
     """data: a report's JSON values (app.report.data). Returns the document."""
-    buffer = BytesIO()
-    document = SimpleDocTemplate(
+    content, buffer = document(data), BytesIO()
+    template = SimpleDocTemplate(
         buffer,
         pagesize=A4,
         leftMargin=20 * mm,
         rightMargin=20 * mm,
         topMargin=20 * mm,
         bottomMargin=22 * mm,
-        title=f"Report on {_plain(data['file']['name'])}",
-        author=f"{data['software']['name']} {data['software']['version']}",
-        subject=kind(data),
+        title=_plain(content.title),
+        author=content.author,
+        subject=content.subject,
         invariant=1,
     )
-    story = [*_heading(data), *_finding(data)]
-    for face in data["faces"]:
-        story += _face(face, data)
-    story += _transcript(data["transcript"])
-    story += [*_section("Method"), *(_text(text) for text in data["method"])]
-    story += [*_section("Limits"), *_bullets(data["limits"])]
-    story += [
-        *_section("Identification of the file and of the models"),
-        _facts(identification_rows(data), 66 * mm),
-    ]
-    story += [*_section("How to check this report"), *_bullets(data["checking"])]
-    story += [_facts([("Seal", data["seal"])])]
-    footer = f"{data['file']['name']}   ·   seal {data['seal'][:16]}…"
-    document.build(story, canvasmaker=lambda *args, **kw: _NumberedCanvas(_plain(footer), *args, **kw))
+    story = [flowable for block in content.opening for flowable in draw(block)]
+    for section in content.sections:
+        story += _section(section)
+    footer = _plain(f"{content.file_name}   ·   seal {content.seal[:16]}…")
+    template.build(story, canvasmaker=lambda *args, **kw: _NumberedCanvas(footer, *args, **kw))
     return buffer.getvalue()
 
 
@@ -132,75 +122,100 @@ class _NumberedCanvas(Canvas):
         super().save()
 
 
-def _heading(data: dict[str, Any]) -> list[Flowable]:
-    return [_text(kind(data), SMALL), _text("Report", TITLE), _facts(heading_rows(data))]
+def _section(section: Section) -> list[Flowable]:
+    story = [CondPageBreak(120 * mm)] if section.tall else []
+    story.append(_text(section.heading, HEADING))
+    for block in section.blocks:
+        story += draw(block)
+    return story
 
 
-def _finding(data: dict[str, Any]) -> list[Flowable]:
-    photo = _picture(data["pictures"]["photo"], WIDTH, 85 * mm)
-    caution = Paragraph(f"<b>Models used.</b> {_markup(data['models']['good_for'])}", CELL)
-    caption = _text(photo_caption(data), SMALL)
+@singledispatch
+def draw(block: Block) -> list[Flowable]:
+    """A block as flowables of reportlab; one function for each kind of app.report.blocks."""
+    raise TypeError(f"expected a block of app.report.blocks, got {type(block).__name__}")
+
+
+@draw.register
+def _(block: Title) -> list[Flowable]:
+    return [_text(block.kind, SMALL), _text(block.text, TITLE)]
+
+
+@draw.register
+def _(block: Verdict) -> list[Flowable]:
+    style = [("LINEBEFORE", (0, 0), (0, -1), 3, HexColor(LIGHT[block.verdict]))]
+    style += [("LEFTPADDING", (0, 0), (-1, -1), 9)]
     return [
-        *_section("Finding"),
-        _verdict(data["finding"], data["verdict"]),
-        *_bullets(face_lines(data)),
-        *_bullets(data["warnings"]),
-        Spacer(0, 6),
-        _boxed(caution),
-        Spacer(0, 8),
-        KeepTogether([photo, Spacer(0, 3), caption]),
+        Table([[_text(block.text, FINDING)]], colWidths=[WIDTH], hAlign="LEFT", style=style, spaceAfter=6)
     ]
 
 
-def _face(face: dict[str, Any], data: dict[str, Any]) -> list[Flowable]:
-    told = {
-        "What this score means": face["meaning"],
-        "Strength of the evidence": strength_line(face),
-        "Error rate": face["error_rate"]["words"],
-    }
-    return [
-        CondPageBreak(120 * mm),
-        *_section(f"Face {face['number']}"),
-        _verdict(face["finding"], face["verdict"]),
-        _facts(face_rows(face)),
-        Spacer(0, 5),
-        *(Paragraph(f"<b>{name}.</b> {_markup(text)}", BODY) for name, text in told.items()),
-        _figures(face["pictures"], data["pictures"]),
-        _text(face["explanation"]),
-        *_bars(REGION_COLUMNS, region_bars(face), (53, 35, 55, 24)),
-        *_bars(FRAME_COLUMNS, frame_bars(face), (16, 18, 55, 78)),
-        _text(face["quality"]["words"], SMALL),
+@draw.register
+def _(block: Paragraph) -> list[Flowable]:
+    return [_led(block.lead, block.text, BODY)]
+
+
+@draw.register
+def _(block: Note) -> list[Flowable]:
+    return [_text(block.text, SMALL)]
+
+
+@draw.register
+def _(block: Caution) -> list[Flowable]:
+    style = [
+        ("BOX", (0, 0), (-1, -1), 0.7, HexColor(LIGHT["inconclusive"])),
+        ("BACKGROUND", (0, 0), (-1, -1), HexColor(LIGHT["caution"])),
+        ("LEFTPADDING", (0, 0), (-1, -1), 8),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 6),
     ]
+    content = _led(block.lead, block.text, CELL)
+    return [Spacer(0, 6), Table([[content]], colWidths=[WIDTH], hAlign="LEFT", style=style), Spacer(0, 8)]
 
 
-def _figures(pictures: dict[str, str | None], shared: dict[str, str]) -> Flowable:
-    side = 52 * mm
-    figures = [("crop", CROP_CAPTION), ("overlay", OVERLAY_CAPTION), ("grad_cam_overlay", GRAD_CAM_CAPTION)]
-    figures = [(name, caption) for name, caption in figures if pictures[name]]
+@draw.register
+def _(block: Bullets) -> list[Flowable]:
+    return [Text(_markup(text), BULLET, bulletText="–") for text in block.texts]
+
+
+@draw.register
+def _(block: Facts) -> list[Flowable]:
+    label_width = (66 if block.long_names else 42) * mm
     cells = [
-        [_picture(pictures[name], side, side) for name, _ in figures],
-        [_text(caption, SMALL) for _, caption in figures],
+        [_text(name, LABEL), _text(value, CODE if _is_digest(value) else CELL)] for name, value in block.rows
     ]
-    table = Table(cells, colWidths=[side + 4 * mm] * len(figures), hAlign="LEFT")
-    table.setStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")])
-    if not pictures["overlay"]:
-        return table
-    bar = Table(
-        [[_text("0", SMALL), _picture(shared["legend"], 40 * mm, 3 * mm), _text("1", SMALL)]],
-        colWidths=[4 * mm, 42 * mm, 6 * mm],
-        hAlign="LEFT",
-        style=[("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")],
-    )
-    words = [_text(shared["legend_words"], SMALL)]
-    if pictures["grad_cam_overlay"]:
-        words.append(_text(shared["grad_cam_words"], SMALL))
-    return KeepTogether([table, bar, *words, Spacer(0, 4)])
+    style = [("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1.5)]
+    style += [("BOTTOMPADDING", (0, 0), (-1, -1), 1.5), ("VALIGN", (0, 0), (-1, -1), "TOP")]
+    widths = [label_width, WIDTH - label_width]
+    return [Table(cells, colWidths=widths, hAlign="LEFT", style=style, spaceAfter=5)]
 
 
-def _bars(columns: tuple[str, ...], bars: list[Bar], millimetres: tuple[int, ...]) -> list[Flowable]:
-    if not bars:
-        return []
-    rows: list[list[Any]] = [list(columns)]
+@draw.register
+def _(block: Picture) -> list[Flowable]:
+    return [KeepTogether([_image(block.uri, WIDTH, 85 * mm), Spacer(0, 3), _text(block.caption, SMALL)])]
+
+
+@draw.register
+def _(block: FacePictures) -> list[Flowable]:
+    cells = [
+        [_image(picture.uri, FACE_SIDE, FACE_SIDE) for picture in block.pictures],
+        [_text(picture.caption, SMALL) for picture in block.pictures],
+    ]
+    style = [("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")]
+    widths = [FACE_SIDE + 4 * mm] * len(block.pictures)
+    parts: list[Flowable] = [Table(cells, colWidths=widths, hAlign="LEFT", style=style)]
+    if block.scale:
+        bar = [_text("0", SMALL), _image(block.scale.uri, 40 * mm, 3 * mm), _text("1", SMALL)]
+        style = [("LEFTPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "MIDDLE")]
+        parts.append(Table([bar], colWidths=[4 * mm, 42 * mm, 6 * mm], hAlign="LEFT", style=style))
+        parts.append(_text(block.scale.caption, SMALL))
+    parts += [_text(note, SMALL) for note in block.notes]
+    return [KeepTogether([*parts, Spacer(0, 4)])]
+
+
+@draw.register
+def _(block: Bars) -> list[Flowable]:
+    widths = [WIDTH * width / 100 for width in block.widths]
+    rows: list[list[Any]] = [list(block.columns)]
     style: list[tuple[Any, ...]] = [
         ("FONT", (0, 0), (-1, -1), "Times-Roman", 9.5),
         ("FONT", (0, 0), (-1, 0), "Helvetica", 8),
@@ -211,77 +226,49 @@ def _bars(columns: tuple[str, ...], bars: list[Bar], millimetres: tuple[int, ...
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ("LEFTPADDING", (0, 0), (0, -1), 0),
     ]
-    for number, bar in enumerate(bars, start=1):
-        named = bar.kind == "named"
-        ink = VERDICT_INK["fake"] if named else VERDICT_INK.get(bar.kind, HexColor("#9aa4ab"))
+    for number, bar in enumerate(block.bars, start=1):
         value = "none" if bar.value is None else f"{bar.value:.4f}"
-        words = "named" if named else _text(bar.words, CELL)
-        rows.append([bar.name, value, _Drawn(bar.value or 0.0, ink), words])
-        if named:
+        drawn = _Bar(bar.value or 0.0, LIGHT[bar.colour], widths[2] - 12)  # 12 points: a cell's padding
+        rows.append([bar.label, value, drawn, bar.words if bar.bold else _text(bar.words, CELL)])
+        if bar.bold:
             style.append(("FONT", (0, number), (-1, number), "Times-Bold", 9.5))
-    widths = [width * mm for width in millimetres]
     table = Table(rows, colWidths=widths, hAlign="LEFT", style=style, repeatRows=1)
-    return [KeepTogether(table) if len(bars) <= len(REGIONS) else table, Spacer(0, 6)]
+    return [KeepTogether(table) if len(block.bars) <= WHOLE_TABLE else table, Spacer(0, 6)]
 
 
-class _Drawn(Flowable):
-    """A horizontal bar for a value in [0, 1]."""
-
-    def __init__(self, value: float, colour: HexColor):
-        super().__init__()
-        self.width, self.height = 50 * mm, 2.2 * mm
-        self._value, self._colour = value, colour
-
-    def draw(self) -> None:
-        self.canv.setFillColor(HexColor("#eef0f2"))
-        self.canv.rect(0, 0, self.width, self.height, stroke=0, fill=1)
-        self.canv.setFillColor(self._colour)
-        self.canv.rect(0, 0, self.width * self._value, self.height, stroke=0, fill=1)
-
-
-def _transcript(exchanges: list[dict[str, Any]]) -> list[Flowable]:
-    if not exchanges:
-        return []
-    story = [*_section("Questions and answers"), _text(TRANSCRIPT_NOTE, NOTE)]
-    for row in exchanges:
-        story += [_text(question_line(row), QUESTION), _text(answer_line(row), ANSWER)]
+@draw.register
+def _(block: Transcript) -> list[Flowable]:
+    story = [_text(block.note, NOTE)]
+    for question, answer in block.exchanges:
+        story += [_text(question, QUESTION), _text(answer, ANSWER)]
     return story
 
 
-def _section(title: str) -> list[Flowable]:
-    return [_text(title, SECTION)]
+class _Bar(Flowable):
+    """A horizontal bar for a value in [0, 1]. width: of the value 1, in points."""
+
+    def __init__(self, value: float, colour: str, width: float):
+        super().__init__()
+        self.width, self.height = width, 2.2 * mm
+        self._value, self._colour = value, colour
+
+    def draw(self) -> None:
+        self.canv.setFillColor(HexColor(LIGHT["fill"]))
+        self.canv.rect(0, 0, self.width, self.height, stroke=0, fill=1)
+        self.canv.setFillColor(HexColor(self._colour))
+        self.canv.rect(0, 0, self.width * self._value, self.height, stroke=0, fill=1)
 
 
-def _verdict(text: str, verdict: str) -> Flowable:
-    style = ParagraphStyle("verdict", BODY, fontSize=13, leading=18, spaceAfter=0)
-    bar = [("LINEBEFORE", (0, 0), (0, -1), 3, VERDICT_INK[verdict]), ("LEFTPADDING", (0, 0), (-1, -1), 9)]
-    return Table([[_text(text, style)]], colWidths=[WIDTH], hAlign="LEFT", style=bar, spaceAfter=6)
+def _text(text: str, style: ParagraphStyle) -> Text:
+    return Text(_markup(text).replace("\n", "<br/>"), style)
 
 
-def _boxed(content: Flowable) -> Flowable:
-    ink = VERDICT_INK["inconclusive"]
-    style = [("BOX", (0, 0), (-1, -1), 0.7, ink), ("BACKGROUND", (0, 0), (-1, -1), HexColor("#fbf6e7"))]
-    padding = [("LEFTPADDING", (0, 0), (-1, -1), 8), ("BOTTOMPADDING", (0, 0), (-1, -1), 6)]
-    return Table([[content]], colWidths=[WIDTH], hAlign="LEFT", style=style + padding)
+def _led(lead: str, text: str, style: ParagraphStyle) -> Text:
+    """A paragraph after a few words in bold."""
+    return Text((f"<b>{_markup(lead)}</b> " if lead else "") + _markup(text).replace("\n", "<br/>"), style)
 
 
-def _facts(rows: Rows, label_width: float = 42 * mm) -> Flowable:
-    cells = [[_text(name, LABEL), _text(value, CODE if _is_digest(value) else CELL)] for name, value in rows]
-    style = [("LEFTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 1.5)]
-    style += [("BOTTOMPADDING", (0, 0), (-1, -1), 1.5), ("VALIGN", (0, 0), (-1, -1), "TOP")]
-    return Table(cells, colWidths=[label_width, WIDTH - label_width], hAlign="LEFT", style=style)
-
-
-def _bullets(texts: list[str]) -> list[Flowable]:
-    style = ParagraphStyle("bullet", BODY, leftIndent=10, bulletIndent=0, spaceAfter=3)
-    return [Paragraph(_markup(text), style, bulletText="–") for text in texts]
-
-
-def _text(text: str, style: ParagraphStyle = BODY) -> Paragraph:
-    return Paragraph(_markup(text).replace("\n", "<br/>"), style)
-
-
-def _picture(uri: str, width: float, height: float) -> Image:
+def _image(uri: str, width: float, height: float) -> Image:
     """A data URI as a picture that fits into width x height points."""
     data = BytesIO(base64.b64decode(uri.partition(",")[2]))
     return Image(data, width, height, kind="proportional", hAlign="LEFT")

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.analysis import Analysis, ChatRecord
+from app.analysis import Analysis
 from common.verdicts import Reason, Verdict
-from data_sim.dialogue import Case, join_words, reasons_in_words, region_words
+from data_sim.dialogue import join_words, reasons_in_words, region_words
 from kfd.calibration.likelihood_ratio import Evidence
 from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
 from kfd.video import FRAMES
-from llm.checks.claims import contradictions, strengths_named
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ DETECTION = (
     "stand out alike it names the whole face, and for a face without signs none. "
     "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
     "on the score, and so shows what the score rests on; nothing is decided by it."
-)
-
-ANSWERS_CAN_BE_WRONG = (
-    "Answers are written by a language model and can be wrong or beside the point. Where one differs from "
-    "the finding above, the finding holds."
 )
 
 LIMITS = (
@@ -119,26 +113,6 @@ def limits(analysis: Analysis) -> list[str]:
     return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
 
 
-def answered_by(chat: ChatRecord) -> str:
-    """Which language model answers, and where it runs, without a full stop."""
-    tuned = "fine-tuned to read this detector" if chat.tuned else "not tuned for this task"
-    return f"“{chat.name}”, {tuned}, {f'behind the endpoint {chat.host}' if chat.host else 'on this machine'}"
-
-
-def sent_away(chat: ChatRecord) -> str:
-    """What an answer sends elsewhere, in one sentence."""
-    if not chat.host:
-        return "Nothing is sent anywhere else."
-    if chat.tuned:
-        return (
-            f"Questions go to {chat.host}, and with them the findings and a summary of the face as numbers "
-            "(prompt embeddings); the picture does not."
-        )
-    if chat.face_sent:
-        return f"Questions go to {chat.host}, and with them the findings as text and the picture of the face."
-    return f"Questions go to {chat.host}, and with them the findings as text; the picture does not."
-
-
 def reason_words(*reasons: Reason) -> str:
     """Machine-readable reasons as clauses, "a and b", without a full stop."""
     return reasons_in_words(reasons)
@@ -196,16 +170,6 @@ def face_sentence(finding: FaceFinding) -> str:
         spread = "spread over" if WHOLE_FACE in finding.regions else "most of them around"
         place = f", {spread} {region_words(finding.regions)}"
     return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
-
-
-def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
-    """What to say of an answer that names other regions, or another strength, than the finding; else ""."""
-    said = []
-    if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
-        said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")
-    if evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
-        said.append(f"the likelihood ratio gives {evidence.verbal} support")
-    return f"Note: by the finding, {join_words(said)}." if said else ""
 
 
 def photo_sentence(analysis: Analysis) -> str:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
 import math
 import re
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pypdf import PdfReader
 
 from app.assistant import Assistant
 from app.page.handlers import EXAMPLE
+from app.report import blocks
 from app.report.__main__ import main
+from app.report.document import document
+from app.report.html import TEMPLATES
+from app.report.pdf import draw
 from app.report.program import ROOT, program_files, rooms_digest
 from app.report.sealed import Report, seal_of
-from app.report.text import answer_words
 from app.wording import findings as wording
+from app.wording.answers import answer_words, remark
 from common.layers import PACKAGES
 from data_sim.dialogue import Case
 from kfd.calibration.likelihood_ratio import weigh
@@ -145,6 +153,36 @@ def test_html_and_pdf_are_rendered_from_the_json_alone(report):
     assert again.to_pdf() == report.to_pdf()
 
 
+def test_every_kind_of_block_is_drawn_in_both_forms():
+    """HTML and PDF were twin modules, and nothing held one to the other."""
+    kinds = get_args(blocks.Block)
+    assert set(kinds) <= set(draw.registry)
+    assert {kind.name for kind in kinds} <= set(vars(TEMPLATES.get_template("blocks.html").module))
+    assert len({kind.name for kind in kinds}) == len(kinds)
+    with pytest.raises(TypeError, match="expected a block"):
+        draw("text")
+
+
+def test_html_says_every_word_that_the_blocks_hold(report):
+    """Every string in the blocks stands in the page, whatever block it is in."""
+    page = html.unescape(report.to_html())
+    words = [text for section in document(report.data).sections for text in strings(section)]
+    assert len(words) > 50 and all(text in page for text in words)
+
+
+def strings(value: object) -> Iterator[str]:
+    """The texts in a block, without the names of things that are drawn and not written."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from strings(part)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            if field.name not in ("uri", "colour"):
+                yield from strings(getattr(value, field.name))
+
+
 def test_pdf_reads_as_the_report(report):
     data, pdf = report.data, report.to_pdf()
     text = text_of(pdf)
@@ -170,12 +208,12 @@ def test_an_answer_that_differs_from_the_finding_is_remarked_on():
     case = Case("fake", 0.95, ("nose", "left_eye"))
     moderate = weigh(2.9, (-1.0, 2.0))
     asked = "Where are the signs?"
-    place = wording.remark(case, moderate, asked, "The map points at the whole face.")
+    place = remark(case, moderate, asked, "The map points at the whole face.")
     assert place == "Note: by the finding, the heat map points at the nose and the left eye."
-    word = wording.remark(case, moderate, "How sure are you?", "There is strong evidence of manipulation.")
+    word = remark(case, moderate, "How sure are you?", "There is strong evidence of manipulation.")
     assert word == "Note: by the finding, the likelihood ratio gives moderate support."
-    assert wording.remark(case, moderate, asked, "The map points at the nose. It is moderate evidence.") == ""
-    assert wording.remark(case, None, "How sure are you?", "It is strong evidence.") == ""
+    assert remark(case, moderate, asked, "The map points at the nose. It is moderate evidence.") == ""
+    assert remark(case, None, "How sure are you?", "It is strong evidence.") == ""
     assert answer_words("It is.", remark=word) == f"It is. [{word}]"
     assert answer_words("", "no answer") == "[failed: no answer]"
 

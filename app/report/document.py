@@ -1,0 +1,189 @@
+"""What a report says, in order: its JSON values as the blocks that every form of it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.report.blocks import (
+    Bar,
+    Bars,
+    Block,
+    Bullets,
+    Caution,
+    Document,
+    FacePictures,
+    Facts,
+    Note,
+    Paragraph,
+    Picture,
+    Rows,
+    Section,
+    Title,
+    Transcript,
+    Verdict,
+)
+from app.wording.answers import answer_words
+
+PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
+STILLS_CAPTION = "One frame of the video for each face. Boxes are numbered as the faces are in this report."
+NO_FACE_CAPTION = "The first of the frames examined."
+FACE_CAPTIONS = {
+    "crop": "The square the detector read",
+    "overlay": "The same with the heat map over it",
+    "grad_cam_overlay": "What the score rests on (Grad-CAM)",
+}
+FRAME_COLUMNS = ("Frame at", "Score", "0 to 1", "Read by itself as")
+REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "In the finding")
+FRAME_WIDTHS, REGION_WIDTHS = (10, 11, 33, 46), (32, 21, 33, 14)
+TRANSCRIPT_NOTE = (
+    "The answers below were written by the language model, word for word as shown to the user; only what "
+    "stands in brackets is Unmask's own. They are no part of the finding: where one differs from it, the "
+    "finding holds."
+)
+
+
+def document(data: dict[str, Any]) -> Document:
+    """Lay a report out. data: its JSON values (app.report.data), with their seal."""
+    medium = "video" if data["file"].get("video") else "photograph"
+    subject = f"Examination of a {medium} for face manipulation"
+    return Document(
+        title=f"Report on {data['file']['name']}",
+        author=f"{data['software']['name']} {data['software']['version']}",
+        subject=subject,
+        file_name=data["file"]["name"],
+        seal=data["seal"],
+        opening=(Title(subject, "Report"), Facts(_heading_rows(data))),
+        sections=(
+            Section("Finding", tuple(_finding(data, medium))),
+            *(
+                Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
+                for face in data["faces"]
+            ),
+            *_transcript(data["transcript"]),
+            Section("Method", tuple(Paragraph(text) for text in data["method"])),
+            Section("Limits", (Bullets(tuple(data["limits"])),)),
+            Section(
+                "Identification of the file and of the models",
+                (Facts(_identification_rows(data), long_names=True),),
+            ),
+            Section(
+                "How to check this report",
+                (Bullets(tuple(data["checking"])), Facts((("Seal", data["seal"]),))),
+            ),
+        ),
+    )
+
+
+def _heading_rows(data: dict[str, Any]) -> Rows:
+    """What was examined, when, with what."""
+    file, software = data["file"], data["software"]
+    size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
+    video = file.get("video")
+    return (
+        ("Examined", file["name"]),
+        ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
+        *((("Frames", video["words"]),) if video else ()),
+        ("SHA-256", file["sha256"] or f"of the pixels: {file['pixels_sha256']}"),
+        ("Date", data["created"].replace("T", " ").replace("Z", " UTC")),
+        ("Examined with", f"{software['name']} {software['version']}, models “{data['models']['name']}”"),
+        ("Answers by", data["models"]["language_model"]["words"]),
+    )
+
+
+def _finding(data: dict[str, Any], medium: str) -> Iterator[Block]:
+    """Everything that a reader of the first page must know."""
+    yield Verdict(data["finding"], data["verdict"])
+    if data["faces"]:
+        yield Bullets(tuple(f"{face['finding']} {face['evidence']['words']}" for face in data["faces"]))
+    if data["warnings"]:
+        yield Bullets(tuple(data["warnings"]))
+    yield Caution(data["models"]["good_for"], lead="Models used.")
+    stills = STILLS_CAPTION if data["faces"] else NO_FACE_CAPTION
+    yield Picture(data["pictures"]["photo"], PHOTO_CAPTION if medium == "photograph" else stills)
+
+
+def _face_section(face: dict[str, Any], data: dict[str, Any]) -> Section:
+    return Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
+
+
+def _face(face: dict[str, Any], data: dict[str, Any]) -> Iterator[Block]:
+    yield Verdict(face["finding"], face["verdict"])
+    yield Facts(_face_rows(face))
+    yield Paragraph(face["meaning"], lead="What this score means.")
+    strength = f"{face['evidence']['words']} {face['evidence']['meaning']}".strip()
+    yield Paragraph(strength, lead="Strength of the evidence.")
+    yield Paragraph(face["error_rate"]["words"], lead="Error rate.")
+    yield _face_pictures(face["pictures"], data["pictures"])
+    yield Paragraph(face["explanation"])
+    if face["region_table"]:
+        yield Bars(REGION_COLUMNS, REGION_WIDTHS, tuple(_region_bar(row) for row in face["region_table"]))
+    if face.get("track"):
+        frames = face["track"]["frames"]
+        yield Bars(FRAME_COLUMNS, FRAME_WIDTHS, tuple(_frame_bar(frame) for frame in frames))
+    yield Note(face["quality"]["words"])
+
+
+def _face_rows(face: dict[str, Any]) -> Rows:
+    """Verdict, score, reasons and position of one face."""
+    score = "none" if face["score"] is None else f"{face['score']:.4f} of 1; what it means is below"
+    rows = [("Verdict", face["verdict_words"]), ("Score", score)]
+    if face["evidence"]["log10_lr"] is not None:
+        rows.append(("Likelihood ratio", face["evidence"]["row"]))
+    rows += [("Reason", reason["words"]) for reason in face["reasons"]]
+    x0, y0, x1, y1 = face["box"]
+    rows.append(("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner"))
+    if face.get("track"):
+        rows.append(("Frames", face["track"]["words"]))
+    return tuple(rows)
+
+
+def _face_pictures(pictures: dict[str, str | None], shared: dict[str, str]) -> FacePictures:
+    shown = tuple(Picture(pictures[name], words) for name, words in FACE_CAPTIONS.items() if pictures[name])
+    scale = Picture(shared["legend"], shared["legend_words"]) if pictures["overlay"] else None
+    return FacePictures(shown, scale, (shared["grad_cam_words"],) if pictures["grad_cam_overlay"] else ())
+
+
+def _region_bar(row: dict[str, Any]) -> Bar:
+    """A region of a face; those that the finding names stand out."""
+    if row["named"]:
+        return Bar(row["words"], row["score"], "named", "fake", bold=True)
+    return Bar(row["words"], row["score"], "", "bar")
+
+
+def _frame_bar(frame: dict[str, Any]) -> Bar:
+    """A frame that shows a face in a video, with its verdict and why it has none."""
+    why = ", ".join(reason["words"] for reason in frame["reasons"])
+    words = frame["verdict_words"].lower() + (f": {why}" if why else "")
+    words += " (shown above)" if frame["shown"] else ""
+    return Bar(frame["clock"], frame["score"], words, frame["verdict"])
+
+
+def _transcript(exchanges: list[dict[str, Any]]) -> Iterator[Section]:
+    """What was asked and answered, where anything was."""
+    if exchanges:
+        rows = tuple((f"On face {row['face']}: {row['question']}", _answer(row)) for row in exchanges)
+        yield Section("Questions and answers", (Transcript(TRANSCRIPT_NOTE, rows),))
+
+
+def _answer(exchange: dict[str, Any]) -> str:
+    """An answer; one that was broken off or failed says so, and a remark follows it."""
+    broken_off = not exchange["complete"] and not exchange["failure"]
+    answer = exchange["answer"] + (" [broken off]" if broken_off else "")
+    return answer_words(answer, exchange["failure"], exchange["remark"])
+
+
+def _identification_rows(data: dict[str, Any]) -> Rows:
+    """Digests of the file, of every file of weights and of the program; thresholds and libraries."""
+    file, thresholds, libraries = data["file"], data["thresholds"], data["software"]["libraries"]
+    pixels = "SHA-256 of the examined frames" if file.get("video") else "SHA-256 of its pixels"
+    zones = "no signs up to {real_at_most:.4f}, manipulated from {fake_at_least:.4f}".format(**thresholds)
+    return (
+        ("SHA-256 of the file", file["sha256"] or "none: the photograph was not given as a file"),
+        (pixels, file["pixels_sha256"]),
+        ("Thresholds", zones),
+        ("Calibrated on", thresholds["fitted_on"]),
+        *((weights["name"], weights["sha256"]) for weights in data["models"]["files"]),
+        ("Program", data["software"]["sha256"]),
+        ("Computed with", ", ".join(f"{name} {version}" for name, version in libraries.items())),
+    )

@@ -1,0 +1,49 @@
+"""Sentences about the language model's answers: who writes them, what is sent, where one goes wrong."""
+
+from __future__ import annotations
+
+from app.analysis import ChatRecord
+from data_sim.dialogue import Case, join_words, region_words
+from kfd.calibration.likelihood_ratio import Evidence
+from llm.checks.claims import contradictions, strengths_named
+
+ANSWERS_CAN_BE_WRONG = (
+    "Answers are written by a language model and can be wrong or beside the point. Where one differs from "
+    "the finding above, the finding holds."
+)
+
+
+def answered_by(chat: ChatRecord) -> str:
+    """Which language model answers, and where it runs, without a full stop."""
+    tuned = "fine-tuned to read this detector" if chat.tuned else "not tuned for this task"
+    return f"“{chat.name}”, {tuned}, {f'behind the endpoint {chat.host}' if chat.host else 'on this machine'}"
+
+
+def sent_away(chat: ChatRecord) -> str:
+    """What an answer sends elsewhere, in one sentence."""
+    if not chat.host:
+        return "Nothing is sent anywhere else."
+    if chat.tuned:
+        return (
+            f"Questions go to {chat.host}, and with them the findings and a summary of the face as numbers "
+            "(prompt embeddings); the picture does not."
+        )
+    if chat.face_sent:
+        return f"Questions go to {chat.host}, and with them the findings as text and the picture of the face."
+    return f"Questions go to {chat.host}, and with them the findings as text; the picture does not."
+
+
+def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
+    """What to say of an answer that names other regions, or another strength, than the finding; else ""."""
+    said = []
+    if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
+        said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")
+    if evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
+        said.append(f"the likelihood ratio gives {evidence.verbal} support")
+    return f"Note: by the finding, {join_words(said)}." if said else ""
+
+
+def answer_words(answer: str, failure: str = "", remark: str = "") -> str:
+    """An answer; where it failed why there is no more of it; and in brackets what Unmask remarks on it."""
+    added = (f"[failed: {failure}]" if failure else "", f"[{remark}]" if remark else "")
+    return " ".join(part for part in (answer, *added) if part)
