@@ -16,12 +16,14 @@ from torch import Tensor
 
 from baselines.clip import ClipConfig, build_clip
 from baselines.system import System
-from baselines.towers import load_tower
+from baselines.towers import LoadedTower, load_tower
+from baselines.vlaforge.config import VlaForgeConfig
+from baselines.vlaforge.model import VlaForge
 from common import storage
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
 from kfd.encoders.backbones import Dtype
-from kfd.encoders.text import load_tokenizer, save_tokenizer
+from kfd.encoders.text import TOKENIZER_FILE, load_tokenizer, save_tokenizer
 from kfd.reader import system_of
 
 CONFIGS: dict[str, type] = {
@@ -29,6 +31,7 @@ CONFIGS: dict[str, type] = {
     "clip-lora": ClipConfig,
     "clip-vp": ClipConfig,
     "clip-coop": ClipConfig,
+    "vlaforge": VlaForgeConfig,
 }
 
 
@@ -52,7 +55,13 @@ def new_system(
     """
     loaded = load_tower(config.encoder, weights, dtype, device, say)
     config = replace(config, encoder_digest=loaded.digest)
-    return build_clip(config, loaded.tower, loaded.tokenizer).to(device)
+    return build(config, loaded).to(device)
+
+
+def build(config: object, loaded: LoadedTower) -> System:
+    """A system on its tower, untrained."""
+    kind = VlaForge if isinstance(config, VlaForgeConfig) else build_clip
+    return kind(config, loaded.tower, loaded.tokenizer)
 
 
 def save_system(model: System, folder: str | Path, decision: Decision) -> None:
@@ -86,8 +95,9 @@ def load_system(
             f"{config.encoder_digest[:12]}, got {loaded.digest[:12]}; pass the file, folder or hub id it was "
             "trained with as --encoder"
         )
-    text = (folder / "tokenizer.json").is_file()
-    model = build_clip(config, loaded.tower, load_tokenizer(folder) if text else loaded.tokenizer)
+    if (folder / TOKENIZER_FILE).is_file():
+        loaded = replace(loaded, tokenizer=load_tokenizer(folder))
+    model = build(config, loaded)
     load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
     return model.eval().to(device), decision
 
