@@ -187,7 +187,8 @@ def manner(question: str, rng: random.Random) -> str:
 
 
 _OPENERS = ("Sorry, ", "Hey, ", "OK so ", "Look, ", "One more thing: ", "My boss wants to know: ",
-            "For the file: ", "I'm not an expert, but ", "Honestly, ", "Right. ", "Dear Unmask, ", "Please tell me, ")  # fmt: skip
+            "For the file: ", "I'm not an expert, but ", "Honestly, ", "Right. ",
+            "Dear Unmask, ", "Please tell me, ")  # fmt: skip
 _TAILS = (
     " Thanks.",
     " Please be honest.",
@@ -199,7 +200,7 @@ _TAILS = (
 
 
 def slip(text: str, rng: random.Random) -> str:
-    """One typing error inside a word of five letters or more: two letters swapped, one lost or one doubled."""
+    """One typing error inside a word of five or more letters: two swapped, one lost or one doubled."""
     words = [match for match in re.finditer(r"[a-z]{5,}", text)]
     if not words:
         return text

@@ -61,8 +61,8 @@ def for_court(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
 def for_child(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """The finding for a child."""
     known = {
-        "fake": "The computer looked at every little dot of the face, and some look as if someone changed them.",
-        "real": "The computer looked at every little dot of the face and found nothing that looks changed.",
+        "fake": "The computer looked at every dot of the face, and some look as if someone changed them.",
+        "real": "The computer looked at every dot of the face and found nothing that looks changed.",
         "inconclusive": "The computer looked at the face, but it could not tell whether someone changed it.",
     }
     return sentences(known[facts.verdict], "It can be wrong, so we ask other people too.")
