@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from llm.packaged import PACKAGED, gguf_of
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,15 +30,17 @@ class BaseShape:
 def load_base(
     name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, quantize: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM and its tokenizer, from a local folder or a hub id.
+    """A causal LM and its tokenizer, from a local folder, a hub id or a name of llm.packaged.PACKAGED.
 
     dtype: of the computation; by default bfloat16 on a GPU and float32 on a CPU, which has no fast bfloat16.
     quantize: weights in 4 bits (NF4, double quantisation); needs bitsandbytes.
-    Raises FileNotFoundError when `name` looks like a path and there is no model.
+    Raises FileNotFoundError when `name` looks like a path and there is no model, or its package is missing.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = str(name)
+    if name in PACKAGED:
+        return _load_packaged(name, device, dtype, quantize)
     is_path = name.startswith((".", "/", "~")) or Path(name).exists()
     if is_path and not (Path(name) / "config.json").is_file():
         raise FileNotFoundError(f"expected a language model (config.json and weights) in {name}, found none")
@@ -59,6 +63,22 @@ def load_base(
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
     return llm.eval(), AutoTokenizer.from_pretrained(name)
+
+
+def _load_packaged(
+    name: str, device: str, dtype: torch.dtype | None, quantize: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    if quantize:
+        raise ValueError(f"{name} comes in 4 bits and is small: leave --quantize out")
+    path = gguf_of(name)
+    # Unpacked: products with packed weights are an order of magnitude slower to train through.
+    unpacked = GgufConfig(gguf_file=path.name, dequantize=True)
+    llm = AutoModelForCausalLM.from_pretrained(
+        str(path.parent), gguf_file=path.name, quantization_config=unpacked, dtype=dtype or torch.float32
+    )
+    return llm.to(device).eval(), AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
 
 
 def base_shape(llm: PreTrainedModel) -> BaseShape:
