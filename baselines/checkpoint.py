@@ -104,5 +104,4 @@ def load_system(
 
 def load_trained_state(model: System, state: dict[str, Tensor], source: str) -> None:
     """Load what `System.trained_state` gave, strictly; source: where it comes from, for the message."""
-    storage.check_state({n: tuple(t.shape) for n, t in model.trained_state().items()}, state, source)
-    model.load_state_dict(state, strict=False)
+    storage.load_part(model, model.trained_state(), state, source)

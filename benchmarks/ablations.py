@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.cli import parse
-from common.storage import write_atomically
+from common.storage import write_text
 from evaluation.results import SIMULATED
 
 # Name of the row, its folder, and what it changes. "500 photographs" is the row that the others change.
@@ -66,11 +66,11 @@ def main() -> None:
         if not is_done(out, todo):
             for module, arguments in todo:
                 run(module, arguments)
-            write_atomically(out / COMMANDS_FILE, lambda part, todo=todo: part.write_text(json.dumps(todo)))
+            write_text(out / COMMANDS_FILE, json.dumps(todo))
         results.append((name, json.loads((out / "test.json").read_text(encoding="utf-8"))))
     text = table(results)
     path = config.out / f"{config.part}.md"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, text)
     print(text)
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common.storage import write_atomically
+from common.storage import write_text
 
 SCHEMA = "unmask-benchmark/1"
 ADVICE = "give a file of python -m benchmarks.full_size"
@@ -50,7 +50,7 @@ def save_rows(rows: list[Row], facts: dict[str, object], path: Path) -> None:
     """Write a JSON file. facts: machine, software, command, and what bounds were computed for."""
     values = {"schema": SCHEMA, **facts, "rows": [{"source": row.source, **asdict(row)} for row in rows]}
     text = json.dumps(values, indent=2) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def load_rows(path: Path) -> tuple[list[Row], dict[str, object]]:

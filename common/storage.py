@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,10 +32,27 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     os.replace(temporary, path)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8 and in one step, see `write_atomically`."""
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    """Write a CSV file with a head, in one step; what a row has beside the columns is left out."""
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
+
+
 def save_config(config: object, path: str | Path) -> None:
     """Write a flat dataclass as JSON."""
     text = json.dumps(dataclasses.asdict(config), indent=2, default=str) + "\n"
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def read_config(config_class: type[Config], path: str | Path) -> Config:
@@ -104,10 +122,20 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
     module.load_state_dict(state, strict=True)
 
 
+def load_part(module: nn.Module, part: dict[str, Tensor], state: dict[str, Tensor], source: str) -> None:
+    """Load `state` into a part of a module, only if its keys and shapes are exactly that part's.
+
+    part: the tensors of the module that are replaced, by their names in its state dict; others stay.
+    Raises ValueError as `load_strictly`.
+    """
+    check_state({name: tuple(t.shape) for name, t in part.items()}, state, source)
+    module.load_state_dict(state, strict=False)
+
+
 def check_state(expected: dict[str, tuple[int, ...]], state: dict[str, Tensor], source: str) -> None:
     """Raise ValueError unless `state` has exactly the `expected` names and shapes."""
     problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"surplus {name}" for name in state if name not in expected]
+    problems += [f"unexpected key {name}" for name in state if name not in expected]
     problems += [
         f"{name}: expected {shape}, got {tuple(state[name].shape)}"
         for name, shape in expected.items()

@@ -32,6 +32,7 @@ import numpy as np
 import tyro
 
 from common.cli import parse
+from common.storage import write_atomically, write_rows, write_text
 from data_sim.dataset import BORDER, COLUMNS
 from media.faces import Face, crop_face, find_faces
 from media.images import ImageError, find_images, read_bytes, read_image, sha256_of
@@ -228,16 +229,15 @@ def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
     if masked:
         _save(config.out / "masks.npy", [item.mask for item in masked])
     line = {item.row["path"]: str(i) for i, item in enumerate(masked)}
-    with (config.out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        for item in kept:
-            places = {"pair": position.get(item.row["pair"], ""), "mask": line.get(item.row["path"], "")}
-            writer.writerow(item.row | places)
-    with (config.out / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "reason"), *rejected])
+    rows = (
+        item.row | {"pair": position.get(item.row["pair"], ""), "mask": line.get(item.row["path"], "")}
+        for item in kept
+    )
+    write_rows(config.out / "manifest.csv", COLUMNS, rows)
+    reasons = ("path", "reason")
+    write_rows(config.out / "rejected.csv", reasons, (dict(zip(reasons, r, strict=True)) for r in rejected))
     settings = {"size": config.size, "border": BORDER, "build": asdict(config), "failures": failures}
-    (config.out / "set.json").write_text(json.dumps(settings, indent=2, default=str))
+    write_text(config.out / "set.json", json.dumps(settings, indent=2, default=str))
     counts = Counter((item.row["split"], item.row["label"], item.row["source"]) for item in kept)
     for key, count in sorted(counts.items()):
         print(f"{count:6d}  {' / '.join(key)}")
@@ -247,12 +247,16 @@ def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
 
 
 def _save(path: Path, arrays: list[np.ndarray]) -> None:
-    """np.save of the arrays as one, without a second copy of all of them in memory."""
+    """Save the arrays as one .npy file, without a second copy of all of them in memory."""
     shape = (len(arrays), *arrays[0].shape)
-    file = np.lib.format.open_memmap(path, "w+", arrays[0].dtype, shape)
-    for i, array in enumerate(arrays):
-        file[i] = array
-    file.flush()
+
+    def write(part: Path) -> None:
+        file = np.lib.format.open_memmap(part, "w+", arrays[0].dtype, shape)
+        for i, array in enumerate(arrays):
+            file[i] = array
+        file.flush()
+
+    write_atomically(path, write)
 
 
 def write_contact_sheet(

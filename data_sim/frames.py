@@ -17,10 +17,8 @@ set has them, are cut alike and say who was forged.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -36,6 +34,7 @@ import tyro
 from PIL import Image
 
 from common.cli import parse
+from common.storage import write_rows, write_text
 from data_sim.build import FAILURES_FILE
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.read import LayoutName, read_layout
@@ -147,8 +146,7 @@ def start(config: FramesConfig) -> None:
         raise ValueError(
             f"{config.out} holds a run with {old}, not {settings}; delete it or use another folder"
         )
-    config.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings), encoding="utf-8")
+    write_text(file, json.dumps(settings))
 
 
 def _map(jobs: list[list[Record]], config: FramesConfig) -> Iterator[None]:
@@ -201,11 +199,7 @@ def write_clip(clip: list[Record], out: Path, count: int) -> None:
             if crop.mask is not None:
                 Image.fromarray(crop.mask).convert("L").save(path.with_suffix(".mask.png"))
             rows.append(_row(clip[0], crop, path.relative_to(out), track))
-    part = part_of(out, clip)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = part.with_suffix(".part")
-    unfinished.write_text(json.dumps({"rows": rows, "failures": failures}), encoding="utf-8")
-    os.replace(unfinished, part)
+    write_text(part_of(out, clip), json.dumps({"rows": rows, "failures": failures}))
 
 
 def read_clip(clip: list[Record], count: int, failures: list[dict[str, str]]) -> Iterator[Sample]:
@@ -294,10 +288,7 @@ def collect(out: Path, clips: list[list[Record]]) -> tuple[list[dict[str, str]],
         ("manifest.csv", (*COLUMNS, "landmarks"), rows),
         (FAILURES_FILE, FAILURE_COLUMNS, failures),
     ):
-        with (out / name).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(lines)
+        write_rows(out / name, columns, lines)
     return rows, failures
 
 

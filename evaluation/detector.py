@@ -29,7 +29,7 @@ import numpy as np
 from torch import Tensor
 
 from common.cli import parse
-from common.storage import write_atomically
+from common.storage import write_text
 from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet
 from evaluation.compare import compare_files
@@ -106,7 +106,7 @@ def _compare(config: EvaluateConfig) -> None:
     found = compare_files(*config.compare, draws=config.draws)
     print(to_markdown(compared(found)))
     if config.out is not None:
-        write_atomically(config.out, lambda part: part.write_text(json.dumps(found, indent=1) + "\n"))
+        write_text(config.out, json.dumps(found, indent=1) + "\n")
 
 
 def _measure(config: EvaluateConfig) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 import tyro
 
 from common.cli import parse
+from common.storage import write_text
 from data_sim.dataset import FaceSet, video_of
 
 HASH_SIDE = 16  # the lowest frequencies along each axis that the hash reads
@@ -63,9 +64,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
         report = {"a": config.a, "b": config.b, **as_report(leaks)}
-        config.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(config.out, json.dumps(report, indent=2) + "\n")
     print(f"{config.a} and {config.b}: {as_text(leaks)}")
     sys.exit(1 if leaks else 0)
 

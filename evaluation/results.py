@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from common.storage import digest_of, write_atomically
+from common.storage import digest_of, write_text
 from data_sim.dataset import FaceSet, read_failures
 from evaluation.metrics.video import Frame, video_key
 
@@ -168,9 +168,7 @@ def write_results(path: Path, results: Mapping[str, object], items: Sequence[Ite
     lines = ",\n  ".join(json.dumps(asdict(item), allow_nan=False) for item in items)
     head, mark, tail = text.rpartition('"items": []')
     assert mark and tail == "\n}"
-    write_atomically(
-        path, lambda part: part.write_text(f'{head}"items": [\n  {lines}\n ]\n}}\n', encoding="utf-8")
-    )
+    write_text(path, f'{head}"items": [\n  {lines}\n ]\n}}\n')
 
 
 def read_results(path: Path) -> tuple[dict[str, object], list[Item]]:

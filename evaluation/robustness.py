@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,12 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
-from common.storage import write_atomically
+from common.storage import write_text
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from evaluation.metrics.classification import auc_figure, wilson_interval
-from kfd.calibrate import SEED, Reading, read
+from kfd.calibrate import Reading, read
 from kfd.calibration.decision import decide, log_odds, score_of
 from kfd.calibration.error_rates import (
     CONDITIONS,
@@ -41,7 +42,7 @@ from kfd.calibration.error_rates import (
     refuse_stale,
 )
 from kfd.config import Decision
-from kfd.corruptions import scale_of, spread
+from kfd.corruptions import HELD_OUT_SEED, scale_of, spread
 from kfd.detection import Quality
 from kfd.detector import Detector
 
@@ -105,7 +106,7 @@ def measure(detector: Detector, faces: FaceSet, config: RobustnessConfig) -> dic
         rates = [dataclasses.asdict(rate) for rate in _rates(ordered, labels, units)]
         stored = head | {"cells": ordered, "rates": rates}
         text = json.dumps(stored, indent=1) + "\n"
-        write_atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     return stored
 
 
@@ -120,7 +121,10 @@ def sample(faces: FaceSet, real: int, fake: int) -> tuple[Tensor, np.ndarray, np
     fakes = spread(faces, faces.where(label="fake"), fake // 2)
     forged = spread(faces, reals, fake - len(fakes))
     images, landmarks = faces.read(forged)
-    parts = [faces.read(reals)[0], simulate(images, landmarks, torch.Generator().manual_seed(SEED)).images]
+    parts = [
+        faces.read(reals)[0],
+        simulate(images, landmarks, torch.Generator().manual_seed(HELD_OUT_SEED)).images,
+    ]
     parts += [faces.read(fakes)[0]] if fakes else []
     rows = [faces.rows[i] for i in (*reals, *forged, *fakes)]
     labels = np.repeat([0, 1], [len(reals), len(rows) - len(reals)])
@@ -130,7 +134,7 @@ def sample(faces: FaceSet, real: int, fake: int) -> tuple[Tensor, np.ndarray, np
 def _cell(
     detector: Detector, reading: Reading, labels: np.ndarray, units: np.ndarray, scale: float
 ) -> dict[str, object]:
-    """Figures of one condition, and of each face its kind and whether it was called fake, as one digit."""
+    """Figures of one condition; `bands` and `above` hold a digit per face: compression, scored as fake."""
     decision = detector.decision
     odds, scores = log_odds(decision, reading.logits), score_of(decision, reading.logits)
     flagged = scores >= decision.fake_above
@@ -142,8 +146,9 @@ def _cell(
         cell[f"{name}_called_fake"] = _share((verdicts == Verdict.FAKE)[own], units[own])
         cell[f"{name}_inconclusive"] = _share((verdicts == Verdict.INCONCLUSIVE)[own], units[own])
     cell["losses"] = [round(float(value), 3) for value in np.median(reading.losses, axis=0)]
-    kinds = [4 * (scale >= LARGE) + band_of(*losses) for losses in reading.losses]
-    cell["faces"] = "".join(f"{2 * kind + int(hit):x}" for kind, hit in zip(kinds, flagged, strict=True))
+    cell["large"] = scale >= LARGE
+    cell["bands"] = "".join(str(band_of(*losses)) for losses in reading.losses)
+    cell["above"] = "".join(str(int(hit)) for hit in flagged)
     return cell
 
 
@@ -165,18 +170,19 @@ def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.nd
 
     One photograph comes under many conditions: intervals count it once, by its unit.
     """
-    codes = np.array([[int(digit, 16) for digit in cell["faces"]] for cell in cells.values()])
-    kinds, flagged = codes // 2, codes % 2 == 1
-    for kind in range(8):
+    large = np.array([[cell["large"]] for cell in cells.values()])
+    bands, above = (np.array([[*cell[name]] for cell in cells.values()], int) for name in ("bands", "above"))
+    for of_large, band in product((False, True), range(4)):
+        alike = (large == of_large) & (bands == band)
         shares = []
         for label in (0, 1):
-            hit = (kinds == kind) & (labels == label)
+            hit = alike & (labels == label)
             different = len(set(units[hit.any(axis=0)]))
-            share = float(flagged[hit].mean()) if different else 0.0
+            share = float(above[hit].mean()) if different else 0.0
             shares.append((different, (round(share, 4), *_interval(share, different))))
         (real, alarms), (fake, found) = shares
         if real >= FEWEST:
-            yield ErrorRate(kind >= 4, kind % 4, real, fake, alarms, found if fake else None)
+            yield ErrorRate(of_large, band, real, fake, alarms, found if fake else None)
 
 
 def _share(hits: np.ndarray, units: np.ndarray) -> dict[str, object]:

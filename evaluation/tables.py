@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.storage import write_atomically
+from common.storage import write_atomically, write_text
 from evaluation.metrics.levels import COVERAGES, coverage_name
 from evaluation.results import Item
 
@@ -250,9 +250,9 @@ def write_report(folder: Path, results: Mapping[str, object], items: Sequence[It
         + [str(results.get("note", "")), to_markdown(found)]
         + [f"## {p.title}\n\n![{p.caption}]({name}.svg)\n\n{p.caption}" for name, p in plots.items()]
     ).replace("\n\n* ", "\n* ")
-    write_atomically(folder / "report.md", lambda part: part.write_text(markdown + "\n", encoding="utf-8"))
+    write_text(folder / "report.md", markdown + "\n")
     page = _page(results, found, plots)
-    write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    write_text(folder / "report.html", page)
 
 
 def _title(results: Mapping[str, object]) -> str:

@@ -24,19 +24,16 @@ from tqdm import tqdm
 from common.cli import parse
 from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
-from data_sim.degrade import Degradation, degrade
 from data_sim.simulate import simulate
 from kfd.calibration.decision import score_of
 from kfd.calibration.fit import fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
-from kfd.corruptions import AS_IT_IS, apply, shrunk, spread, to_uint8
+from kfd.corruptions import AS_IT_IS, HELD_OUT_SEED, apply, degrade_held_out, shrunk, spread, to_uint8
 from kfd.detector import Detector
 from kfd.quality import compression, sharpness
 
 BATCH = 50
-SEED = 20_260_000
-DEGRADED = 0.5  # how often calibration faces are degraded, of how often training's are
 MOST_FALSE_ALARMS = 0.10  # rate on real photographs of one compression, beyond which no verdict is given
 LEAST_FOUND = 0.5  # of the share of fakes found in photographs as they are; below it the same
 VIEWS_DISAGREE_RATE = 0.025  # share of calibration faces whose two readings differ by more than the limit
@@ -158,12 +155,12 @@ def _chosen(faces: FaceSet, settings: CalibrationSettings) -> tuple[dict[str, li
 
 
 def _images(faces: FaceSet, positions: list[int], name: str, start: int) -> Tensor:
-    """Faces as they are, or forged, degraded alike at a share of the training's frequency."""
-    generator = torch.Generator().manual_seed(SEED + start)
+    """Read faces, forge them where `name` says so, and degrade them alike."""
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED + start)
     images, landmarks = faces.read(positions)
     if name == "simulated":
         images = simulate(images, landmarks, generator).images
-    return degrade(images, Degradation.draw(len(images), generator, DEGRADED), generator)
+    return degrade_held_out(images, generator)
 
 
 def _views_limit(readings: list[Reading], fitted: Decision) -> float | None:
@@ -186,7 +183,7 @@ def _limits(
         return {}
     fake_images, landmarks = faces.read(fakes)
     if not known:
-        fake_images = simulate(fake_images, landmarks, torch.Generator().manual_seed(SEED)).images
+        fake_images = simulate(fake_images, landmarks, torch.Generator().manual_seed(HELD_OUT_SEED)).images
     images = torch.cat([faces.read(reals)[0], fake_images])
     real = np.arange(len(images)) < len(reals)
     found = {name: read(probe, images, name) for name in tqdm(CONDITIONS, unit="condition")}

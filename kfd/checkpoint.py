@@ -143,8 +143,7 @@ def trained_state(model: KFD) -> dict[str, Tensor]:
 
 def load_trained_state(model: KFD, state: dict[str, Tensor], source: str) -> None:
     """Load what `trained_state` gave, strictly; source: where it comes from, for the message."""
-    storage.check_state({n: tuple(t.shape) for n, t in trained_state(model).items()}, state, source)
-    model.load_state_dict(state, strict=False)
+    storage.load_part(model, trained_state(model), state, source)
 
 
 def kfd_digest(folder: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""The conditions that a photograph may have passed through, by name: the rows of the robustness grid.
+"""Conditions that a photograph may have passed through, by name: the rows of the robustness grid.
 
 A name is a chain of steps, applied in order: "resize 50 jpeg 40" is shrunk to half and then saved as a JPEG
 of quality 40. Steps and the unit of their number:
@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_sim.dataset import FaceSet, evenly
-from data_sim.degrade import add_noise, gaussian_blur, jpeg, video
+from data_sim.degrade import Degradation, add_noise, degrade, gaussian_blur, jpeg, video
 
 AS_IT_IS = "as it is"
 SOCIAL = "social"
 SEED = 11
+HELD_OUT_STRENGTH = 0.5  # how often held-out faces are degraded, of how often training's are
+HELD_OUT_SEED = 20_260_000  # their forgeries and degradations are the same at every step and in every run
 SHOWN, POSTED = 1440, 1080  # pixels: what platforms shrink a photograph from and to
 
 
@@ -52,6 +54,18 @@ def shrunk(name: str, images: Tensor) -> Tensor:
     for step, number in zip(words[::2], words[1::2], strict=True):
         images = _step(step, float(number), images)
     return images
+
+
+def degrade_held_out(
+    images: Tensor, generator: torch.Generator, drawn_by: torch.Generator | None = None
+) -> Tensor:
+    """Degrade faces that training does not see, real and forged alike, at half its frequency.
+
+    images: (B, 3, S, S) in [0, 1]; a new tensor is returned. drawn_by: draws what happens to each image;
+    by default `generator`, which draws the noise too.
+    """
+    how = Degradation.draw(len(images), drawn_by or generator, HELD_OUT_STRENGTH)
+    return degrade(images, how, generator)
 
 
 def scale_of(name: str) -> float:

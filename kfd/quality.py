@@ -157,7 +157,7 @@ def fit(config: QualityConfig) -> str:
     from sklearn.linear_model import Ridge
     from tqdm import tqdm
 
-    from common.storage import write_atomically
+    from common.storage import write_text
     from data_sim.dataset import FaceSet
     from kfd.corruptions import apply, spread, to_uint8
 
@@ -184,7 +184,7 @@ def fit(config: QualityConfig) -> str:
         held_out[held] = Ridge(RIDGE).fit(terms[~held], y[~held]).predict(terms[held])
     stored = {"mean": mean, "deviation": deviation, "weights": ridge.coef_.T, "constant": ridge.intercept_}
     text = json.dumps({name: np.round(values, 5).tolist() for name, values in stored.items()}) + "\n"
-    write_atomically(config.out, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(config.out, text)
     truth = [
         f"{name} {np.corrcoef(held_out[:, k], y[:, k])[0, 1]:.3f}" for k, name in enumerate(("JPEG", "video"))
     ]

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from common import storage
 from common.cli import parse
 from common.distributed import Processes, join, leave
+from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet
 from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
@@ -44,10 +45,11 @@ from kfd.training.config import NOT_SETTINGS, TrainConfig
 from kfd.training.feature_cache import FeatureCache, encode, faces_digest, fill
 from kfd.training.losses import LossWeights
 from kfd.training.sampler import PairSampler
-from kfd.training.step import global_loss, learning_rate, sum_terms, update_average
+from kfd.training.step import global_loss, sum_terms, update_average
 from kfd.training.validation import Validation
 
 STATE_FILE = "state.pt"
+FLOOR = 0.01  # of the peak learning rate, where the cosine ends
 
 
 def main() -> None:
@@ -151,7 +153,7 @@ def fit(
     ]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: learning_rate(s, config.steps, config.warmup)
+        optimizer, lambda s: cosine_rate(s, config.steps, config.warmup, FLOOR)
     )
     average = {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
     step, best = 0, -1.0

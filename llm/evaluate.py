@@ -31,7 +31,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.cli import parse
-from common.storage import write_atomically
+from common.storage import write_text
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, make_dialogue, questions
@@ -268,7 +268,7 @@ def main(args: list[str] | None = None) -> None:
     ):
         figures[name] = measure()
         print(name, json.dumps(figures[name])[:2000], flush=True)
-        write_atomically(out, lambda part: part.write_text(json.dumps(figures, indent=2) + "\n"))
+        write_text(out, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

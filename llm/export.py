@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.storage import save_config
 from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
@@ -125,7 +126,7 @@ def _write(model: ForgeryLLM, info: AssistantInfo, base: str, dtype: torch.dtype
         kfd_digest=info.kfd_digest,
         facts=info.facts,
     )
-    (prompts / INFO_FILE).write_text(json.dumps(asdict(exported), indent=2) + "\n")
+    save_config(exported, prompts / INFO_FILE)
     return exported
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from common.storage import save_config
 from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
@@ -185,7 +186,7 @@ class ForgeryLLM(nn.Module):
             kfd_digest=kfd_digest,
             facts=facts,
         )
-        (folder / INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n")
+        save_config(info, folder / INFO_FILE)
 
     @classmethod
     def from_pretrained(

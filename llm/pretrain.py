@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.schedule import cosine_rate
 from common.storage import load_strictly, resume_state, save_state
 from data_sim.dialogue import Case, make_dialogue, random_case, region_words
 from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
-from llm.training.schedule import Log, bucketed, cosine_rate, drop_word, set_rate
+from llm.training.schedule import FLOOR, Log, bucketed, drop_word, set_rate
 from llm.training.vocabulary import dialogue_texts, train_tokenizer
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def fit(
     model.train()
     log = Log(config.steps, config.log_every)
     for step, examples in batches(config, prompters, first):
-        factor = cosine_rate(step, config.steps, config.warmup)
+        factor = cosine_rate(step, config.steps, config.warmup, FLOOR)
         set_rate(optimizer, factor)
         batch: Batch = collate([example.tokens for example in examples], config.max_tokens)
         losses = model.losses(batch, word_prompts(model, examples, config, step), config.verdict_weight)

@@ -95,7 +95,7 @@ def load_clip(source: str | Path) -> CLIPModel:
         if bars:
             logging.enable_progress_bar()
     problems = [f"missing {name}" for name in sorted(report["missing_keys"])]
-    problems += [f"surplus {n}" for n in sorted(report["unexpected_keys"]) if "position_ids" not in n]
+    problems += [f"unexpected key {n}" for n in sorted(report["unexpected_keys"]) if "position_ids" not in n]
     problems += [
         f"{name}: expected {tuple(own)}, got {tuple(got)}"
         for name, got, own in sorted(report["mismatched_keys"])

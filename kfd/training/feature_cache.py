@@ -56,7 +56,7 @@ class FeatureCache:
         path = folder / SETTINGS_FILE
         if processes.main and not path.is_file():
             text = json.dumps(settings, indent=2) + "\n"
-            storage.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+            storage.write_text(path, text)
         processes.wait()
         storage.check_settings(path, json.loads(path.read_text(encoding="utf-8")), settings)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from common.distributed import Processes
 from kfd.model import KFD
@@ -45,19 +45,13 @@ def sum_terms(terms: dict[str, float], processes: Processes) -> dict[str, float]
     return {name: value for name, value in zip(names, sums, strict=True) if value}
 
 
-def learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Factor on the peak rate at a step counted from 0: linear warm-up, then cosine to a hundredth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-@torch.no_grad()
 def update_average(average: dict[str, Tensor], state: dict[str, Tensor], decay: float) -> None:
     """Move the averaged weights a step towards the model's; counters and constants are copied."""
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and bool(tensor.isfinite().all()):  # a causal mask is -inf
-            average[name].lerp_(tensor, 1 - decay)
-        else:
-            average[name].copy_(tensor)
+    # A causal mask is -inf, of which no mean can be taken.
+    moving = [name for name, t in state.items() if t.is_floating_point() and bool(t.isfinite().all())]
+    with torch.no_grad():
+        get_ema_multi_avg_fn(decay)(
+            [average[name] for name in moving], [state[name] for name in moving], None
+        )
+        for name in state.keys() - set(moving):
+            average[name].copy_(state[name])

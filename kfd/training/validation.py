@@ -8,12 +8,11 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from data_sim.dataset import FaceSet, evenly
-from data_sim.degrade import Degradation, degrade
 from data_sim.simulate import simulate
+from kfd.corruptions import HELD_OUT_SEED, degrade_held_out
 from kfd.model import KFD
 
 BATCH = 60
-SEED = 20_260_000  # validation forgeries are the same at every step and in every run
 
 
 class Validation:
@@ -52,17 +51,19 @@ class Validation:
 
 
 def _images(faces: FaceSet, reals: list[int], fakes: list[int] | None) -> tuple[Tensor, Tensor]:
-    """Real and fake crops, degraded alike at half the training's frequency."""
-    generator = torch.Generator().manual_seed(SEED)
+    """Real and fake crops; a real one and its fake are degraded in the same way."""
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     real, landmarks = faces.read(reals)
     if fakes is None:
         forged = simulate(real, landmarks, generator)
         real, fake = forged.pristine, forged.images
     else:
         fake, _ = faces.read(fakes)
-    degraded = [degrade(x, Degradation.draw(len(x), torch.Generator().manual_seed(SEED), 0.5), generator)
-                for x in (real, fake)]  # fmt: skip
-    return degraded[0], degraded[1]
+    real, fake = (
+        degrade_held_out(crops, generator, torch.Generator().manual_seed(HELD_OUT_SEED))
+        for crops in (real, fake)
+    )
+    return real, fake
 
 
 @torch.no_grad()

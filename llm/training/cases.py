@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.storage import write_atomically
+from common.storage import write_atomically, write_text
 from common.verdicts import FACE_REASONS, Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
-from data_sim.degrade import Degradation, degrade
 from data_sim.dialogue import Case
 from data_sim.simulate import simulate
 from kfd.calibration.decision import decide, evidence_of
+from kfd.corruptions import degrade_held_out
 from kfd.detection import Detection
 from kfd.detector import Detector, regions_to_name
 from media.regions import region_scores
 
 BATCH = 16  # real faces forged and judged together
-STRENGTH = 0.5  # how often photographs are degraded, as in the detector's validation
 CASES_FILE, TENSORS_FILE = "cases.json", "detections.safetensors"
 
 
@@ -91,7 +90,7 @@ def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> Gro
         images, landmarks = faces.read(reals[start : start + BATCH])
         forgeries = simulate(images, landmarks, generator)
         pixels = torch.cat([forgeries.pristine, forgeries.images])
-        pixels = degrade(pixels, Degradation.draw(len(pixels), generator, STRENGTH), generator)
+        pixels = degrade_held_out(pixels, generator)
         truth = [()] * len(images) + [forgeries.names(row) for row in range(len(images))]
         judged.add(pixels, landmarks.repeat(2, 1, 1), truth)
     return judged.cases()
@@ -146,7 +145,7 @@ def ground_once(
     seed: int,
     faces: FaceSet | None = None,
 ) -> GroundedCases:
-    """`ground`, remembered in `folder`: the detector is not paid again by a resumed or repeated run.
+    """`ground`, remembered in `folder`: cached; the detector is not rerun by a resumed or repeated run.
 
     faces: what may be used of the split; None: all of it.
     """
@@ -166,7 +165,7 @@ def ground_once(
     write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
              "labels": found.labels, "forged": found.forged}  # fmt: skip
-    write_atomically(path, lambda part: part.write_text(json.dumps(plain)))
+    write_text(path, json.dumps(plain))
     return found
 
 

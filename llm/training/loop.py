@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from common.distributed import Processes
-from common.storage import resume_state, save_state
+from common.schedule import cosine_rate
+from common.storage import load_part, resume_state, save_state
 from data_sim.dialogue import make_dialogue
 from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
@@ -22,10 +23,11 @@ from llm.training.cases import GroundedCases, mirror
 from llm.training.examples import Example, batches, record_example
 from llm.training.general import GeneralData
 from llm.training.losses import Counts, Losses
-from llm.training.schedule import Log, bucketed, cosine_rate, set_rate
+from llm.training.schedule import FLOOR, Log, bucketed, set_rate
 
 # These may change between two resumed runs.
 NOT_SETTINGS = ("out", "run", "save_every", "log_every", "device", "encoder", "general_images", "judged")
+STATE_FILE = "state.pt"
 ALONE = Processes()  # no launcher
 
 
@@ -195,10 +197,10 @@ def fit(
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_SETTINGS}
     settings["targets"] = list(config.targets)
-    state = resume_state(run / "state.pt", settings)
+    state = resume_state(run / STATE_FILE, settings)
     first, best = 0, float("inf")
     if state is not None:
-        model.load_state_dict(state["trained"], strict=False)  # the frozen base is not in the state
+        load_part(model, trained_state(model), state["trained"], str(run / STATE_FILE))
         optimizer.load_state_dict(state["optimizer"])
         first, best = state["step"], state["best"]
         where = f", on {processes.count} processes" if processes.count > 1 else ""
@@ -212,7 +214,7 @@ def fit(
     for step, parts in batches(config, model, data.train, data.general, first):
         # LoRA's dropout: the same after a resumption, another on each process.
         torch.manual_seed((config.seed * 1_000_003 + step) * processes.count + processes.index)
-        set_rate(optimizer, cosine_rate(step, config.steps, config.warmup))
+        set_rate(optimizer, cosine_rate(step, config.steps, config.warmup, FLOOR))
         optimizer.zero_grad()
         language, verdict = train_step(config, model, data, parts, trainable, processes)
         nn.utils.clip_grad_norm_(trainable, config.clip)
@@ -231,5 +233,5 @@ def fit(
         if processes.main and ((step + 1) % config.save_every == 0 or last):
             progress = {"step": step + 1, "best": best, "settings": settings}
             save_state(progress | {"trained": trained_state(model), "optimizer": optimizer.state_dict()},
-                       run / "state.pt")  # fmt: skip
+                       run / STATE_FILE)  # fmt: skip
     processes.wait()

@@ -1,8 +1,7 @@
-"""What pretraining and fine-tuning share: the schedule, the resumable state, the log line."""
+"""The parts that pretraining and fine-tuning share: the rates, batches of like lengths, the log line."""
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Sequence
@@ -13,16 +12,7 @@ import torch
 from data_sim.dialogue import Turn
 from llm.tokens import Tokens
 
-
-def cosine_rate(step: int, steps: int, warmup: int, floor: float = 0.05) -> float:
-    """Factor of the peak learning rate at `step` (0 .. steps - 1): linear warm-up, then half a cosine.
-
-    floor: the factor at the end.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+FLOOR = 0.05  # of the peak learning rate, where the cosine ends
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

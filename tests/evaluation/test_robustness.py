@@ -61,7 +61,11 @@ def test_the_grid_is_written_and_read_back(data, grid, tmp_path, monkeypatch, ca
     stored = measured(monkeypatch, data, folder)
     assert list(stored["cells"]) == list(FEW) and "| jpeg 30 |" in capsys.readouterr().out
     for cell in stored["cells"].values():
-        assert cell["real_above"]["n"] == 20 and cell["fake_above"]["n"] == 10 and len(cell["faces"]) == 30
+        assert (
+            cell["real_above"]["n"] == 20
+            and cell["fake_above"]["n"] == 10
+            and len(cell["bands"]) == len(cell["above"]) == 30
+        )
         for name in ("real_above", "fake_above", "real_called_fake"):
             assert 0 <= cell[name]["low"] <= cell[name]["value"] <= cell[name]["high"] <= 1
         assert cell["auc"]["low"] <= cell["auc"]["value"] <= cell["auc"]["high"]

@@ -87,7 +87,7 @@ def test_a_broken_clip_is_refused(files, tmp_path):
     key = "text_model.encoder.layers.0.layer_norm2.bias"
     for change, message in (
         ({k: v for k, v in weights.items() if k != key}, f"1 tensors missing.*missing {key}"),
-        ({**weights, "stranger": torch.zeros(1)}, "surplus stranger"),
+        ({**weights, "stranger": torch.zeros(1)}, "unexpected key stranger"),
         ({**weights, key: torch.zeros(3)}, rf"{key}: expected \(16,\), got \(3,\)"),
     ):
         save_file(change, folder / "model.safetensors", metadata={"format": "pt"})
@@ -232,7 +232,7 @@ def test_other_weights_are_refused(files, tmp_path):
         load_trained(build(files, "openclip-vit-h14"), tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     for change, message in (
-        ({**state, "encoder.stranger": torch.zeros(1)}, r"surplus encoder\.stranger"),
+        ({**state, "encoder.stranger": torch.zeros(1)}, r"unexpected key encoder\.stranger"),
         ({k: v for k, v in state.items() if k != "alignment.context"}, r"missing alignment\.context"),
     ):
         save_file(change, tmp_path / "model.safetensors")

@@ -198,7 +198,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
     key = "alignment.context"
     for change, message in (
         ({k: v for k, v in state.items() if k != key}, f"missing {key}"),
-        ({**state, "stranger": torch.zeros(1)}, "surplus stranger"),
+        ({**state, "stranger": torch.zeros(1)}, "unexpected key stranger"),
         ({**state, key: torch.zeros(3)}, rf"{key}: expected \(2, 2, 16\), got \(3,\)"),
     ):
         save_file(change, weights)

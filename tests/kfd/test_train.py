@@ -22,7 +22,7 @@ from kfd.checkpoint import load_kfd
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
 from kfd.training.config import TrainConfig
 from kfd.training.sampler import PairSampler
-from kfd.training.step import learning_rate, update_average
+from kfd.training.step import update_average
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
 STEPS = 6
@@ -105,13 +105,6 @@ def test_logged_learning_rates_follow_the_schedule(finished):
     assert state["schedule"]["last_epoch"] == STEPS
     rates = [group["lr"] for group in state["optimizer"]["param_groups"]]
     assert rates == pytest.approx([5e-4 * 0.01, 1e-3 * 0.01])
-
-
-def test_learning_rate_is_warm_up_then_cosine():
-    rates = [learning_rate(step, steps=20, warmup=4) for step in range(21)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[4] == 1
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rates[12] == pytest.approx(0.01 + 0.99 / 2) and rates[20] == pytest.approx(0.01)
 
 
 def test_a_killed_run_resumes_to_the_same_weights(data, start, finished, tmp_path):

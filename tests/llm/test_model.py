@@ -187,7 +187,7 @@ def test_an_adapter_for_another_base_model_is_refused(tmp_path, width: int, seed
         ForgeryLLM.from_pretrained(tmp_path / "assistant", base=other)
 
 
-@pytest.mark.parametrize("change", ["missing", "surplus"])
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_an_adapter_with_other_keys_is_refused(tmp_path, change: str) -> None:
     """PEFT only warns, and goes on with untrained matrices."""
     assistant(save_base(tmp_path / "base")).save_pretrained(tmp_path / "assistant", tmp_path / "base")
@@ -204,7 +204,7 @@ def test_an_adapter_with_other_keys_is_refused(tmp_path, change: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["prompt_learner", "projector"])
-@pytest.mark.parametrize("change", ["missing", "surplus"])
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_soft_prompt_weights_with_other_keys_are_refused(tmp_path, part: str, change: str) -> None:
     assistant(save_base(tmp_path / "base")).save_pretrained(tmp_path / "assistant", tmp_path / "base")
     path = tmp_path / "assistant" / part / "model.safetensors"
