@@ -204,7 +204,7 @@ def test_an_adapter_with_other_keys_is_refused(tmp_path, change: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["prompt_learner", "projector"])
-@pytest.mark.parametrize("change", ["missing", "unexpected"])
+@pytest.mark.parametrize("change", ["missing", "unexpected key"])
 def test_soft_prompt_weights_with_other_keys_are_refused(tmp_path, part: str, change: str) -> None:
     assistant(save_base(tmp_path / "base")).save_pretrained(tmp_path / "assistant", tmp_path / "base")
     path = tmp_path / "assistant" / part / "model.safetensors"

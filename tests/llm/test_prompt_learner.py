@@ -79,7 +79,7 @@ def test_full_width_is_affordable() -> None:
     assert sum(p.numel() for p in learner.parameters()) < 2_000_000
 
 
-@pytest.mark.parametrize("change", ["missing", "unexpected"])
+@pytest.mark.parametrize("change", ["missing", "unexpected key"])
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, change: str) -> None:
     learner = ForgeryPromptLearner(learner_config())
     learner.save_pretrained(tmp_path)
