@@ -45,11 +45,12 @@ def chance(generator: torch.Generator, count: int, probability: float) -> Tensor
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     """What a baseline JPEG with 4:2:0 chroma leaves of the images.
 
-    quality: (B,) in [1, 100], libjpeg's scale.
+    quality: (B,) in [1, 100], libjpeg's scale, rounded.
     Returns images of the same shape; the same transform, tables and rounding as libjpeg,
     so a decoded file of that quality differs by interpolation of the chroma only.
     """
     height, width = images.shape[-2:]
+    quality = quality.round()
     pad = (0, -width % 16, 0, -height % 16)
     pixels = F.pad((images * 255).round(), pad, mode="replicate")
     ycc = torch.einsum("cd,bdhw->bchw", images.new_tensor(TO_YCC), pixels)
@@ -136,6 +137,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
     radius = max(1, math.ceil(3 * float(sigma.max())))
     x = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (x[None] / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    # Cut off at three sigma, whatever the neighbours' are.
+    kernel = kernel * (x.abs() <= (3 * sigma).ceil().clamp(min=1)[:, None])
     kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (B, K)
     batch, channels, height, width = images.shape
     pad = min(radius, height - 1, width - 1)

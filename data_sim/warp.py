@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from data_sim.degrade import uniform
+from media.regions import eye_distance
 
 # Where each of the 68 landmarks goes when the face is mirrored.
 MIRROR = (
@@ -65,28 +68,58 @@ def warp(images: Tensor, matrix: Tensor, flow: Tensor | None = None) -> Tensor:
     return F.grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
 
-def elastic_flow(count: int, size: int, generator: torch.Generator, amplitude: float) -> Tensor:
-    """A smooth random displacement field, (count, 2, size, size), at most about `amplitude` pixels."""
-    coarse = torch.rand(count, 2, 6, 6, generator=generator, device=generator.device) * 2 - 1
-    return amplitude * F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+COARSE = 6  # side of the grid between whose knots an elastic displacement is smooth
+
+
+def draw_elastic(count: int, generator: torch.Generator) -> Tensor:
+    """Draw the knots of `elastic_flow`: (count, 2, COARSE, COARSE) in [-1, 1]."""
+    return torch.rand(count, 2, COARSE, COARSE, generator=generator, device=generator.device) * 2 - 1
+
+
+def elastic_flow(knots: Tensor, size: int) -> Tensor:
+    """A smooth displacement field.
+
+    knots: (B, 2, COARSE, COARSE) displacements. Returns (B, 2, size, size) in the same unit.
+    """
+    return F.interpolate(knots, (size, size), mode="bicubic", align_corners=True)
+
+
+@lru_cache(maxsize=8)
+def elastic_basis(size: int) -> Tensor:
+    """The matrix (size, COARSE) by which `elastic_flow` is basis @ knots @ basis.T."""
+    unit = torch.eye(COARSE)[None, None]
+    flat = F.interpolate(unit, (size, COARSE), mode="bicubic", align_corners=True)
+    return flat[0, 0]
 
 
 EXPRESSIVE = (8, 19, 24, 37, 44, 48, 54, 57)  # chin, brows, upper lids, corners of the mouth, lower lip
 
 
-def expression_flow(landmarks: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def draw_expression(count: int, generator: torch.Generator) -> Tensor:
+    """Draw the moves of `expression_flow`, (count, E, 2) in units of the distance between the eyes."""
+    return 0.07 * torch.randn(count, len(EXPRESSIVE), 2, generator=generator, device=generator.device)
+
+
+def expression_factors(landmarks: Tensor, moves: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The displacement of `expression_flow`, which is a sum of products.
+
+    Returns moves in pixels (B, E, 2), and the bump around each point along X and along Y, (B, E, size) both.
+    """
+    points, eyes = landmarks[:, list(EXPRESSIVE)], eye_distance(landmarks)
+    axis = torch.arange(size, device=landmarks.device, dtype=landmarks.dtype)
+    near = torch.exp(-0.5 * ((axis - points[..., None]) / (0.3 * eyes)[:, None, None, None]) ** 2)
+    return moves * eyes[:, None, None], near[:, :, 0], near[:, :, 1]
+
+
+def expression_flow(landmarks: Tensor, moves: Tensor, size: int) -> Tensor:
     """A displacement that moves the parts of a face as another expression would.
 
-    landmarks: (B, 68, 2) pixels of size x size pictures. Returns (B, 2, size, size), in pixels.
+    landmarks: (B, 68, 2) pixels of size x size pictures.
+    moves: (B, E, 2) of the points EXPRESSIVE, in units of the distance between the eyes.
+    Returns (B, 2, size, size), in pixels.
     """
-    batch, points = len(landmarks), landmarks[:, list(EXPRESSIVE)]
-    eyes = (landmarks[:, 36:42].mean(1) - landmarks[:, 42:48].mean(1)).norm(dim=-1)  # (B,)
-    move = torch.randn(batch, len(EXPRESSIVE), 2, generator=generator, device=generator.device)
-    move = move * (0.07 * eyes)[:, None, None]
-    axis = torch.arange(size, device=landmarks.device, dtype=landmarks.dtype)
-    # A Gaussian bump around each point; it is separable.
-    near = torch.exp(-0.5 * ((axis - points[..., None]) / (0.3 * eyes)[:, None, None, None]) ** 2)
-    return torch.einsum("bkd,bkx,bky->bdyx", move, near[:, :, 0], near[:, :, 1])
+    factors = expression_factors(landmarks, moves, size)
+    return torch.einsum("bkd,bkx,bky->bdyx", *factors)
 
 
 def mirror(images: Tensor, landmarks: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
-from data_sim.simulate import pose
+from data_sim.recipe import pose
 from kfd.training.config import TrainConfig
 
 AHEAD = 3  # batches each process may be ahead
@@ -46,6 +47,11 @@ class _Batches(Dataset):
 
     def __getitem__(self, place: int) -> TrainingBatch:
         return self.sampler.batch(self.steps[place])
+
+
+def _one_thread(worker: int) -> None:
+    """OpenCV's threads do not outlive a fork, and the processes are as many as the cores."""
+    cv2.setNumThreads(0)
 
 
 class PairSampler:
@@ -113,7 +119,11 @@ class PairSampler:
         if not workers:
             return (self.batch(step) for step in steps)
         loader = DataLoader(
-            _Batches(self, steps), batch_size=None, num_workers=workers, prefetch_factor=AHEAD
+            _Batches(self, steps),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD,
+            worker_init_fn=_one_thread,
         )
         return iter(loader)
 

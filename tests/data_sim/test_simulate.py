@@ -5,16 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data_sim.simulate import (
-    SimulationConfig,
-    alter,
-    draw_masks,
-    poisson_foreground,
-    simulate,
-    soften,
-    upsampled,
+from data_sim.recipe import Alteration, SimulationConfig, Softening, Upsampling, draw_masks
+from data_sim.render_batch import alter, poisson_foreground, soften, upsampled
+from data_sim.simulate import simulate
+from data_sim.warp import (
+    MIRROR,
+    draw_elastic,
+    draw_expression,
+    elastic_flow,
+    expression_flow,
+    fit_affine,
+    mirror,
+    random_affine,
+    warp,
 )
-from data_sim.warp import MIRROR, elastic_flow, expression_flow, fit_affine, mirror, random_affine, warp
 from media import regions
 from tests.tiny.faces import drawn_landmarks
 
@@ -61,17 +65,19 @@ def test_the_seed_fixes_the_result_and_inputs_stay():
 
 def test_parts_are_one_to_three_or_the_whole_face():
     _, landmarks = faces(200)
-    chosen, _ = draw_masks(landmarks, 16, torch.Generator().manual_seed(0), SimulationConfig())
+    chosen, _, _ = draw_masks(landmarks, 16, torch.Generator().manual_seed(0), SimulationConfig())
     whole = chosen[:, regions.REGION_NAMES.index(regions.WHOLE_FACE)]
     counts = chosen.sum(1)
     assert set(counts[~whole].tolist()) == {1, 2, 3} and (counts[whole] == 1).all()
     assert float(whole.float().mean()) == pytest.approx(0.55, abs=0.1)
 
 
-def test_named_regions_are_where_the_mask_is():
+@pytest.mark.parametrize("seed", range(3))
+def test_named_regions_are_where_the_mask_is(seed):
+    """A brow beside a larger part was eroded to nothing, and still named: one forgery in some thirty."""
     images, landmarks = faces(24)
     config = SimulationConfig(whole_face=0.0, elastic=0.0)
-    forged = simulate(images, landmarks, torch.Generator().manual_seed(1), config)
+    forged = simulate(images, landmarks, torch.Generator().manual_seed(seed), config)
     hulls = regions.region_masks(landmarks, SIZE)
     for i in range(24):
         names = forged.names(i)
@@ -102,7 +108,7 @@ def test_a_swap_shows_the_donor_it_was_given():
 
 def test_a_reenacted_face_moves_where_expressions_are_and_nowhere_else():
     _, landmarks = faces(40)
-    flow = expression_flow(landmarks, SIZE, torch.Generator().manual_seed(0))
+    flow = expression_flow(landmarks, draw_expression(40, torch.Generator().manual_seed(0)), SIZE)
     length = flow.norm(dim=1).mean(0)  # (SIZE, SIZE)
     x, y = landmarks[0, 57].round().int().tolist()
     assert 0.3 < float(length[y, x]) < 0.1 * SIZE, "the lower lip moves by some pixels"
@@ -111,7 +117,8 @@ def test_a_reenacted_face_moves_where_expressions_are_and_nowhere_else():
 
 def test_upsampling_leaves_a_grid_of_two_pixels_and_the_mean():
     grey = torch.full((64, 3, SIZE, SIZE), 0.5)
-    made = upsampled(grey, torch.Generator().manual_seed(0))[..., 2:-2, 2:-2]
+    kernels = Upsampling.draw(torch.arange(64), torch.Generator().manual_seed(0)).kernels
+    made = upsampled(grey, kernels)[..., 2:-2, 2:-2]
     assert float((made.mean((1, 2, 3)) - 0.5).abs().max()) < 1e-4
     assert float(made.std((1, 2, 3)).mean()) > 0.005, "a grid is to be seen"
     torch.testing.assert_close(made[..., 2:, :], made[..., :-2, :], atol=1e-5, rtol=0)
@@ -121,13 +128,13 @@ def test_upsampling_leaves_a_grid_of_two_pixels_and_the_mean():
 def test_soften_never_loses_a_mask():
     thin = torch.zeros(8, 1, SIZE, SIZE)
     thin[:, :, 30:32, 20:40] = 1
-    soft = soften(thin, torch.Generator().manual_seed(0))
+    soft = soften(thin, Softening.draw(8, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(soft.amax((1, 2, 3)), torch.ones(8))
 
 
 def test_alter_changes_every_picture_a_little():
     images, _ = faces(20)
-    changed = alter(images, torch.Generator().manual_seed(0))
+    changed = alter(images, Alteration.draw(20, torch.Generator().manual_seed(0)))
     gap = (changed - images).abs().mean((1, 2, 3))
     assert (gap > 0.001).all() and (gap < 0.25).all()
 
@@ -186,5 +193,5 @@ def test_warps_follow_their_matrices():
     matrix = random_affine(2, SIZE, generator, 0.1, 0.1, 0.3)
     moved = landmarks @ matrix[:, :, :2].transpose(1, 2) + matrix[:, None, :, 2]
     torch.testing.assert_close(fit_affine(landmarks, moved), matrix, atol=1e-3, rtol=1e-3)
-    flow = elastic_flow(4, SIZE, generator, 2.0)
+    flow = elastic_flow(2.0 * draw_elastic(4, generator), SIZE)
     assert flow.shape == (4, 2, SIZE, SIZE) and 0.1 < float(flow.abs().max()) < 4.0

@@ -1,0 +1,63 @@
+"""One picture at a time on the CPU: what data_sim.degrade does to batches of tensors, by OpenCV.
+
+Several times faster than tensors there. Pictures are (H, W, C) float32 RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def pictures_of(images: Tensor) -> np.ndarray:
+    """A batch (B, C, H, W) on the CPU as (B, H, W, C), each picture in one piece of memory.
+
+    Shares the batch's memory where it already lies that way (`batch_of`, `FaceSet.read`).
+    """
+    return np.ascontiguousarray(images.detach().permute(0, 2, 3, 1).numpy())
+
+
+def batch_of(pictures: np.ndarray) -> Tensor:
+    """Pictures (B, H, W, C) as a batch (B, C, H, W) that shares their memory."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def radius(sigma: float) -> int:
+    """Pixels that a Gaussian of `sigma` reaches: it is cut off at three of them."""
+    return max(1, math.ceil(3 * sigma))
+
+
+def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur by a Gaussian of `sigma` pixels."""
+    side = 2 * radius(sigma) + 1
+    return cv2.GaussianBlur(picture, (side, side), max(sigma, 1e-3), borderType=cv2.BORDER_REFLECT_101)
+
+
+def jpeg(picture: np.ndarray, quality: float) -> np.ndarray:
+    """What a JPEG with 4:2:0 chroma leaves; quality: libjpeg's scale, rounded."""
+    pixels = cv2.cvtColor(cv2.convertScaleAbs(picture, alpha=255.0), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    if not done:
+        raise RuntimeError("OpenCV did not encode the picture as JPEG")
+    decoded = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return np.multiply(decoded, np.float32(1 / 255), dtype=np.float32)
+
+
+def resize(picture: np.ndarray, factor: float) -> np.ndarray:
+    """Shrink by `factor` in (0, 1) with antialiasing and enlarge again."""
+    height, width = picture.shape[:2]
+    small = [max(8, round(side * factor)) for side in (height, width)]
+    planes = batch_of(picture[None]).contiguous()
+    # OpenCV has no shrinking with a triangle as wide as the step.
+    shrunk = F.interpolate(planes, small, mode="bilinear", antialias=True)
+    return cv2.resize(pictures_of(shrunk)[0], (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def sharpen(picture: np.ndarray, amount: float, sigma: float) -> np.ndarray:
+    """Add `amount` times the detail finer than `sigma` pixels; may leave [0, 1]."""
+    return cv2.addWeighted(picture, 1 + amount, blur(picture, sigma), -amount, 0)
