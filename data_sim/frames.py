@@ -4,7 +4,7 @@
     python -m data_sim.frames clips/ --frames 4 --out /tmp/frames       # clips/real, clips/fake; seconds
     python -m data_sim.build runs/frames --manifest runs/frames/manifest.csv --val-every 0 --out runs/ffpp
 
-Layouts: see data_sim.layouts.read. From every video N frames are taken, spread over the whole of it; every face
+Layouts: see data_sim.layouts. From every video N frames are taken, spread over the whole of it; every face
 in them is kept, with the track of the person it belongs to. A crop is twice as wide as the face, at the
 pixels of the video, and saved as PNG: JPEG would lay its own traces over those that a detector looks for.
 A crop of a face 200 pixels wide takes about 300 KB.

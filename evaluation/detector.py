@@ -3,11 +3,11 @@
     python -m evaluation.detector --data runs/set --split test --out runs/test.json --report runs/test-report
     python -m evaluation.detector --data runs/set --split val --checkpoint runs/kfd-real
     python -m evaluation.detector --compare runs/a.json runs/b.json      # is b better than a?
-    python -m evaluation.detector --data runs/set --simulated 8 --draws 50     # about a minute for 1,600 faces, CPU
+    python -m evaluation.detector --data runs/set --simulated 8 --draws 50     # a minute for 1,600 faces
 
 Every kind of fake is measured against the real faces of its own source, each face alone and, where the set
-holds videos, each video as a whole (evaluation.metrics.video); forgeries simulated from the split's real faces show
-localization too. Every figure has a 95 % interval, drawn by person where known, else by group. Verdicts are
+holds videos, each video as a whole (evaluation.metrics.video); forgeries simulated from the split's real
+faces show localization too. Every figure has a 95 % interval, drawn by person where known, else by group. Verdicts are
 given at the checkpoint's thresholds, which were fitted on validation. Beside every result stands the AUC that
 compression, size, sharpness and colour alone reach on the same faces.
 

@@ -92,7 +92,7 @@ class MeasureConfig:
 
 
 def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[str, object], list[Item]]:
-    """Score the faces and compute every figure; the fields of evaluation.results below the header, and the items."""
+    """Score the faces and compute every figure: the fields of evaluation.results below the header, and items."""
     clean, leaks, left_out = without_leaks(faces, config)
     measured, decision = Measured(judge), judge.decision
     score_stored(measured, clean)

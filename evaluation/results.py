@@ -3,7 +3,7 @@
     schema, command, created, config, environment, seeds      how it was made
     checkpoint, data, thresholds                              what was measured, by digest
     failures, note                                            what was left out, and what to keep in mind
-    results, calibration, confounders, fairness               figures, see evaluation.metrics.classification.Figure
+    results, calibration, confounders, fairness               figures (evaluation.metrics.classification)
     aggregation, aggregations                                 of videos, where there are any
     items                                                     one line per scored face
 

@@ -9,7 +9,7 @@ protocol); `--recipe all` adds the known fakes of the set's train split. Every f
 one batch with its real face. Killed at any moment, the same command resumes and ends with the
 same weights (same seed, CPU). The checkpoint kept is the one that validation prefers.
 
-The paper's encoder, and others, see kfd.encoders.backbones; they stay frozen, the set must have their size (224):
+The paper's encoder and others (kfd.encoders.backbones) stay frozen; the set must have their size (224):
 
     python -m kfd.train --data runs/set224 --out runs/huge --encoder imagebind-huge --device cuda \\
         --encoder-weights checkpoints/imagebind_huge.pth --cache runs/cache --cache-steps 500

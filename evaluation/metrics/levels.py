@@ -127,7 +127,7 @@ def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DR
 
 
 def _calibration(items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, draws: int) -> dict[str, object]:
-    """The measures of kfd.calibration.likelihood_ratio as figures; both classes count equally in each draw, too.
+    """The measures of kfd.calibration.likelihood_ratio as figures; both classes count alike in each draw.
 
     Among them the accuracy of the share COVERAGES of the faces whose scores are furthest from even.
     odds, uncut: (N,) log-odds at the bounds and before: cut, the surest would all be equally sure.

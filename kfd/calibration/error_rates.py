@@ -1,4 +1,4 @@
-"""The error rates of a detector by kind of photograph, as evaluation.robustness stored them beside its weights."""
+"""Error rates of a detector by kind of photograph, as evaluation.robustness stored them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the detector asks of a vision-language model, and the small one that is shipped.
 
-Three models answer the same three questions: `EmbeddedEncoder` here, `kfd.encoders.imagebind.ImageBindEncoder`
-and `kfd.encoders.clip.ClipEncoder`. Each is an `nn.Module`; `kfd.encoders.backbones` lists the weights they can have.
+Three models answer the same three questions: `EmbeddedEncoder` here, `ImageBindEncoder` (kfd.encoders.imagebind)
+and `ClipEncoder` (kfd.encoders.clip). Each is an `nn.Module`; kfd.encoders.backbones lists their weights.
 """
 
 from __future__ import annotations

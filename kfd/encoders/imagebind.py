@@ -123,7 +123,7 @@ class ImageBind(nn.Module):
         return self.modality_postprocessors["vision"](embedding)
 
     def encode_texts(self, input_ids: Tensor, eot: Tensor) -> Tensor:
-        """input_ids: (N, L) int64; eot: (N,) int64, where each end token stands (see kfd.encoders.text.tokenize).
+        """input_ids: (N, L) int64; eot: (N,) int64, where each end token stands (kfd.encoders.text.tokenize).
 
         Returns (N, embed_dim), as long as the learned temperature, not unit length.
         """

