@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from fractions import Fraction
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_sim import pictures
 from media.jpeg import LUMINANCE
 
 # ITU T.81 Annex K, table K.2, at quality 50; table K.1 is media.jpeg.LUMINANCE.
@@ -30,6 +31,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 NO_VIDEO = 52.0  # a CRF beyond H.264's scale: not coded as video
+NO_JPEG = 101.0  # a quality beyond libjpeg's scale: not compressed
 
 
 def uniform(generator: torch.Generator, count: int, low: float, high: float) -> Tensor:
@@ -92,30 +94,9 @@ def video(images: Tensor, crf: Tensor) -> Tensor:
     crf: (B,) constant rate factor in [0, 51], rounded; FaceForensics++ calls 23 and 40 c23 and c40.
     Returns images of the same shape, on the images' device; the work is done on the CPU.
     """
-    height, width = images.shape[-2:]
-    even = F.pad(images, (1, 1 + width % 2, 0, height % 2), mode="replicate")
-    pixels = (even.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
-    coded = np.stack([
-        _second_frame(np.ascontiguousarray(image[:, :-2]), np.ascontiguousarray(image[:, 1:-1]), rate)
-        for image, rate in zip(pixels, crf.round().int().tolist(), strict=True)
-    ])  # fmt: skip
-    return torch.from_numpy(coded[:, :height, :width]).permute(0, 3, 1, 2).to(images) / 255
-
-
-def _second_frame(first: np.ndarray, second: np.ndarray, crf: int) -> np.ndarray:
-    """Code two (H, W, 3) uint8 frames of even sides; decode the second."""
-    import av
-
-    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
-    encoder.height, encoder.width = first.shape[:2]
-    encoder.pix_fmt = "yuv420p"
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(crf), "preset": "medium", "tune": "zerolatency"}
-    encoder.thread_count = decoder.thread_count = 1  # the same bits on every machine
-    packets = [p for frame in (first, second) for p in encoder.encode(av.VideoFrame.from_ndarray(frame))]
-    packets += encoder.encode(None)
-    frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
-    return frames[-1].to_ndarray(format="rgb24")
+    whole = pictures.pictures_of(images.cpu())
+    coded = [pictures.video(picture, round(rate)) for picture, rate in zip(whole, crf.tolist(), strict=True)]
+    return pictures.batch_of(np.stack(coded)).to(images)
 
 
 def resize(images: Tensor, factor: Tensor) -> Tensor:
@@ -195,25 +176,68 @@ class Degradation:
             noise=sometimes(0.2, 0.005, 0.04, 0.0),
             crf=sometimes(0.25, 18.0, 42.0, NO_VIDEO),
             scale=sometimes(0.35, 0.4, 0.95, 1.0),
-            quality=sometimes(0.6, 30.0, 98.0, 101.0),
+            quality=sometimes(0.6, 30.0, 98.0, NO_JPEG),
         )
 
     def __getitem__(self, index: Tensor) -> Degradation:
         return Degradation(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
+STRENGTHS = tuple(field.name for field in fields(Degradation))[1:]  # all but the gain, in order
+
+
 def degrade(images: Tensor, how: Degradation, generator: torch.Generator) -> Tensor:
-    """Apply a degradation to (B, 3, H, W) images in [0, 1]; returns new images."""
+    """Apply a degradation to (B, 3, H, W) images in [0, 1]; returns new images.
+
+    On a CPU OpenCV does it, one picture after the other, and elsewhere batches of tensors do.
+    """
+    noisy = how.noise.nonzero().flatten()
+    height, width = images.shape[-2:]
+    # By picture, row and column, so that both ways add the same noise.
+    noise = torch.randn(len(noisy), height, width, 3, generator=generator, device=generator.device)
+    if images.device.type == "cpu":
+        return degrade_pictures(images, how, dict(zip(noisy.tolist(), noise.numpy(), strict=True)))
+    return degrade_batch(images, how, noisy, noise.permute(0, 3, 1, 2))
+
+
+def degrade_batch(images: Tensor, how: Degradation, noisy: Tensor, noise: Tensor) -> Tensor:
+    """See `degrade`. noise: (n, 3, H, W) of the rows `noisy`."""
     images = (images * how.gain[:, :, None, None]).clamp(0, 1)
     images = images.clamp(min=1e-4) ** how.gamma[:, None, None, None]
     for strength, neutral, apply in (
         (how.blur, 0.0, gaussian_blur),
-        (how.noise, 0.0, lambda part, value: add_noise(part, value, generator)),
+        (how.noise, 0.0, lambda part, sigma: (part + sigma[:, None, None, None] * noise).clamp(0, 1)),
         (how.crf, NO_VIDEO, video),
         (how.scale, 1.0, resize),
-        (how.quality, 101.0, jpeg),
+        (how.quality, NO_JPEG, jpeg),
     ):
         touched = (strength != neutral).nonzero().flatten()
         if len(touched):
             images = images.index_copy(0, touched, apply(images[touched], strength[touched]))
     return images
+
+
+def degrade_pictures(images: Tensor, how: Degradation, noise: dict[int, np.ndarray]) -> Tensor:
+    """See `degrade`. noise: (H, W, 3) of the noisy rows."""
+    before = pictures.pictures_of(images)
+    after = np.empty_like(before)
+    gain = how.gain.numpy()
+    rows = zip(*(getattr(how, name).tolist() for name in STRENGTHS), strict=True)
+    for i, (gamma, blur, sigma, crf, scale, quality) in enumerate(rows):
+        picture = cv2.transform(before[i], np.diag(gain[i]))
+        np.clip(picture, 0, 1, out=picture)
+        if gamma != 1.0:
+            np.power(np.maximum(picture, 1e-4, out=picture), np.float32(gamma), out=picture)
+        if blur:
+            picture = pictures.blur(picture, blur)
+        if sigma:
+            cv2.scaleAdd(noise[i], sigma, picture, picture)
+            np.clip(picture, 0, 1, out=picture)
+        if crf != NO_VIDEO:
+            picture = pictures.video(picture, round(crf))
+        if scale != 1.0:
+            picture = pictures.resize(picture, scale)
+        if quality != NO_JPEG:
+            picture = pictures.jpeg(picture, quality)
+        after[i] = picture
+    return pictures.batch_of(after)

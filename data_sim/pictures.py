@@ -6,6 +6,7 @@ Several times faster than tensors there. Pictures are (H, W, C) float32 RGB in [
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -56,6 +57,32 @@ def resize(picture: np.ndarray, factor: float) -> np.ndarray:
     # OpenCV has no shrinking with a triangle as wide as the step.
     shrunk = F.interpolate(planes, small, mode="bilinear", antialias=True)
     return cv2.resize(pictures_of(shrunk)[0], (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def video(picture: np.ndarray, crf: int) -> np.ndarray:
+    """What H.264 leaves, as the second frame of a clip that moves; see data_sim.degrade.video."""
+    height, width = picture.shape[:2]
+    pixels = cv2.convertScaleAbs(picture, alpha=255.0)
+    wide = cv2.copyMakeBorder(pixels, 0, height % 2, 1, 1 + width % 2, cv2.BORDER_REPLICATE)
+    first, second = np.ascontiguousarray(wide[:, :-2]), np.ascontiguousarray(wide[:, 1:-1])
+    coded = np.ascontiguousarray(_second_frame(first, second, crf)[:height, :width])
+    return np.multiply(coded, np.float32(1 / 255), dtype=np.float32)
+
+
+def _second_frame(first: np.ndarray, second: np.ndarray, crf: int) -> np.ndarray:
+    """Code two (H, W, 3) uint8 frames of even sides; decode the second."""
+    import av
+
+    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
+    encoder.height, encoder.width = first.shape[:2]
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"crf": str(crf), "preset": "medium", "tune": "zerolatency"}
+    encoder.thread_count = decoder.thread_count = 1  # the same bits on every machine
+    packets = [p for frame in (first, second) for p in encoder.encode(av.VideoFrame.from_ndarray(frame))]
+    packets += encoder.encode(None)
+    frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
+    return frames[-1].to_ndarray(format="rgb24")
 
 
 def sharpen(picture: np.ndarray, amount: float, sigma: float) -> np.ndarray:

@@ -130,5 +130,6 @@ def mirror(images: Tensor, landmarks: Tensor, which: Tensor) -> tuple[Tensor, Te
     """
     flipped = landmarks[:, list(MIRROR)].clone()
     flipped[..., 0] = images.shape[-1] - 1 - flipped[..., 0]
-    images = torch.where(which[:, None, None, None], images.flip(-1), images)
+    rows = which.nonzero().flatten()
+    images = images.index_copy(0, rows, images[rows].flip(-1))
     return images, torch.where(which[:, None, None], flipped, landmarks)
