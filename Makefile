@@ -4,6 +4,7 @@
 #   make chat LLM_URL=http://127.0.0.1:8000/v1     answers from an OpenAI-compatible endpoint
 #   make test                     all tests (ARGS="-k report" for some)
 #   make lint                     ruff
+#   make pictures                 the README's screenshot and figure again; needs Chromium
 #   make train-embedded PHOTOS=DIR   build checkpoints/embedded again from a folder of photos
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: chat test lint train-embedded
+.PHONY: chat test lint pictures train-embedded
 
 # What chat passes on; each is a flag of python -m app.
 KFD ?=
@@ -32,6 +33,10 @@ test: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+pictures: $(VENV)/.installed-test
+	$(BIN)/python -m docs.architecture
+	$(BIN)/python -m docs.screenshot
 
 # The whole recipe of checkpoints/embedded. With a manifest that names known fakes, RECIPE=all learns from
 # them too; START is a folder with the ImageNet weights of google/mobilenet_v1_1.0_224. Each line resumes.

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,12 +15,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pypdf import PdfReader
 
 from app.report.sealed import Report
+from docs.screenshot import CHROMIUM_FLAGS, find_chromium, served, wait_for_answers
 from tests.tiny.video import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "app" / "example.jpg"
-CHECKPOINT = ROOT / "checkpoints" / "embedded"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = find_chromium()
 
 pytestmark = [
     pytest.mark.browser,
@@ -37,29 +33,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The page, served by the command that users run."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "app", "--port", str(port), "--checkpoint", str(CHECKPOINT)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        said = []
-        for line in server.stdout:
-            said.append(line)
-            if "Unmask is ready" in line:
-                break
-        assert server.poll() is None, "".join(said)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    with served() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
@@ -106,12 +87,9 @@ def upload(page: Page, path: Path) -> None:
 
 def answers(page: Page, count: int) -> list[str]:
     """The texts of the answers, once there are `count` and the last has stopped growing."""
+    wait_for_answers(page, count)
     bubbles = page.locator("#chat [data-testid=bot]")
-    expect(bubbles).to_have_count(count, timeout=60_000)
-    before, after = None, bubbles.last.inner_text()
-    while before != after:
-        page.wait_for_timeout(800)
-        before, after = after, bubbles.last.inner_text()
+    expect(bubbles).to_have_count(count)
     return bubbles.all_inner_texts()
 
 
