@@ -53,7 +53,7 @@ train-embedded: $(VENV)/.installed-train
 	$(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-real --recipe real --steps 3200 --threads 1 \
 	  $(if $(START),--start "$(START)")
 	test $(RECIPE) = real || $(BIN)/python -m kfd.train --data $(RUN)/set --out $(RUN)/kfd-all --recipe all \
-	  --go-on-from $(RUN)/kfd-real --steps 4900 --known-share 0.4 --generated-share 0.3 --donors 100 \
+	  --init-from $(RUN)/kfd-real --steps 4900 --known-share 0.4 --generated-share 0.3 --donors 100 \
 	  --simulation.swap 0.35 --simulation.untouched 0.3 --simulation.reenact 0.15 --simulation.upsample 0.1 \
 	  --ema 0.999 --val-every 400 --val-images 300 --threads 1
 	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \

@@ -268,5 +268,5 @@ def _chat_row(size: Size, name: str, quantize: bool, machine: Machine, dtype: st
 def prompt_tokens() -> int:
     """Tokens before the first answer, in the stand-in vocabulary."""
     prompter = stand_in_prompter()
-    head = opening(prompter.style, prompter.frames, scored_case())
-    return len(prompter.tokenise([*head, *question(prompter.frames, VERDICT_QUESTION, first=True)]))
+    head = opening(prompter.style, prompter.markers, scored_case())
+    return len(prompter.tokenise([*head, *question(prompter.markers, VERDICT_QUESTION, first=True)]))

@@ -78,13 +78,13 @@ class Processes:
         if self.count > 1:
             torch.distributed.barrier()
 
-    def say(self, text: str) -> None:
+    def print0(self, text: str) -> None:
         """Print on the main process only."""
         if self.main:
             print(text, flush=True)
 
 
-def join(device: str = "cpu") -> Processes:
+def init_distributed(device: str = "cpu") -> Processes:
     """The processes that a launcher started, or this one alone.
 
     device: "cpu" or "cuda"; under a launcher "cuda" becomes this process's own GPU.
@@ -105,7 +105,7 @@ def join(device: str = "cpu") -> Processes:
     return Processes(state.num_processes, state.process_index, "cpu" if on_cpu else str(state.device))
 
 
-def leave(processes: Processes) -> None:
+def cleanup(processes: Processes) -> None:
     """End the group of processes; call last."""
     if processes.count > 1:
         from accelerate import PartialState

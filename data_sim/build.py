@@ -54,7 +54,7 @@ class BuildConfig:
 
 
 @dataclass(frozen=True)
-class Item:
+class Candidate:
     """What one photograph gave: a face to store, or the reason why not."""
 
     row: dict[str, str]
@@ -139,7 +139,7 @@ def count_failures(rows: Iterable[dict[str, str]]) -> list[dict[str, object]]:
     return [dict(zip(names, key, strict=True)) | {"count": n} for key, n in sorted(counts.items())]
 
 
-def _failed_rows(items: list[Item], config: BuildConfig) -> list[dict[str, str]]:
+def _failed_rows(items: list[Candidate], config: BuildConfig) -> list[dict[str, str]]:
     """What gave no face here, and before, where data_sim.frames left a list beside the manifest."""
     rows = [item.row | {"reason": item.rejected} for item in items if item.rejected]
     listed = None if config.manifest is None else config.manifest.with_name(FAILURES_FILE)
@@ -149,7 +149,7 @@ def _failed_rows(items: list[Item], config: BuildConfig) -> list[dict[str, str]]
         return rows + list(csv.DictReader(file))
 
 
-def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item:
+def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) -> Candidate:
     """Read one photograph and cut its largest face, or the one meant; or say why it cannot be used.
 
     real: the item of the pristine photograph of the same group and frame, if there is one.
@@ -158,7 +158,7 @@ def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item
         data = read_bytes(config.folder / row["path"])
         image = read_image(data)
     except ImageError as error:
-        return Item(row, rejected=error.code)
+        return Candidate(row, rejected=error.code)
     shape, digest = image.shape[:2], sha256_of(data)
     row = row if row["width"] else row | file_facts(data)  # a frame's facts are those of its video
     stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
@@ -169,17 +169,17 @@ def extract(row: dict[str, str], real: Item | None, config: BuildConfig) -> Item
             row, faces = row | {"pair": real.row["path"]}, [real.face]
     faces = faces or find_faces(image)
     if not faces:
-        return Item(row, digest, rejected="no_face")
+        return Candidate(row, digest, rejected="no_face")
     mask = None
     if row["mask"]:
         try:
             drawn = read_image(config.folder / row["mask"])
         except ImageError as error:
-            return Item(row, digest, rejected=f"mask_{error.code}")
+            return Candidate(row, digest, rejected=f"mask_{error.code}")
         mask = crop_face(drawn, faces[0], stored, zoom).pixels.max(axis=2)
     crop = crop_face(image, faces[0], stored, zoom)
     row = row | {"box": " ".join(f"{value:.1f}" for value in faces[0].box)}
-    return Item(row, digest, crop.pixels, crop.landmarks, faces[0], shape, mask)
+    return Candidate(row, digest, crop.pixels, crop.landmarks, faces[0], shape, mask)
 
 
 def _meant(landmarks: str) -> Face:
@@ -187,11 +187,13 @@ def _meant(landmarks: str) -> Face:
     return Face((*points.min(axis=0).tolist(), *points.max(axis=0).tolist()), points)
 
 
-def _extract_job(job: tuple[dict[str, str], Item | None, BuildConfig]) -> Item:
+def _extract_job(job: tuple[dict[str, str], Candidate | None, BuildConfig]) -> Candidate:
     return extract(*job)
 
 
-def _extract_all(jobs: list[tuple[dict[str, str], Item | None]], config: BuildConfig) -> Iterator[Item]:
+def _extract_all(
+    jobs: list[tuple[dict[str, str], Candidate | None]], config: BuildConfig
+) -> Iterator[Candidate]:
     full = ((row, real, config) for row, real in jobs)
     if config.workers <= 1:
         yield from map(_extract_job, full)
@@ -200,13 +202,13 @@ def _extract_all(jobs: list[tuple[dict[str, str], Item | None]], config: BuildCo
         yield from pool.map(_extract_job, full, chunksize=16)
 
 
-def _progress(items: Iterator[Item], total: int, label: str) -> Iterator[Item]:
+def _progress(items: Iterator[Candidate], total: int, label: str) -> Iterator[Candidate]:
     from tqdm import tqdm
 
     return tqdm(items, total=total, desc=label, unit="photo")
 
 
-def write_set(items: list[Item], config: BuildConfig) -> list[Item]:
+def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
     """Drop duplicates, write the set's files, print what was rejected; returns what was kept."""
     seen: dict[str, str] = {}
     kept, rejected = [], []
@@ -260,7 +262,7 @@ def _save(path: Path, arrays: list[np.ndarray]) -> None:
 
 
 def write_contact_sheet(
-    folder: Path, kept: list[Item], columns: int = 12, rows_each: int = 3, side: int = 96
+    folder: Path, kept: list[Candidate], columns: int = 12, rows_each: int = 3, side: int = 96
 ) -> None:
     """Draw faces of every source beside forgeries simulated from the real ones."""
     import torch

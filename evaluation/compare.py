@@ -1,4 +1,4 @@
-"""Is one detector better than another? Both on the same draws of the same items."""
+"""Compare two detectors on the same resamples of the same items: is one better?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.metrics.classification import (
-    DRAWS,
     FALSE_POSITIVE_RATES,
+    NUM_RESAMPLES,
     draw,
     figure_of,
     image_metrics,
@@ -22,7 +22,7 @@ from evaluation.results import SIMULATED, Item, read_results
 COMPARED = ("auc", "tpr_at_fpr_5")
 
 
-def compare_files(first: Path, second: Path, draws: int = DRAWS) -> dict[str, object]:
+def compare_files(first: Path, second: Path, num_resamples: int = NUM_RESAMPLES) -> dict[str, object]:
     """Differences second - first of two files of results, by kind; see `compare_items`.
 
     Raises ValueError, which says what differs, when the two were measured on different data.
@@ -45,7 +45,7 @@ def compare_files(first: Path, second: Path, draws: int = DRAWS) -> dict[str, ob
         "first": _named(first, a),
         "second": _named(second, b),
         "notes": notes,
-        "differences": compare_items(a_items, b_items, draws),
+        "differences": compare_items(a_items, b_items, num_resamples),
     }
 
 
@@ -63,7 +63,7 @@ def different_data(first: Mapping[str, object], second: Mapping[str, object]) ->
 
 
 def compare_items(
-    first: Sequence[Item], second: Sequence[Item], draws: int = DRAWS
+    first: Sequence[Item], second: Sequence[Item], num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, dict[str, object]]:
     """Paired bootstrap of AUC and TPR at 5 % FPR on the items that both hold, by kind.
 
@@ -76,12 +76,12 @@ def compare_items(
     items = [a for a, _ in pairs]
     logits = np.array([[a.logit, b.logit] for a, b in pairs]).reshape(-1, 2)
     return {
-        one.name: _compare([items[i] for i in one.positions], logits[one.positions], draws)
+        one.name: _compare([items[i] for i in one.positions], logits[one.positions], num_resamples)
         for one in comparisons(items)
     }
 
 
-def _compare(items: Sequence[Item], logits: np.ndarray, draws: int) -> dict[str, object]:
+def _compare(items: Sequence[Item], logits: np.ndarray, num_resamples: int) -> dict[str, object]:
     labels, units = labels_of(items), [item.unit for item in items]
     counts = {"real": int((labels == 0).sum()), "fake": int((labels == 1).sum())}
     if not all(counts.values()):
@@ -91,7 +91,7 @@ def _compare(items: Sequence[Item], logits: np.ndarray, draws: int) -> dict[str,
         a, b = (weighted_metrics(labels, logits[:, k], weights) for k in (0, 1))
         return {name: b[name] - a[name] for name in COMPARED}
 
-    spread, few = draw(statistics, labels, units, draws, SEED)
+    spread, few = draw(statistics, labels, units, num_resamples, SEED)
     a, b = (image_metrics(labels, logits[:, k]) for k in (0, 1))
     result: dict[str, object] = dict(counts)
     for name in COMPARED:

@@ -3,7 +3,7 @@
     python -m evaluation.detector --data runs/set --split test --out runs/test.json --report runs/test-report
     python -m evaluation.detector --data runs/set --split val --checkpoint runs/kfd-real
     python -m evaluation.detector --compare runs/a.json runs/b.json      # is b better than a?
-    python -m evaluation.detector --data runs/set --simulated 8 --draws 50     # a minute for 1,600 faces
+    python -m evaluation.detector --data runs/set --simulated 8 --num-resamples 50     # a minute for 1,600 faces
 
 Every kind of fake is measured against the real faces of its own source, each face alone and, where the set
 holds videos, each video as a whole (evaluation.metrics.video); forgeries simulated from the split's real
@@ -44,7 +44,7 @@ from kfd.quality import compression, sharpness
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(MeasureConfig):
+class EvaluateDetectorConfig(MeasureConfig):
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder does not hold
     dtype: Dtype | None = None  # what a frozen encoder computes in; None: bf16 on a GPU, fp32 on a CPU
@@ -92,7 +92,7 @@ class DetectorJudge:
 
 
 def main(args: list[str] | None = None) -> None:
-    config = parse(EvaluateConfig, __doc__, args)
+    config = parse(EvaluateDetectorConfig, __doc__, args)
     try:
         if config.compare is not None:
             _compare(config)
@@ -102,14 +102,14 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
-def _compare(config: EvaluateConfig) -> None:
-    found = compare_files(*config.compare, draws=config.draws)
+def _compare(config: EvaluateDetectorConfig) -> None:
+    found = compare_files(*config.compare, num_resamples=config.num_resamples)
     print(to_markdown(compared(found)))
     if config.out is not None:
         write_text(config.out, json.dumps(found, indent=1) + "\n")
 
 
-def _measure(config: EvaluateConfig) -> None:
+def _measure(config: EvaluateDetectorConfig) -> None:
     faces = FaceSet.open(config.data, config.split)
     detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder, config.dtype)
     found, items = measure(DetectorJudge(detector), faces, config)

@@ -21,7 +21,7 @@ from data_sim.dataset import FaceSet, difference_mask, evenly, unit_of
 from data_sim.simulate import simulate
 from evaluation.confounders import confounder_scores, pixel_facts, row_facts
 from evaluation.leakage import as_text, find_leaks
-from evaluation.metrics.classification import DRAWS, Figure, figure_of
+from evaluation.metrics.classification import NUM_RESAMPLES, Figure, figure_of
 from evaluation.metrics.fairness import Label, fairness
 from evaluation.metrics.levels import (
     SEED,
@@ -80,15 +80,17 @@ class MeasureConfig:
     simulated: int = 600  # most real faces that forgeries are simulated from; 0: none
     aggregate: Method = "mean"  # how the frames of a video become one score; see evaluation.metrics.video
     by: tuple[Label, ...] = ("age", "gender", "race")  # false positives by these, where names tell them
-    draws: int = DRAWS  # of the bootstrap
+    num_resamples: int = NUM_RESAMPLES  # of the bootstrap
     trained_on: Path | None = None  # the set that the detector learnt from, where that is not `data`
     allow_leaks: bool = False  # measure although the split shares people or pictures with those learnt from
 
     def problems(self) -> list[str]:
         """What cannot be, in words."""
-        if self.draws >= 1 and self.simulated >= 0:
+        if self.num_resamples >= 1 and self.simulated >= 0:
             return []
-        return [f"draws must be positive and simulated not negative, got {self.draws}, {self.simulated}"]
+        return [
+            f"num_resamples must be positive and simulated not negative, got {self.num_resamples}, {self.simulated}"
+        ]
 
 
 def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[str, object], list[Item]]:
@@ -101,9 +103,11 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
     lost = failures(config.data, config.split) + left_out
     if measured.not_finite:
         lost.append({"split": config.split, "reason": "score_not_finite", "count": measured.not_finite})
-    frame = frame_level(items, decision, config.draws)
+    frame = frame_level(items, decision, config.num_resamples)
     for comparison in comparisons(items):
-        frame[comparison.name] |= _map_figures(items, measured.maps, comparison.positions, config.draws)
+        frame[comparison.name] |= _map_figures(
+            items, measured.maps, comparison.positions, config.num_resamples
+        )
     note = NOTES.get(config.split, "")
     if leaks and config.allow_leaks:
         shared = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in leaks.items())
@@ -126,15 +130,15 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
             "fitted_on": decision.fitted_on,
         },
         "failures": lost,
-        "confounders": confounders(items, measured.facts, config.draws),
+        "confounders": confounders(items, measured.facts, config.num_resamples),
         "results": {"frame": frame},
-        "calibration": calibration_level(items, decision, config.draws),
+        "calibration": calibration_level(items, decision, config.num_resamples),
         "fairness": fairness(items, config.by),
     }
     if has_videos(items):
         results["aggregation"] = config.aggregate
-        results["results"]["video"] = video_level(items, decision, config.aggregate, config.draws)
-        results["aggregations"] = aggregations(items, decision, config.draws)
+        results["results"]["video"] = video_level(items, decision, config.aggregate, config.num_resamples)
+        results["aggregations"] = aggregations(items, decision, config.num_resamples)
     return results, items
 
 
@@ -285,17 +289,17 @@ def score_simulated(measured: Measured, faces: FaceSet, count: int) -> None:
 
 
 def _map_figures(
-    items: list[Item], maps: dict[int, MapCounts], positions: np.ndarray, draws: int
+    items: list[Item], maps: dict[int, MapCounts], positions: np.ndarray, num_resamples: int
 ) -> dict[str, Figure]:
     known = [int(p) for p in positions if int(p) in maps]
     if not known:
         return {}
     counts = MapCounts.join([maps[p] for p in known])
-    return map_figures(counts, [items[p].unit for p in known], draws, SEED)
+    return map_figures(counts, [items[p].unit for p in known], num_resamples, SEED)
 
 
 def confounders(
-    items: list[Item], facts: list[dict[str, list[float]]], draws: int = DRAWS
+    items: list[Item], facts: list[dict[str, list[float]]], num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, dict[str, Figure]]:
     """AUC that each fact about a file or crop reaches alone, by comparison; see evaluation.confounders."""
     result: dict[str, dict[str, Figure]] = {}
@@ -308,5 +312,7 @@ def confounders(
         except ValueError as error:  # too few groups of a class to fit and to judge
             result[comparison.name] = {"all together": figure_of(None, str(error), None)}
             continue
-        result[comparison.name] = {name: auc_of(some, values, draws) for name, values in scores.items()}
+        result[comparison.name] = {
+            name: auc_of(some, values, num_resamples) for name, values in scores.items()
+        }
     return result

@@ -42,12 +42,12 @@ from kfd.calibration.error_rates import (
     refuse_stale,
 )
 from kfd.config import Decision
-from kfd.corruptions import HELD_OUT_SEED, scale_of, spread
+from kfd.corruptions import HELD_OUT_SEED, scale_of, spread_over_sources
 from kfd.detection import Quality
 from kfd.detector import Detector
 
 FEWEST = 30  # different real photographs, without which no error rate is stated
-DRAWS = 400  # of the bootstrap of an AUC
+NUM_RESAMPLES = 400  # of the bootstrap of an AUC
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def main() -> None:
     try:
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         faces = FaceSet.open(config.data, config.split)
-        stored = measure(detector, faces, config)
+        stored = measure_grid(detector, faces, config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(table(stored["cells"]))
 
 
-def measure(detector: Detector, faces: FaceSet, config: RobustnessConfig) -> dict[str, object]:
+def measure_grid(detector: Detector, faces: FaceSet, config: RobustnessConfig) -> dict[str, object]:
     """Measure every condition that the file does not hold yet; returns what is in the file then.
 
     Raises ValueError when the file belongs to another detector, decision or sample.
@@ -115,11 +115,11 @@ def sample(faces: FaceSet, real: int, fake: int) -> tuple[Tensor, np.ndarray, np
 
     Raises ValueError without real faces.
     """
-    reals = spread(faces, faces.where(label="real"), real)
+    reals = spread_over_sources(faces, faces.where(label="real"), real)
     if not reals:
         raise ValueError("this split holds no real faces to measure false alarms on")
-    fakes = spread(faces, faces.where(label="fake"), fake // 2)
-    forged = spread(faces, reals, fake - len(fakes))
+    fakes = spread_over_sources(faces, faces.where(label="fake"), fake // 2)
+    forged = spread_over_sources(faces, reals, fake - len(fakes))
     images, landmarks = faces.read(forged)
     parts = [
         faces.read(reals)[0],
@@ -139,7 +139,7 @@ def _cell(
     odds, scores = log_odds(decision, reading.logits), score_of(decision, reading.logits)
     flagged = scores >= decision.fake_above
     verdicts = np.array(_verdicts(decision, reading, scores))
-    cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, DRAWS)}
+    cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, NUM_RESAMPLES)}
     for name, label in (("real", 0), ("fake", 1)):
         own = labels == label
         cell[f"{name}_above"] = _share(flagged[own], units[own])  # by the score alone

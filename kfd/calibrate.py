@@ -29,7 +29,15 @@ from kfd.calibration.decision import score_of
 from kfd.calibration.fit import fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
-from kfd.corruptions import AS_IT_IS, HELD_OUT_SEED, apply, degrade_held_out, shrunk, spread, to_uint8
+from kfd.corruptions import (
+    AS_IT_IS,
+    HELD_OUT_SEED,
+    apply,
+    degrade_held_out,
+    shrunk,
+    spread_over_sources,
+    to_uint8,
+)
 from kfd.detector import Detector
 from kfd.quality import compression, sharpness
 
@@ -135,12 +143,12 @@ def _source(row: dict[str, str]) -> str:
 
 def _chosen(faces: FaceSet, settings: CalibrationSettings) -> tuple[dict[str, list[int]], str]:
     """Positions by what they are read as: "real", "simulated" (from them) and kinds of known fakes; words."""
-    reals = spread(faces, faces.where(label="real"), settings.real)
-    chosen = {"real": reals, "simulated": spread(faces, reals, settings.fake)}
+    reals = spread_over_sources(faces, faces.where(label="real"), settings.real)
+    chosen = {"real": reals, "simulated": spread_over_sources(faces, reals, settings.fake)}
     fakes = faces.where(label="fake") if settings.known_fakes else []
     for kind in sorted({faces.rows[i]["kind"] for i in fakes}):
         own = [i for i in fakes if faces.rows[i]["kind"] == kind]
-        chosen[kind or "fake"] = spread(faces, own, settings.fake)
+        chosen[kind or "fake"] = spread_over_sources(faces, own, settings.fake)
     counts = Counter(faces.rows[i]["source"] for i in reals)
     shown = ", ".join(f"{count} of {source}" for source, count in counts.most_common())
     made = [f"{len(chosen['simulated'])} simulated from them"]
@@ -176,9 +184,9 @@ def _limits(
     probe: Detector, faces: FaceSet, fitted: Decision, chosen: dict[str, list[int]], count: int
 ) -> dict[str, float | None]:
     """The limits of compression: how far real photographs keep their rate of false alarms."""
-    reals = spread(faces, chosen["real"], count)
+    reals = spread_over_sources(faces, chosen["real"], count)
     known = [i for name, some in chosen.items() if name not in ("real", "simulated") for i in some]
-    fakes = spread(faces, known or chosen["simulated"], count)
+    fakes = spread_over_sources(faces, known or chosen["simulated"], count)
     if min(len(reals), len(fakes)) < ENOUGH:
         return {}
     fake_images, landmarks = faces.read(fakes)

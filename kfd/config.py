@@ -76,7 +76,7 @@ class Decision:
     min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
     max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
-    measured: figures of the fit, by name (kfd.calibration.fit.measure).
+    measured: figures of the fit, by name (kfd.calibration.fit.calibration_figures).
     """
 
     slope: float = 1.0

@@ -112,7 +112,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def spread(faces: FaceSet, positions: list[int], count: int) -> list[int]:
+def spread_over_sources(faces: FaceSet, positions: list[int], count: int) -> list[int]:
     """At most `count` of the positions, as evenly over the sources and within each as they allow."""
     by_source: dict[str, list[int]] = {}
     for position in positions:

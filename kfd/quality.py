@@ -159,10 +159,10 @@ def fit(config: QualityConfig) -> str:
 
     from common.storage import write_text
     from data_sim.dataset import FaceSet
-    from kfd.corruptions import apply, spread, to_uint8
+    from kfd.corruptions import apply, spread_over_sources, to_uint8
 
     faces = FaceSet.open(config.data, "train")
-    chosen = spread(faces, faces.where(label="real"), config.photos)
+    chosen = spread_over_sources(faces, faces.where(label="real"), config.photos)
     images = faces.read(chosen)[0]
     originals = to_uint8(images)
     conditions = (*JPEG, *VIDEO, *OTHERWISE)

@@ -1,7 +1,7 @@
 """Train the Knowledge-guided Forgery Detector.
 
     python -m kfd.train --data runs/set --out runs/kfd --recipe real --start weights/mobilenet_v1
-    python -m kfd.train --data runs/set --out runs/all --recipe all --go-on-from runs/kfd --steps 900
+    python -m kfd.train --data runs/set --out runs/all --recipe all --init-from runs/kfd --steps 900
     python -m kfd.train --data runs/set --out runs/try --steps 6 --batch 2 --val-every 3   # seconds, CPU
 
 `--recipe real` learns from real photographs and forgeries simulated from them (the paper's
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from common import storage
 from common.cli import parse
-from common.distributed import Processes, join, leave
+from common.distributed import Processes, cleanup, init_distributed
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet
 from kfd.calibrate import CalibrationSettings, calibrate
@@ -54,12 +54,12 @@ FLOOR = 0.01  # of the peak learning rate, where the cosine ends
 
 def main() -> None:
     config = parse(TrainConfig, __doc__)
-    processes = join(config.device)
+    processes = init_distributed(config.device)
     try:
         run(replace(config, device=processes.device), processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}" if processes.main else 1)
-    leave(processes)
+    cleanup(processes)
 
 
 def run(config: TrainConfig, processes: Processes) -> None:
@@ -81,7 +81,7 @@ def run(config: TrainConfig, processes: Processes) -> None:
     model = build(config, train.size, processes)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trainable
-    processes.say(
+    processes.print0(
         f"{trainable:,} trainable and {frozen:,} frozen parameters; {len(train)} faces to train on, "
         f"{len(sampler.reals)} of them real photographs to start from"
     )
@@ -111,7 +111,7 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
         text_guidance=config.text_guidance,
     )
     model = new_kfd(
-        settings, config.start, config.encoder_weights, config.dtype, config.device, processes.say
+        settings, config.start, config.encoder_weights, config.dtype, config.device, processes.print0
     )
     if model.encoder.image_size != size:
         # Enlarged crops would hide the traces that crops made at the right size show.
@@ -119,8 +119,8 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
             f"{config.encoder} sees crops of {model.encoder.image_size} pixels, those of {config.data} have "
             f"{size}; build a set for it: python -m data_sim.build --size {model.encoder.image_size}"
         )
-    if config.go_on_from is not None:
-        load_trained(model, config.go_on_from)
+    if config.init_from is not None:
+        load_trained(model, config.init_from)
     return model
 
 
@@ -166,7 +166,7 @@ def fit(
         schedule.load_state_dict(state["schedule"])
         average = {name: t.to(config.device) for name, t in state["average"].items()}
         step, best = state["step"], state["best"]
-        processes.say(f"resuming after step {step}")
+        processes.print0(f"resuming after step {step}")
     started, first = time.time(), step
     numbers = [n % config.cache_steps if config.cache_steps else n for n in range(step, config.steps)]
     batches = sampler.ahead(numbers, config.workers) if cache is None else None
@@ -194,7 +194,7 @@ def fit(
             seconds = (time.time() - started) / (step - first)
             parts = " ".join(f"{name} {value:.3f}" for name, value in sum_terms(terms, processes).items())
             total = processes.sum(loss.detach()).item()
-            processes.say(f"step {step} loss {total:.4f} {parts} lr {rate:.2e} {seconds:.2f} s/step")
+            processes.print0(f"step {step} loss {total:.4f} {parts} lr {rate:.2e} {seconds:.2f} s/step")
         last = step == config.steps
         if processes.main and (step % config.val_every == 0 or last):
             best = validate(model, average, validation, step, best, config.out)

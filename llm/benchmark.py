@@ -2,7 +2,7 @@
 
     python -m llm.benchmark --assistant checkpoints/embedded/assistant --kfd checkpoints/embedded/kfd \\
         --data runs/set --split test --out runs/llm-test.json --report runs/llm-test-report
-    python -m llm.benchmark ... --simulated 8 --draws 50     # about a minute for 1,600 faces, CPU
+    python -m llm.benchmark ... --simulated 8 --num-resamples 50     # about a minute for 1,600 faces, CPU
 
 The score of a face is P(Yes) against No at the first word of the answer to "Is this a deepfake image?", so
 that an AUC is of a whole ROC; the verdict is the likelier of the two words, as the paper reads it out of the

@@ -4,7 +4,7 @@
     for piece in conversation.ask("Is this a deepfake image?"):
         print(piece, end="")
 
-The model is shared, the conversation is not: every case and every user has an own one.
+The model is shared, the conversation is not: every case and every user has its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte i
 
 
 @dataclass(frozen=True)
-class Exchange:
+class FinishedTurn:
     """A question as the model read it, and the answer as far as it was written."""
 
     question: str
@@ -74,7 +74,7 @@ class Conversation:
         self.model = model
         self.case = case
         self.detection = detection
-        self.history: list[Exchange] = []
+        self.history: list[FinishedTurn] = []
         self.input_ids: list[int] = []
         self._pending: list[int] = []  # belong behind input_ids; read together with the next question
         self._cache = DynamicCache()
@@ -204,13 +204,13 @@ class Conversation:
         unread = writing.ids[len(self.input_ids) - writing.start :]
         self._forget(min(len(self.input_ids), writing.start + len(writing.ids)))
         self._pending = unread + self.model.prompter.end_ids
-        self.history.append(Exchange(writing.question, writing.text))
+        self.history.append(FinishedTurn(writing.question, writing.text))
 
     def _question(self, text: str) -> list[Segment]:
-        return question(self.model.prompter.frames, text, first=not self.history)
+        return question(self.model.prompter.markers, text, first=not self.history)
 
     def _opening(self) -> list[Segment]:
-        return opening(self.model.prompter.style, self.model.prompter.frames, self.case)
+        return opening(self.model.prompter.style, self.model.prompter.markers, self.case)
 
     def _check_room(self, segments: Sequence[Segment]) -> int:
         """Tokens left for the answer to a question; ValueError when they are too few."""
@@ -297,7 +297,7 @@ class _Answer:
             self.ended = True
             return
         ids = [*self.ids, token]
-        words, mark, _ = prompter.decode(ids).partition(prompter.frames.end.strip())
+        words, mark, _ = prompter.decode(ids).partition(prompter.markers.end.strip())
         self.text = words.strip()
         if not mark:
             self.ids = ids

@@ -49,7 +49,7 @@ from llm.training.loop import general_loss
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateAssistantConfig:
     """Settings of one evaluation."""
 
     assistant: str  # folder of the assistant
@@ -86,7 +86,7 @@ def share_of(hits: Sequence[bool]) -> Figure:
 
 
 def measure_verdicts(
-    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, rng: random.Random
 ) -> dict[str, object]:
     """Agreement of Yes or No with the detector's verdict, and AUC of P(Yes) next to the score's.
 
@@ -123,7 +123,7 @@ def measure_verdicts(
 
 
 def measure_wordings(
-    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, rng: random.Random
 ) -> dict[str, object]:
     """How often the likelier of Yes and No is the verdict's, whatever the wording of the question."""
     asked = rng.sample(questions("verdict", heldout=True), config.wordings)
@@ -142,7 +142,7 @@ def measure_wordings(
 
 
 def measure_all_regions(
-    model: ForgeryLLM, faces: GroundedCases, known: dict[str, GroundedCases], config: EvaluateConfig
+    model: ForgeryLLM, faces: GroundedCases, known: dict[str, GroundedCases], config: EvaluateAssistantConfig
 ) -> dict[str, object]:
     """`measure_regions` on simulated forgeries and, by source, on known fakes."""
     sets = {"simulated": faces, **known}
@@ -165,7 +165,7 @@ def known_fakes(detector: Detector, faces: FaceSet, most: int) -> dict[str, Grou
 
 
 def measure_conversations(
-    model: ForgeryLLM, faces: GroundedCases, config: EvaluateConfig, rng: random.Random
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, rng: random.Random
 ) -> dict[str, object]:
     """Contradictions in conversations as the app leads them, and as the model alone would."""
     return {
@@ -177,7 +177,7 @@ def measure_conversations(
 def _converse(
     model: ForgeryLLM,
     faces: GroundedCases,
-    config: EvaluateConfig,
+    config: EvaluateAssistantConfig,
     rng: random.Random,
     count: int,
     checked: bool,
@@ -219,7 +219,7 @@ def _converse(
 
 
 def measure_general(
-    model: ForgeryLLM, detector: Detector, config: EvaluateConfig, batch_size: int = 8
+    model: ForgeryLLM, detector: Detector, config: EvaluateAssistantConfig, batch_size: int = 8
 ) -> dict[str, float]:
     """Perplexity of the answers in general data, as fine-tuned and with LoRA switched off."""
     records = read_general(config.general, config.general_images or None)
@@ -234,7 +234,7 @@ def measure_general(
 
 def main(args: list[str] | None = None) -> None:
     """Judge the faces, ask the questions, write the figures."""
-    config = parse(EvaluateConfig, __doc__, args)
+    config = parse(EvaluateAssistantConfig, __doc__, args)
     detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
     model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
     if model.info.kfd_digest not in ("", detector.digest):

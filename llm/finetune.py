@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from common.cli import parse
-from common.distributed import Processes, join, leave
+from common.distributed import Processes, cleanup, init_distributed
 from common.storage import save_config
 from kfd.detector import Detector
 from llm.adapter import add_adapter
@@ -114,7 +114,7 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
     sharded = processes.count > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true"
     model = build(config, data, processes, sharded)
     trainable, frozen = count_parameters(model)
-    processes.say(
+    processes.print0(
         f"{trainable:,} trainable and {frozen:,} frozen parameters; {len(data.train)} judged faces"
         + (f", {len(data.general)} general records" if data.general else "")
         + (f"; base model split over {processes.count} processes" if sharded else "")
@@ -122,18 +122,18 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
     fit(config, model, data, digest, folder, processes)
     if processes.main:
         save_config(config, Path(config.out) / "finetune.json")
-        processes.say(f"saved {config.out}")
+        processes.print0(f"saved {config.out}")
 
 
 def main(args: list[str] | None = None) -> None:
     """Read the command line and train, as one of however many processes were launched."""
     config = parse(FinetuneConfig, __doc__, args)
-    processes = join(config.device)
+    processes = init_distributed(config.device)
     try:
         run(config, processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    leave(processes)
+    cleanup(processes)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class PromptStyle:
 
 
 @dataclass(frozen=True)
-class Frames:
+class TemplateMarkers:
     """The marks of a template around questions and answers.
 
     start: before the first turn. reply: from a question to its answer. end: closes an answer, written by
@@ -106,7 +106,7 @@ class Frames:
     lead: str
 
 
-def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
+def make_markers(template: str, tokenizer: PreTrainedTokenizerBase) -> TemplateMarkers:
     """The marks of `template`; a chat template is read from the tokenizer, system prompt included.
 
     Raises ValueError when the tokenizer has no chat template, one that does not take question, answer and
@@ -114,7 +114,7 @@ def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
     """
     if template == "vicuna":
         start = (tokenizer.bos_token or "") + f"{TURN_MARK}Human:"
-        return Frames(start, f" {TURN_MARK}Assistant:", f" {TURN_MARK}", "Human:", " ")
+        return TemplateMarkers(start, f" {TURN_MARK}Assistant:", f" {TURN_MARK}", "Human:", " ")
     if tokenizer.chat_template is None:
         raise ValueError("the tokenizer has no chat template: use template='vicuna' or an instruct model")
     first, answered, second = _PLACEHOLDERS
@@ -139,7 +139,7 @@ def make_frames(template: str, tokenizer: PreTrainedTokenizerBase) -> Frames:
         raise ValueError(
             f"expected a chat template that closes answers with a special token, got {between!r}"
         )
-    return Frames(start, reply, end, between.removeprefix(end), "")
+    return TemplateMarkers(start, reply, end, between.removeprefix(end), "")
 
 
 def special_marks(tokenizer: PreTrainedTokenizerBase) -> set[str]:
@@ -178,62 +178,66 @@ def clean_question(text: str, marks: Iterable[str] = (), longest: int | None = M
     return text
 
 
-def opening(style: PromptStyle, frames: Frames, case: Case) -> list[Segment]:
+def opening(style: PromptStyle, markers: TemplateMarkers, case: Case) -> list[Segment]:
     """The head of the first turn: the evidence, the task description and the KFD result."""
     if style.mode == "visual":
-        return [*_picture(frames), Segment("text", f" {style.task}")]
+        return [*_picture(markers), Segment("text", f" {style.task}")]
     words = f"{style.task} {kfd_result(case)}"
     if case.verdict != Verdict.INCONCLUSIVE:
         # In words, so that a small model need not work out from the digits how strong a score is.
         words += f" This is {evidential_strength(case)} evidence."
     if style.mode == "evidence_text":
-        return [Segment("text", f"{frames.start}{frames.lead}{evidence_text(case)} {words}")]
-    return [*_picture(frames), Segment("forgery"), Segment("text", f" {words}")]
+        return [Segment("text", f"{markers.start}{markers.lead}{evidence_text(case)} {words}")]
+    return [*_picture(markers), Segment("forgery"), Segment("text", f" {words}")]
 
 
-def _picture(frames: Frames) -> list[Segment]:
+def _picture(markers: TemplateMarkers) -> list[Segment]:
     """From the start of a conversation to the end of its picture."""
     return [
-        Segment("text", f"{frames.start}{frames.lead}{IMAGE_OPEN}"),
+        Segment("text", f"{markers.start}{markers.lead}{IMAGE_OPEN}"),
         Segment("visual"),
         Segment("text", IMAGE_CLOSE),
     ]
 
 
-def question(frames: Frames, text: str, first: bool) -> list[Segment]:
+def question(markers: TemplateMarkers, text: str, first: bool) -> list[Segment]:
     """A question up to the mark after which the model answers.
 
     text: the cleaned question. first: True directly behind `opening`.
     """
-    before = " " if first else frames.again + frames.lead
-    return [Segment("text", before + text), Segment("text", frames.reply)]
+    before = " " if first else markers.again + markers.lead
+    return [Segment("text", before + text), Segment("text", markers.reply)]
 
 
-def answer(frames: Frames, text: str, verdict: bool) -> list[Segment]:
+def answer(markers: TemplateMarkers, text: str, verdict: bool) -> list[Segment]:
     """An answer and its end mark, both targets."""
     return [
-        Segment("text", frames.lead + text, target=True, verdict=verdict),
-        Segment("text", frames.end, target=True),
+        Segment("text", markers.lead + text, target=True, verdict=verdict),
+        Segment("text", markers.end, target=True),
     ]
 
 
 def render_conversation(
-    style: PromptStyle, frames: Frames, case: Case, turns: Sequence[SaidTurn], marks: Iterable[str] = ()
+    style: PromptStyle,
+    markers: TemplateMarkers,
+    case: Case,
+    turns: Sequence[SaidTurn],
+    marks: Iterable[str] = (),
 ) -> list[Segment]:
     """A whole conversation about one face; the head stands in the first turn only.
 
     marks: reserved texts of the tokenizer, kept out of the questions.
     """
     marks = tuple(marks)
-    segments = opening(style, frames, case)
+    segments = opening(style, markers, case)
     for position, turn in enumerate(turns):
-        segments += question(frames, clean_question(turn.question, marks), first=position == 0)
-        segments += answer(frames, turn.answer, verdict=turn.intent == "verdict")
+        segments += question(markers, clean_question(turn.question, marks), first=position == 0)
+        segments += answer(markers, turn.answer, verdict=turn.intent == "verdict")
     return segments
 
 
 def render_general(
-    frames: Frames, turns: Sequence[tuple[str, str]], pictured: bool, marks: Iterable[str] = ()
+    markers: TemplateMarkers, turns: Sequence[tuple[str, str]], pictured: bool, marks: Iterable[str] = ()
 ) -> list[Segment]:
     """A conversation of general instruction data: no face, no detector, no task description.
 
@@ -242,11 +246,11 @@ def render_general(
     Raises ValueError when a question has nothing but marks.
     """
     marks = tuple(marks)
-    segments: list[Segment] = _picture(frames) if pictured else []
+    segments: list[Segment] = _picture(markers) if pictured else []
     for position, (asked, said) in enumerate(turns):
         asked = clean_question(asked, marks, longest=None)
-        before, reply = question(frames, asked, first=position == 0)
+        before, reply = question(markers, asked, first=position == 0)
         if position == 0 and not pictured:
-            before = Segment("text", frames.start + frames.lead + asked)
-        segments += [before, reply, *answer(frames, without_marks(said, marks).strip(), verdict=False)]
+            before = Segment("text", markers.start + markers.lead + asked)
+        segments += [before, reply, *answer(markers, without_marks(said, marks).strip(), verdict=False)]
     return segments

@@ -12,11 +12,11 @@ from torch import Tensor
 from common.verdicts import Verdict
 from data_sim.dialogue import Case
 from llm.prompt import (
-    Frames,
     PromptStyle,
     SaidTurn,
     Segment,
-    make_frames,
+    TemplateMarkers,
+    make_markers,
     render_conversation,
     render_general,
     special_marks,
@@ -99,7 +99,7 @@ def verdict_target(case: Case) -> float:
 class PromptTokenizer:
     """A transformers tokenizer that knows the template.
 
-    frames: the template's marks. marks: reserved texts that a question must not contain.
+    markers: the template's marks. marks: reserved texts that a question must not contain.
     yes_id, no_id: first token of "Yes" and "No" behind the assistant's mark.
     """
 
@@ -112,15 +112,15 @@ class PromptTokenizer:
         self.style = style
         self.num_prompts = num_prompts
         self._sentinel = self._plain("\n")
-        self.frames: Frames = make_frames(style.template, tokenizer)
+        self.markers: TemplateMarkers = make_markers(style.template, tokenizer)
         self.marks = special_marks(tokenizer)
-        self.yes_id, self.no_id = (self.encode(self.frames.lead + word)[0] for word in ("Yes", "No"))
+        self.yes_id, self.no_id = (self.encode(self.markers.lead + word)[0] for word in ("Yes", "No"))
         if self.yes_id == self.no_id:
             raise ValueError(
                 f"'Yes' and 'No' both begin with token {self.yes_id} "
                 f"({tokenizer.convert_ids_to_tokens(self.yes_id)!r}): use a tokenizer that tells them apart"
             )
-        self.end_ids = self.encode(self.frames.end)
+        self.end_ids = self.encode(self.markers.end)
         self.stop_ids = {self.end_ids[-1]} if len(self.end_ids) == 1 else set()
         if tokenizer.eos_token_id is not None:
             self.stop_ids.add(tokenizer.eos_token_id)
@@ -165,12 +165,12 @@ class PromptTokenizer:
 
     def conversation(self, case: Case, turns: Sequence[SaidTurn]) -> Tokens:
         """A rendered and tokenised training conversation."""
-        segments = render_conversation(self.style, self.frames, case, turns, self.marks)
+        segments = render_conversation(self.style, self.markers, case, turns, self.marks)
         return self.tokenise(segments, verdict_target(case))
 
     def general(self, turns: Sequence[tuple[str, str]], pictured: bool) -> Tokens:
         """A rendered and tokenised conversation of general instruction data, see `render_general`."""
-        return self.tokenise(render_general(self.frames, turns, pictured, self.marks))
+        return self.tokenise(render_general(self.markers, turns, pictured, self.marks))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, reserved tokens left out."""

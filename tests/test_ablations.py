@@ -17,14 +17,14 @@ from benchmarks.ablations import (
     table,
 )
 from common.cli import parse
-from evaluation.detector import EvaluateConfig
+from evaluation.detector import EvaluateDetectorConfig
 from evaluation.results import SIMULATED
 from kfd.training.config import TrainConfig
 from llm.benchmark import BenchmarkConfig
 from llm.config import FinetuneConfig
 
 CONFIGS = {
-    "kfd.train": TrainConfig, "evaluation.detector": EvaluateConfig, "llm.finetune": FinetuneConfig,
+    "kfd.train": TrainConfig, "evaluation.detector": EvaluateDetectorConfig, "llm.finetune": FinetuneConfig,
     "llm.benchmark": BenchmarkConfig,
 }  # fmt: skip
 

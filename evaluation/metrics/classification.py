@@ -24,7 +24,7 @@ from common.verdicts import Verdict
 
 Figure = dict[str, float | str | None]
 
-DRAWS = 1000  # of the bootstrap
+NUM_RESAMPLES = 1000  # of the bootstrap
 LEVEL = 0.95  # of every interval
 MIN_UNITS = 5  # independent units of a class below which an interval would be an invention
 FALSE_POSITIVE_RATES = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}
@@ -88,7 +88,7 @@ def figures(
     units: Sequence[str],
     threshold: float,
     verdicts: np.ndarray,
-    draws: int = DRAWS,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Figure]:
     """Every figure of `image_metrics` and `verdict_metrics` with its interval.
@@ -106,7 +106,7 @@ def figures(
         rates = _weighted_rates(labels, scores, weights, threshold, verdicts)
         return rates | (weighted_metrics(labels, scores, weights) if all(counts.values()) else {})
 
-    spread, few = draw(statistics, labels, units, draws, seed)
+    spread, few = draw(statistics, labels, units, num_resamples, seed)
     wanted = (*RANKING, "acc", "f1", *RATES)
     found = {name: figure_of(values.get(name), reasons.get(name), spread.get(name), few) for name in wanted}
     for name, (label, _) in RATES.items():
@@ -119,13 +119,17 @@ def figures(
 
 
 def auc_figure(
-    labels: np.ndarray, scores: np.ndarray, units: Sequence[str], draws: int = DRAWS, seed: int = 0
+    labels: np.ndarray,
+    scores: np.ndarray,
+    units: Sequence[str],
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> Figure:
     """The AUC alone, with its interval; arguments as of `figures`."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if set(np.unique(labels)) != {0, 1}:
         return figure_of(None, "one class alone", None)
-    spread, few = draw(lambda w: weighted_metrics(labels, scores, w), labels, units, draws, seed)
+    spread, few = draw(lambda w: weighted_metrics(labels, scores, w), labels, units, num_resamples, seed)
     return figure_of(image_metrics(labels, scores)["auc"], None, spread.get("auc"), few)
 
 
@@ -183,28 +187,30 @@ def draw(
     statistics: Callable[[np.ndarray], dict[str, np.ndarray]],
     labels: np.ndarray,
     units: Sequence[str],
-    draws: int = DRAWS,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> tuple[dict[str, np.ndarray], str]:
     """Compute statistics on bootstrap draws of whole units.
 
     statistics: (D, N) weights -> name to (D,) values. labels: (N,) 0 or 1. units: (N,).
-    Returns name to (draws,) values and an empty string; or nothing and why there are no draws.
+    Returns name to (num_resamples,) values and an empty string; or nothing and why there are no draws.
     """
     if few := _few_units(labels, units):
         return {}, few
-    parts = [statistics(weights) for weights in resampled(units, draws, seed)]
+    parts = [statistics(weights) for weights in resampled(units, num_resamples, seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, ""
 
 
-def resampled(units: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+def resampled(
+    units: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Iterator[np.ndarray]:
     """How often each item is drawn when units are drawn with replacement, as many as there are.
 
-    Yields (D, N) float64 in parts that sum to `draws` rows; the parts do not change the draws.
+    Yields (D, N) float64 in parts that sum to `num_resamples` rows; the parts do not change the draws.
     """
     _, member = np.unique(np.asarray(units), return_inverse=True)
     count, rng = int(member.max()) + 1, np.random.default_rng(seed)
-    left, part = draws, max(1, _CELLS // len(member))
+    left, part = num_resamples, max(1, _CELLS // len(member))
     while left > 0:
         times = rng.multinomial(count, np.full(count, 1 / count), size=min(part, left))
         yield times[:, member].astype(np.float64)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.verdicts import Verdict
-from evaluation.metrics.classification import DRAWS, Figure, auc_figure, draw, figure_of, figures
+from evaluation.metrics.classification import NUM_RESAMPLES, Figure, auc_figure, draw, figure_of, figures
 from evaluation.metrics.video import METHODS, Method, VideoKey, video_scores, video_thresholds
 from evaluation.results import SIMULATED, Item
 from kfd.calibration.decision import log_odds, logit_of, score_of, sigmoid
@@ -60,7 +60,7 @@ def comparisons(items: Sequence[Item]) -> list[Comparison]:
     return [Comparison(name, np.array(places)) for name, places in found.items()]
 
 
-def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
+def frame_level(items: Sequence[Item], decision: Decision, num_resamples: int = NUM_RESAMPLES) -> Level:
     """Figures of every comparison, each face on its own, by its own verdict.
 
     Beside them `reasons`: how many real and fake faces are inconclusive for which reason.
@@ -71,7 +71,7 @@ def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -
     for comparison in comparisons(items):
         some = [items[i] for i in comparison.positions]
         verdicts = np.array([item.verdict for item in some])
-        found = _figures(some, logits[comparison.positions], threshold, verdicts, draws)
+        found = _figures(some, logits[comparison.positions], threshold, verdicts, num_resamples)
         found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
         found["reasons"] = {
             label: Counter(r for i in some if i.label == label for r in i.reasons.split("|") if r)
@@ -81,7 +81,9 @@ def frame_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -
     return level
 
 
-def video_level(items: Sequence[Item], decision: Decision, method: Method, draws: int = DRAWS) -> Level:
+def video_level(
+    items: Sequence[Item], decision: Decision, method: Method, num_resamples: int = NUM_RESAMPLES
+) -> Level:
     """Figures of every comparison, each video with one score; see evaluation.metrics.video.
 
     A video's verdict follows from its score alone, by the decision's thresholds.
@@ -97,7 +99,7 @@ def video_level(items: Sequence[Item], decision: Decision, method: Method, draws
         verdicts = np.select(
             [values >= fake_above, values <= real_below], [Verdict.FAKE, Verdict.REAL], Verdict.INCONCLUSIVE
         )
-        found = _figures(list(videos.values()), values, fake_above, verdicts, draws)
+        found = _figures(list(videos.values()), values, fake_above, verdicts, num_resamples)
         if method not in ("vote", "fusion"):
             found["eer_threshold"] = _as_score(found["eer_threshold"], decision)
         level[comparison.name] = found
@@ -109,7 +111,7 @@ def coverage_name(share: float) -> str:
     return f"acc_of_{round(100 * share)}"
 
 
-def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DRAWS) -> Level:
+def calibration_level(items: Sequence[Item], decision: Decision, num_resamples: int = NUM_RESAMPLES) -> Level:
     """Cllr, Brier score and expected calibration error of every comparison with both classes, by face.
 
     The log-odds are those that users are told: cut at the bounds that the calibration faces support.
@@ -122,11 +124,13 @@ def calibration_level(items: Sequence[Item], decision: Decision, draws: int = DR
         some = [items[i] for i in comparison.positions]
         if len({item.label for item in some}) == 2:
             where = comparison.positions
-            level[comparison.name] = _calibration(some, odds[where], uncut[where], draws)
+            level[comparison.name] = _calibration(some, odds[where], uncut[where], num_resamples)
     return level
 
 
-def _calibration(items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, draws: int) -> dict[str, object]:
+def _calibration(
+    items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, num_resamples: int
+) -> dict[str, object]:
     """The measures of kfd.calibration.likelihood_ratio as figures; both classes count alike in each draw.
 
     Among them the accuracy of the share COVERAGES of the faces whose scores are furthest from even.
@@ -158,13 +162,13 @@ def _calibration(items: Sequence[Item], odds: np.ndarray, uncut: np.ndarray, dra
         return accuracies | {"cllr": even @ surprise, "brier": even @ (scores - labels) ** 2,
                 "ece": np.abs(even @ gaps).sum(axis=1)}  # fmt: skip
 
-    spread, few = draw(statistics, labels, [item.unit for item in items], draws, SEED)
+    spread, few = draw(statistics, labels, [item.unit for item in items], num_resamples, SEED)
     values = statistics(np.ones((1, len(labels))))
     return {name: figure_of(float(value[0]), None, spread.get(name), few) for name, value in values.items()}
 
 
 def aggregations(
-    items: Sequence[Item], decision: Decision, draws: int = DRAWS
+    items: Sequence[Item], decision: Decision, num_resamples: int = NUM_RESAMPLES
 ) -> dict[str, dict[str, Figure]]:
     """AUC at video level by way of aggregation, method -> comparison -> figure.
 
@@ -177,7 +181,7 @@ def aggregations(
         for comparison in comparisons(items):
             videos = _videos([items[i] for i in comparison.positions])
             values = np.array([scores[key] for key in videos])
-            figure = auc_of(list(videos.values()), values, draws)
+            figure = auc_of(list(videos.values()), values, num_resamples)
             result.setdefault(method, {})[comparison.name] = figure
     return result
 
@@ -188,9 +192,9 @@ def has_videos(items: Sequence[Item]) -> bool:
     return len(set(keys)) < len(keys)
 
 
-def auc_of(items: Sequence[Item], values: np.ndarray, draws: int = DRAWS) -> Figure:
+def auc_of(items: Sequence[Item], values: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Figure:
     """AUC of one value per item, with its interval."""
-    return auc_figure(labels_of(items), values, [item.unit for item in items], draws, SEED)
+    return auc_figure(labels_of(items), values, [item.unit for item in items], num_resamples, SEED)
 
 
 def labels_of(items: Sequence[Item]) -> np.ndarray:
@@ -218,12 +222,12 @@ def _videos(items: Sequence[Item]) -> dict[VideoKey, Item]:
 
 
 def _figures(
-    items: Sequence[Item], values: np.ndarray, threshold: float, verdicts: np.ndarray, draws: int
+    items: Sequence[Item], values: np.ndarray, threshold: float, verdicts: np.ndarray, num_resamples: int
 ) -> dict[str, object]:
     labels, units = labels_of(items), [item.unit for item in items]
     return {
         "real": int((labels == 0).sum()),
         "fake": int((labels == 1).sum()),
         "units": len(set(units)),
-        **figures(labels, values, units, threshold, verdicts, draws, SEED),
+        **figures(labels, values, units, threshold, verdicts, num_resamples, SEED),
     }

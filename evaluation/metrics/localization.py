@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from evaluation.metrics.classification import DRAWS, Figure, draw, figure_of, ranked_area
+from evaluation.metrics.classification import NUM_RESAMPLES, Figure, draw, figure_of, ranked_area
 
 BINS = 1024  # of the logit; pixels of one bin count as equal
 SPAN = 12.0  # logits beyond are cut; sigmoid(-12) is 6e-6
@@ -72,7 +72,7 @@ def _values(counts: MapCounts) -> dict[str, float]:
 
 
 def map_figures(
-    counts: MapCounts, units: Sequence[str], draws: int = DRAWS, seed: int = 0
+    counts: MapCounts, units: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Figure]:
     """`map_metrics` with intervals. units: (N,) what the bootstrap draws whole."""
 
@@ -85,7 +85,7 @@ def map_figures(
         }
 
     values = _values(counts)
-    spread, few = draw(statistics, np.ones(len(counts.iou), dtype=int), units, draws, seed)
+    spread, few = draw(statistics, np.ones(len(counts.iou), dtype=int), units, num_resamples, seed)
     reason = None if "pixel_auc" in values else "the masks hold no forged or no pristine pixel"
     return {
         name: figure_of(values.get(name), reason if name == "pixel_auc" else None, spread.get(name), few)

@@ -61,7 +61,7 @@ def fit_decision(
         knot_log_odds=calibration.knot_log_odds,
         min_log10_lr=least,
         max_log10_lr=most,
-        measured=measure(held_out, labels, groups),
+        measured=calibration_figures(held_out, labels, groups),
     )
 
 
@@ -142,7 +142,7 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
     )
 
 
-def measure(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+def calibration_figures(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
     """What the calibration is worth on faces it was not fitted on. held_out: (N,) natural log-odds."""
     scores = sigmoid(held_out)
     return {

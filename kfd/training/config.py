@@ -27,7 +27,7 @@ class TrainConfig:
     encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
     dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
-    go_on_from: Path | None = None  # folder of a trained detector to start from instead
+    init_from: Path | None = None  # folder of a trained detector to start from instead
     train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
     steps: int = 3000  # batches
     batch: int = 20  # pairs of a real face and a forgery of it, in one batch of all processes
@@ -68,8 +68,8 @@ class TrainConfig:
             problems.append(
                 f"known_share must leave pairs to simulate, got {self.known_share} of {self.batch}"
             )
-        if self.start is not None and self.go_on_from is not None:
-            problems.append("give start or go_on_from, not both")
+        if self.start is not None and self.init_from is not None:
+            problems.append("give start or init_from, not both")
         if min(self.train_images, self.cache_steps) < 0:
             problems.append("train_images and cache_steps must not be negative")
         if self.cache is not None and not self.cache_steps:

@@ -131,7 +131,9 @@ def fill(
         cache.write(step, encoded)
     processes.wait()
     size = cache.size() / 1e9
-    processes.say(f"features of {steps} steps, {len(missing)} of them new, in {cache.folder}: {size:.2f} GB")
+    processes.print0(
+        f"features of {steps} steps, {len(missing)} of them new, in {cache.folder}: {size:.2f} GB"
+    )
 
 
 def faces_digest(faces: FaceSet) -> str:

@@ -26,7 +26,7 @@ from data_sim.dialogue import (
 )
 from media.regions import WHOLE_FACE
 
-NO_FAULT, BEARABLE, UNBEARABLE = 0, 1, 2  # of an answer; see `fault`
+NO_FAULT, MINOR, SEVERE = 0, 1, 2  # of an answer; see `fault`
 
 FIRST_WORDS = {
     "yes": Verdict.FAKE,
@@ -153,12 +153,12 @@ def strengths_named(answer: str) -> list[str]:
 def fault(answer: str, case: Case, question: str | None = None) -> int:
     """How badly an answer contradicts its case.
 
-    Returns NO_FAULT, BEARABLE when it only names other regions than the heat map does, or one twice,
-    UNBEARABLE when it contradicts verdict or score, claims certainty, or names persons.
+    Returns NO_FAULT, MINOR when it only names other regions than the heat map does, or one twice,
+    SEVERE when it contradicts verdict or score, claims certainty, or names persons.
     """
     if contradictions(answer, case, question, check_regions=False):
-        return UNBEARABLE
-    return BEARABLE if contradictions(answer, case, question) else NO_FAULT
+        return SEVERE
+    return MINOR if contradictions(answer, case, question) else NO_FAULT
 
 
 def _clauses(answer: str) -> list[_Clause]:

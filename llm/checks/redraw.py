@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_sim.dialogue import Case
-from llm.checks.claims import NO_FAULT, UNBEARABLE, fault
+from llm.checks.claims import NO_FAULT, SEVERE, fault
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
 REDRAW_TEMPERATURE = 0.7  # of every wording after the first
@@ -44,7 +44,7 @@ def agreed(drafts: Iterable[Draft], case: Case, question: str) -> Draft | None:
         if tries[-1][0] == NO_FAULT:
             break
     found, best = min(tries, key=lambda one: one[0])
-    return None if found == UNBEARABLE else best
+    return None if found == SEVERE else best
 
 
 def ends_sentence(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from data_sim.dialogue import Case
 from llm.checks.redraw import NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, sentence_length
-from llm.conversation import Exchange
+from llm.conversation import FinishedTurn
 from llm.serving.endpoint import EndpointError
 
 DRAWS = 3  # wordings of a sentence that are asked for; fewer than locally, because they may cost money
@@ -25,11 +25,11 @@ class Writer(Protocol):
 
     def clean(self, text: str) -> str: ...
 
-    def room(self, history: Sequence[Exchange], asked: str, limit: int) -> int: ...
+    def room(self, history: Sequence[FinishedTurn], asked: str, limit: int) -> int: ...
 
     def write(
         self,
-        history: Sequence[Exchange],
+        history: Sequence[FinishedTurn],
         asked: str,
         said: str,
         limit: int,
@@ -48,7 +48,7 @@ class RemoteConversation:
     def __init__(self, writer: Writer, case: Case) -> None:
         self.writer = writer
         self.case = case
-        self.history: list[Exchange] = []
+        self.history: list[FinishedTurn] = []
         self._open: _Answer | None = None  # the answer that is being written
 
     def ask(
@@ -134,7 +134,7 @@ class RemoteConversation:
         """End the answer being written."""
         answer, self._open = self._open, None
         if answer is not None and answer.text.strip():
-            self.history.append(Exchange(answer.question, answer.text.strip()))
+            self.history.append(FinishedTurn(answer.question, answer.text.strip()))
 
 
 @dataclass

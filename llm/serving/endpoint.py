@@ -26,10 +26,10 @@ import numpy as np
 from PIL import Image
 
 from data_sim.dialogue import Case, untuned_task
-from llm.prompt import Frames, PromptStyle, clean_question, opening, question
+from llm.prompt import PromptStyle, TemplateMarkers, clean_question, opening, question
 
 if TYPE_CHECKING:
-    from llm.conversation import Exchange
+    from llm.conversation import FinishedTurn
 
 KEY_VARIABLE = "UNMASK_LLM_KEY"
 OPENAI_HOST, OPENAI_KEY_VARIABLE = "api.openai.com", "OPENAI_API_KEY"
@@ -37,7 +37,9 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})  # answers that may differ a
 LONGEST_PAUSE = 30.0  # seconds; a server may ask for more patience than a user has
 LONGEST_REASON = 300  # characters of a server's own words that are passed on
 
-_NO_FRAMES = Frames("", "", "", "", "")  # the server puts its own marks around questions and answers
+_NO_MARKERS = TemplateMarkers(
+    "", "", "", "", ""
+)  # the server puts its own marks around questions and answers
 # Marks of common chat templates, which a server might read as its own when they stand in a question.
 _MARKS = (
     "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|endoftext|>",
@@ -228,19 +230,19 @@ class ChatWriter:
         self.endpoint = endpoint
         self._face = None if face is None else _data_url(face)
         style = PromptStyle("chat", "evidence_text", untuned_task(sees_face=face is not None))
-        self._head = "".join(segment.text for segment in opening(style, _NO_FRAMES, case))
+        self._head = "".join(segment.text for segment in opening(style, _NO_MARKERS, case))
 
     def clean(self, text: str) -> str:
         """A user's question without marks of chat templates; ValueError where nothing is left."""
         return clean_question(text, _MARKS)
 
-    def room(self, history: Sequence[Exchange], asked: str, limit: int) -> int:
+    def room(self, history: Sequence[FinishedTurn], asked: str, limit: int) -> int:
         """How many tokens an answer may have: only the server knows, so what was asked for."""
         return limit
 
     def write(
         self,
-        history: Sequence[Exchange],
+        history: Sequence[FinishedTurn],
         asked: str,
         said: str,
         limit: int,
@@ -260,13 +262,13 @@ class ChatWriter:
                 content = (choice.get("delta") or {}).get("content")
                 yield content if isinstance(content, str) else ""
 
-    def messages(self, history: Sequence[Exchange], asked: str) -> list[dict[str, Any]]:
+    def messages(self, history: Sequence[FinishedTurn], asked: str) -> list[dict[str, Any]]:
         """The conversation as the protocol wants it; the evidence stands in the first message only."""
         questions = [*(exchange.question for exchange in history), asked]
         answers = [exchange.answer for exchange in history]
         messages: list[dict[str, Any]] = []
         for turn, text in enumerate(questions):
-            words = question(_NO_FRAMES, text, first=turn == 0)[0].text
+            words = question(_NO_MARKERS, text, first=turn == 0)[0].text
             messages.append({"role": "user", "content": words if turn else self._first(words)})
             if turn < len(answers):
                 messages.append({"role": "assistant", "content": answers[turn]})

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data_sim.dialogue import Case
 from kfd.detection import Detection
-from llm.conversation import Exchange, checked_room
+from llm.conversation import FinishedTurn, checked_room
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, answer, clean_question, opening, question
 from llm.serving.endpoint import Endpoint
@@ -27,19 +27,19 @@ from llm.tokens import PromptTokenizer
 
 
 def prompt_segments(
-    prompter: PromptTokenizer, case: Case, history: Sequence[Exchange], asked: str, said: str = ""
+    prompter: PromptTokenizer, case: Case, history: Sequence[FinishedTurn], asked: str, said: str = ""
 ) -> list[Segment]:
     """A conversation up to where the model writes on.
 
     asked: the cleaned question. said: what of its answer is there already.
     """
-    frames = prompter.frames
-    segments = opening(prompter.style, frames, case)
+    markers = prompter.markers
+    segments = opening(prompter.style, markers, case)
     for turn, exchange in enumerate(history):
-        segments += question(frames, exchange.question, first=turn == 0)
-        segments += answer(frames, exchange.answer, verdict=False)
-    segments += question(frames, asked, first=not history)
-    return [*segments, Segment("text", frames.lead + said)] if said else segments
+        segments += question(markers, exchange.question, first=turn == 0)
+        segments += answer(markers, exchange.answer, verdict=False)
+    segments += question(markers, asked, first=not history)
+    return [*segments, Segment("text", markers.lead + said)] if said else segments
 
 
 @torch.inference_mode()
@@ -83,7 +83,7 @@ class EmbedsWriter:
         """A user's question without the template's marks; ValueError where nothing is left."""
         return clean_question(text, self.model.prompter.marks)
 
-    def room(self, history: Sequence[Exchange], asked: str, limit: int) -> int:
+    def room(self, history: Sequence[FinishedTurn], asked: str, limit: int) -> int:
         """How many tokens an answer may have; ValueError when the conversation is full."""
         prompter = self.model.prompter
         used = len(prompter.tokenise(prompt_segments(prompter, self.case, history, asked)))
@@ -91,7 +91,7 @@ class EmbedsWriter:
 
     def write(
         self,
-        history: Sequence[Exchange],
+        history: Sequence[FinishedTurn],
         asked: str,
         said: str,
         limit: int,
@@ -109,7 +109,7 @@ class EmbedsWriter:
             "max_tokens": limit - written,
             "temperature": temperature,
             "seed": seed,
-            "stop": [prompter.frames.end.strip()],
+            "stop": [prompter.markers.end.strip()],
             "stop_token_ids": sorted(prompter.stop_ids),
             # Servers take what is not said from the model's generation_config.json; a local answer does not.
             "top_p": 1.0,

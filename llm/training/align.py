@@ -16,7 +16,7 @@ from torch import Tensor
 
 from data_sim.dialogue import region_words
 from llm.model import ForgeryLLM
-from llm.training.cases import GroundedCases, mirror, mirror_case
+from llm.training.cases import GroundedCases, mirror_case, mirror_maps
 from media.regions import REGION_NAMES
 
 SCALE, BIAS = 10.0, -4.0  # from the cosine of a prompt with a word to the logit that the region is named
@@ -58,7 +58,7 @@ def align(
             for row, turned in zip(rows, mirrored, strict=True)
         ]
         named = [[float(name in case.regions) for name in REGION_NAMES] for case in cases]
-        found = mirror(faces.detection(rows, device), torch.tensor(mirrored, device=device))
+        found = mirror_maps(faces.detection(rows, device), torch.tensor(mirrored, device=device))
         prompts = model.prompt_learner(found)
         loss = F.binary_cross_entropy_with_logits(
             region_logits(prompts, directions), torch.tensor(named, device=device)

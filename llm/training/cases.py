@@ -169,7 +169,7 @@ def ground_once(
     return found
 
 
-def mirror(found: Detection, which: Tensor) -> Detection:
+def mirror_maps(found: Detection, which: Tensor) -> Detection:
     """The detections with the maps of some faces mirrored left to right.
 
     which: (B,) bool. The embedding has no sides and stays.

@@ -19,7 +19,7 @@ from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
-from llm.training.cases import GroundedCases, mirror
+from llm.training.cases import GroundedCases, mirror_maps
 from llm.training.examples import Example, batches, record_example
 from llm.training.general import GeneralData
 from llm.training.losses import Counts, Losses
@@ -42,7 +42,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ValidationLosses:
     """Validation: language and verdict loss of forgery dialogues; language loss of general data, or None."""
 
     language: float
@@ -82,7 +82,7 @@ def batch_losses(
     else:
         found = source.detection(rows, model.device)
         mirrored = torch.tensor([example.mirrored for example in examples], device=model.device)
-        soft = torch.cat(model.soft_prompts(mirror(found, mirrored)), dim=1)
+        soft = torch.cat(model.soft_prompts(mirror_maps(found, mirrored)), dim=1)
     seen = torch.tensor([example.row is not None for example in examples], device=model.device)
     return model.losses(batch, soft * seen[:, None, None], verdict_weight, counts)
 
@@ -122,7 +122,7 @@ def general_loss(
     return mean_losses(model, general, examples, batch_size, max_tokens, processes)[0]
 
 
-def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: Processes) -> Measured:
+def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: Processes) -> ValidationLosses:
     """Losses of fixed conversations about validation faces, and of the held-out general data."""
     model.eval()
     rng = random.Random(config.seed + 1)
@@ -136,7 +136,7 @@ def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: P
     if data.val_general is not None:
         general = general_loss(model, data.val_general, *sizes, processes)
     model.train()
-    return Measured(language, verdict, general)
+    return ValidationLosses(language, verdict, general)
 
 
 def train_step(
@@ -204,10 +204,10 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         first, best = state["step"], state["best"]
         where = f", on {processes.count} processes" if processes.count > 1 else ""
-        processes.say(f"continuing at step {first} of {config.steps}{where}")
+        processes.print0(f"continuing at step {first} of {config.steps}{where}")
     elif config.align_steps and model.prompt_learner is not None:
         loss = align(model, data.train, config.align_steps, config.soft_lr, config.seed)
-        processes.say(f"aligned the prompt learner, loss {loss:.4f}")
+        processes.print0(f"aligned the prompt learner, loss {loss:.4f}")
     same_everywhere(trainable, processes)
     model.train()
     log = Log(config.steps, config.log_every, silent=not processes.main)
@@ -224,7 +224,7 @@ def fit(
         last = step + 1 == config.steps
         if (step + 1) % config.val_every == 0 or last:
             measured = validate(config, model, data, processes)
-            processes.say(f"step {step + 1} validation {measured}")
+            processes.print0(f"step {step + 1} validation {measured}")
             if measured.objective(config) < best:
                 best = measured.objective(config)
                 if processes.main:

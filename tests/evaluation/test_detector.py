@@ -85,7 +85,7 @@ def test_one_file_tells_all(data, checkpoint, tmp_path, monkeypatch, capsys):
         checkpoint,
         "--out",
         out,
-        "--draws",
+        "--num-resamples",
         40,
     )
     results, items = read_results(out)
@@ -112,7 +112,17 @@ def test_one_file_tells_all(data, checkpoint, tmp_path, monkeypatch, capsys):
 def test_the_same_command_gives_the_same_figures(data, checkpoint, tmp_path, monkeypatch):
     found = []
     for name in ("a.json", "b.json"):
-        run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", tmp_path / name, "--draws", 20)
+        run(
+            monkeypatch,
+            "--data",
+            data,
+            "--checkpoint",
+            checkpoint,
+            "--out",
+            tmp_path / name,
+            "--num-resamples",
+            20,
+        )
         results, items = read_results(tmp_path / name)
         own = ("created", "command", "config")
         found.append(({k: v for k, v in results.items() if k not in own}, items))
@@ -122,7 +132,7 @@ def test_the_same_command_gives_the_same_figures(data, checkpoint, tmp_path, mon
 def test_a_test_split_changes_no_checkpoint(data, checkpoint, tmp_path, monkeypatch):
     """FIELD trap 2: nothing can be chosen by a test split, and the file says so."""
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
-    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5,
+    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--num-resamples", 5,
         "--out", tmp_path / "a.json", "--simulated", 0)  # fmt: skip
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
     results, _ = read_results(tmp_path / "a.json")
@@ -132,7 +142,7 @@ def test_a_test_split_changes_no_checkpoint(data, checkpoint, tmp_path, monkeypa
 def test_the_report_stands_alone(data, checkpoint, tmp_path, monkeypatch):
     folder = tmp_path / "report"
     run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", checkpoint, "--report", folder,
-        "--draws", 20)  # fmt: skip
+        "--num-resamples", 20)  # fmt: skip
     plots = {f"{name}.svg" for name in ("roc", "det", "reliability", "tippett", "coverage", "scores")}
     assert {path.name for path in folder.iterdir()} == {"results.json", "report.md", "report.html"} | plots
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
@@ -162,7 +172,7 @@ def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys
 
     edit_rows(data, name_video)
     out = tmp_path / "a.json"
-    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out, "--draws", 5, "--simulated", 0,
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out, "--num-resamples", 5, "--simulated", 0,
         "--aggregate", "vote")  # fmt: skip
     results, _ = read_results(out)
     video = results["results"]["video"]
@@ -199,7 +209,18 @@ def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp
 
 def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
     data = face_set(tmp_path / "set", ("train", "test"))
-    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    words = (
+        "--data",
+        data,
+        "--split",
+        "test",
+        "--checkpoint",
+        checkpoint,
+        "--num-resamples",
+        5,
+        "--simulated",
+        0,
+    )
     run(monkeypatch, *words)
     edit_rows(data, lambda number, row: {"group": "0"} if number == FACES else {})
     with pytest.raises(SystemExit, match=r"leaks into what the detector learnt from: train: group: 1"):
@@ -214,7 +235,18 @@ def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoi
     crops = np.load(data / "crops.npy")
     crops[FACES] = np.clip(crops[0].astype(int) + 3, 0, 255)  # brighter: another file, the same picture
     np.save(data / "crops.npy", crops)
-    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    words = (
+        "--data",
+        data,
+        "--split",
+        "test",
+        "--checkpoint",
+        checkpoint,
+        "--num-resamples",
+        5,
+        "--simulated",
+        0,
+    )
     with pytest.raises(
         SystemExit, match=r"leaks into what the detector learnt from: train: near duplicate: 1"
     ):
@@ -233,7 +265,7 @@ def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoi
 def test_a_split_that_shares_people_with_validation_is_refused(checkpoint, tmp_path, monkeypatch):
     """Checkpoint and thresholds are chosen on val: a person of it in test was once let through."""
     data = face_set(tmp_path / "set", ("train", "val", "test"))
-    words = ("--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    words = ("--data", data, "--checkpoint", checkpoint, "--num-resamples", 5, "--simulated", 0)
     edit_rows(data, lambda number, row: {"group": str(FACES)} if number == 2 * FACES else {})
     with pytest.raises(SystemExit, match=r"what the detector learnt from: val: group: 1"):
         run(monkeypatch, *words, "--split", "test")
@@ -247,7 +279,18 @@ def test_leaks_are_looked_for_in_the_set_that_was_trained_on(checkpoint, tmp_pat
     crops = np.load(data / "crops.npy")
     np.save(data / "crops.npy", np.ascontiguousarray(crops[:, :, :, ::-1] // 2 + crops[::-1] // 2))
     edit_rows(data, lambda number, row: {"group": f"other {row['group']}"})
-    words = ("--data", data, "--split", "test", "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0)
+    words = (
+        "--data",
+        data,
+        "--split",
+        "test",
+        "--checkpoint",
+        checkpoint,
+        "--num-resamples",
+        5,
+        "--simulated",
+        0,
+    )
     run(monkeypatch, *words, "--out", tmp_path / "a.json")
     results, _ = read_results(tmp_path / "a.json")
     assert results["data"]["leaks"] is None and "Leaks were not looked for" in results["note"]
@@ -265,7 +308,7 @@ def test_leaks_are_looked_for_in_the_set_that_was_trained_on(checkpoint, tmp_pat
 
 def test_simulation_takes_faces_from_all_of_the_split(data, checkpoint, tmp_path, monkeypatch):
     """Faces lie source by source: the first 600 of 997 once left a whole source out."""
-    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 4,
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--num-resamples", 5, "--simulated", 4,
         "--out", tmp_path / "a.json")  # fmt: skip
     results, items = read_results(tmp_path / "a.json")
     faces = evaluate.FaceSet.open(data, "val")
@@ -279,7 +322,17 @@ def test_what_gave_no_face_is_counted_and_never_scored(data, checkpoint, tmp_pat
     (data / "rejected.csv").write_text(
         "path,reason\nx.jpg,no_face\ny.jpg,no_face\nz.jpg,duplicate of a.jpg\n"
     )
-    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--out", tmp_path / "a.json")
+    run(
+        monkeypatch,
+        "--data",
+        data,
+        "--checkpoint",
+        checkpoint,
+        "--num-resamples",
+        5,
+        "--out",
+        tmp_path / "a.json",
+    )
     results, items = read_results(tmp_path / "a.json")
     assert {f["reason"]: f["count"] for f in results["failures"]} == {"no_face": 2, "duplicate": 1}
     assert not {"x.jpg", "y.jpg", "z.jpg"} & {item.path for item in items}
@@ -296,7 +349,7 @@ def test_a_score_that_is_no_number_is_a_failure(data, checkpoint, tmp_path, monk
         return found
 
     monkeypatch.setattr(evaluate.Detector, "__call__", broken)
-    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--draws", 5, "--simulated", 0,
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--num-resamples", 5, "--simulated", 0,
         "--out", tmp_path / "a.json")  # fmt: skip
     results, items = read_results(tmp_path / "a.json")
     assert len(items) == 2 * FACES - 1
@@ -307,15 +360,25 @@ def test_two_runs_are_compared(data, checkpoint, tmp_path, monkeypatch, capsys):
     other = tmp_path / "other"
     save_kfd(tiny_kfd(seed=1), other, DECISION)
     for name, folder in (("a.json", checkpoint), ("b.json", other)):
-        run(monkeypatch, "--data", data, "--checkpoint", folder, "--out", tmp_path / name, "--draws", 5)
+        run(
+            monkeypatch,
+            "--data",
+            data,
+            "--checkpoint",
+            folder,
+            "--out",
+            tmp_path / name,
+            "--num-resamples",
+            5,
+        )
     capsys.readouterr()
-    run(monkeypatch, "--compare", tmp_path / "a.json", tmp_path / "b.json", "--draws", 40,
+    run(monkeypatch, "--compare", tmp_path / "a.json", tmp_path / "b.json", "--num-resamples", 40,
         "--out", tmp_path / "c.json")  # fmt: skip
     found = json.loads((tmp_path / "c.json").read_text())
     assert set(found["differences"]) == {"square", "all drawn", "simulated"}
     assert found["differences"]["square"]["auc"]["difference"]["low"] is not None
     assert "b − a" in capsys.readouterr().out
-    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", other, "--draws", 5,
+    run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", other, "--num-resamples", 5,
         "--out", tmp_path / "d.json")  # fmt: skip
     with pytest.raises(SystemExit, match=r"different data \(split: val against test"):
         run(monkeypatch, "--compare", tmp_path / "a.json", tmp_path / "d.json")
@@ -376,7 +439,7 @@ def test_reasons_are_counted_and_shown(data, checkpoint, tmp_path, monkeypatch, 
     shutil.copytree(checkpoint, strict)
     decision = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted", min_sharpness=1e9)
     save_config(decision, strict / "decision.json")
-    run(monkeypatch, "--data", data, "--checkpoint", strict, "--draws", 5, "--simulated", 0,
+    run(monkeypatch, "--data", data, "--checkpoint", strict, "--num-resamples", 5, "--simulated", 0,
         "--out", tmp_path / "a.json")  # fmt: skip
     results, items = read_results(tmp_path / "a.json")
     square = results["results"]["frame"]["square"]

@@ -69,7 +69,7 @@ def test_frame_figures_are_those_of_the_planted_scores():
     """Thresholds apply to the calibrated score: 0.8 is a logit of 0.443 here, 0.3 one of -0.674."""
     items = [item(f"r{i}", x) for i, x in enumerate([-2, -1, -0.6, 0, 0.5, -3])]
     items += [item(f"f{i}", x, "fake", "swap") for i, x in enumerate([-1, 0.2, 0.4, 1, 2, 3])]
-    found = frame_level(items, DECISION, draws=50)["swap"]
+    found = frame_level(items, DECISION, num_resamples=50)["swap"]
     assert (found["real"], found["fake"], found["units"]) == (6, 6, 12)
     assert found["real_called_fake"]["value"] == pytest.approx(1 / 6)
     assert found["inconclusive_real"]["value"] == pytest.approx(2 / 6)
@@ -77,7 +77,7 @@ def test_frame_figures_are_those_of_the_planted_scores():
     assert found["acc"]["value"] == pytest.approx(8 / 12)
     assert found["auc"]["value"] == pytest.approx((2.5 + 5 + 5 + 6 + 6 + 6) / 36)
     assert logit_of(DECISION, 0.8) == pytest.approx(0.443, abs=1e-3)
-    sure = frame_level([replace(i, logit=50 * i.logit) for i in items], DECISION, draws=20)["swap"]
+    sure = frame_level([replace(i, logit=50 * i.logit) for i in items], DECISION, num_resamples=20)["swap"]
     assert sure["auc"]["value"] == found["auc"]["value"], "scores that round to 1 keep their order"
 
 
@@ -91,7 +91,7 @@ def test_calibration_is_measured_on_what_users_are_told():
         item(f"{i}", x, "fake" if f else "real", "swap" if f else "")
         for i, (x, f) in enumerate(zip(logits, fakes, strict=True))
     ]
-    found = calibration_level(items, DECISION, draws=50)["swap"]
+    found = calibration_level(items, DECISION, num_resamples=50)["swap"]
     assert (
         found["ece"]["value"] < 0.03 and found["cllr"]["low"] < found["cllr"]["value"] < found["cllr"]["high"]
     )
@@ -103,13 +103,15 @@ def test_calibration_is_measured_on_what_users_are_told():
     told = [found[f"acc_of_{share}"]["value"] for share in (25, 50, 75, 100)]
     expected = [accuracy[np.searchsorted(coverage, share + 1e-9) - 1] for share in (0.25, 0.5, 0.75, 1.0)]
     assert told == pytest.approx(expected) and told == sorted(told, reverse=True)
-    bold = calibration_level(items, replace(DECISION, slope=8.0, intercept=2.0), draws=5)["swap"]
+    bold = calibration_level(items, replace(DECISION, slope=8.0, intercept=2.0), num_resamples=5)["swap"]
     assert bold["cllr"]["value"] > found["cllr"]["value"] and bold["ece"]["value"] > 0.1
     careful = replace(DECISION, slope=8.0, intercept=2.0, min_log10_lr=-0.5, max_log10_lr=0.5)
-    assert calibration_level(items, careful, draws=5)["swap"]["cllr"]["value"] < bold["cllr"]["value"]
-    cut = calibration_level(items, replace(DECISION, min_log10_lr=-0.5, max_log10_lr=0.5), draws=5)["swap"]
+    assert calibration_level(items, careful, num_resamples=5)["swap"]["cllr"]["value"] < bold["cllr"]["value"]
+    cut = calibration_level(items, replace(DECISION, min_log10_lr=-0.5, max_log10_lr=0.5), num_resamples=5)[
+        "swap"
+    ]
     assert cut["acc_of_25"]["value"] == told[0], "cut at the bounds, the surest quarter would be any quarter"
-    assert calibration_level([i for i in items if i.label == "real"], DECISION, draws=5) == {}
+    assert calibration_level([i for i in items if i.label == "real"], DECISION, num_resamples=5) == {}
 
 
 def test_four_methods_of_one_video_name_are_four_videos():
@@ -126,31 +128,31 @@ def test_four_methods_of_one_video_name_are_four_videos():
                 for f in range(3)
             ]
     assert has_videos(items) and not has_videos(items[::3])
-    found = video_level(items, DECISION, "mean", draws=50)
+    found = video_level(items, DECISION, "mean", num_resamples=50)
     assert (found["deepfakes"]["real"], found["deepfakes"]["fake"]) == (12, 12)
     assert found["deepfakes"]["auc"]["value"] == 1 and found["face2face"]["auc"]["value"] == 0
     assert found["all a"]["fake"] == 24 and found["all a"]["auc"]["value"] == 0.5
     assert found["deepfakes"]["real_called_fake"]["value"] == 0 and found["deepfakes"]["acc"]["value"] == 1
-    every = aggregations(items, DECISION, draws=20)
+    every = aggregations(items, DECISION, num_resamples=20)
     assert set(every) == {"mean", "median", "vote", "fusion", "top"}
     assert every["vote"]["deepfakes"]["value"] == 1
-    without = aggregations([replace(i, local=None) for i in items], DECISION, draws=20)
+    without = aggregations([replace(i, local=None) for i in items], DECISION, num_resamples=20)
     assert "fusion" not in without
 
 
 def test_a_planted_difference_is_found_and_a_null_one_is_not():
     weak, strong = planted(0.6), planted(2.0)
-    found = compare_items(weak, strong, draws=300)["swap"]["auc"]
+    found = compare_items(weak, strong, num_resamples=300)["swap"]["auc"]
     assert found["difference"]["value"] == pytest.approx(found["second"] - found["first"])
     assert found["difference"]["low"] > 0 and found["share"] == 0
-    back = compare_items(strong, weak, draws=300)["swap"]["auc"]
+    back = compare_items(strong, weak, num_resamples=300)["swap"]["auc"]
     assert back["difference"]["high"] < 0, "the sign is second minus first"
     noise = np.random.default_rng(5).normal(scale=0.3, size=160)
     shaken = [replace(i, logit=i.logit + float(n)) for i, n in zip(planted(1.0), noise, strict=True)]
-    null = compare_items(planted(1.0), shaken, draws=300)["swap"]
+    null = compare_items(planted(1.0), shaken, num_resamples=300)["swap"]
     assert null["auc"]["difference"]["low"] < 0 < null["auc"]["difference"]["high"]
     assert null["auc"]["share"] > 0.05
-    same = compare_items(weak, weak, draws=50)["swap"]["auc"]
+    same = compare_items(weak, weak, num_resamples=50)["swap"]["auc"]
     assert same["difference"]["value"] == same["difference"]["low"] == 0 and same["share"] == 1
 
 
@@ -158,8 +160,8 @@ def test_pairing_sees_what_two_intervals_cannot():
     """The same small gain on every item: far within either AUC's own interval, and certain all the same."""
     items = planted(1.0)
     better = [replace(i, logit=i.logit + 0.15 * (i.label == "fake")) for i in items]
-    own = frame_level(items, DECISION, draws=200)["swap"]["auc"]
-    found = compare_items(items, better, draws=200)["swap"]["auc"]
+    own = frame_level(items, DECISION, num_resamples=200)["swap"]["auc"]
+    found = compare_items(items, better, num_resamples=200)["swap"]["auc"]
     assert own["low"] < found["second"] < own["high"] and found["difference"]["low"] > 0
 
 
@@ -178,7 +180,7 @@ def results_of(items: list[Item], **data: object) -> dict[str, object]:
                         "packages": {}},
         "thresholds": {"fake_above": 0.8, "real_below": 0.3, "fitted_on": "planted"},
         "failures": [],
-        "results": {"frame": frame_level(items, DECISION, draws=20)},
+        "results": {"frame": frame_level(items, DECISION, num_resamples=20)},
     }  # fmt: skip
 
 
@@ -199,10 +201,10 @@ def test_only_what_both_scored_is_compared(tmp_path):
     forged = [item("r0.jpg", 0.0, kind=SIMULATED), item("r0.jpg", 1.0, "fake", SIMULATED)]
     a = saved(tmp_path, "a.json", items + forged)
     b = saved(tmp_path, "b.json", items[1:] + forged, simulated={"sha256": "s2"})
-    found = compare_files(a, b, draws=20)
+    found = compare_files(a, b, num_resamples=20)
     assert set(found["differences"]) == {"swap", "all a"}, "the forgeries of the two runs were others"
     assert found["differences"]["swap"]["real"] == 79 and len(found["notes"]) == 2
-    same = compare_files(a, saved(tmp_path, "c.json", items + forged), draws=20)
+    same = compare_files(a, saved(tmp_path, "c.json", items + forged), num_resamples=20)
     assert SIMULATED in same["differences"] and not same["notes"]
 
 
@@ -283,7 +285,7 @@ def test_plots_are_pictures_with_words_and_the_same_each_time():
     items = planted(1.0, 30) + planted(2.0, 30, seed=1, kind="gan")[30:]
     items = [replace(i, path=f"{k}.jpg", video=str(k // 2)) for k, i in enumerate(items)]
     results = results_of(items) | {"aggregation": "mean"}
-    results["results"]["video"] = video_level(items, DECISION, "mean", draws=20)
+    results["results"]["video"] = video_level(items, DECISION, "mean", num_resamples=20)
     plots = draw_plots(results, items)
     assert list(plots) == ["roc", "det", "reliability", "tippett", "coverage", "scores", "roc-video"]
     for plot in plots.values():
@@ -307,4 +309,4 @@ def test_no_curve_is_left_out_and_none_is_drawn_twice():
 
 
 def test_json_has_plain_numbers():
-    json.dumps(frame_level(planted(1.0), DECISION, draws=20), allow_nan=False)
+    json.dumps(frame_level(planted(1.0), DECISION, num_resamples=20), allow_nan=False)

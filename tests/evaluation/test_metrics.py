@@ -67,11 +67,11 @@ def test_bootstrap_resamples_groups_not_frames():
     labels = np.repeat([0, 1], 12)
     scores = rng.normal(size=24) + labels
     groups, copies = np.arange(24), np.repeat(np.arange(24), 10)
-    once = interval_of(labels, scores, groups, draws=100)
-    assert interval_of(labels, scores, groups, draws=100) == once, "the seed fixes the interval"
-    copied = interval_of(labels[copies], scores[copies], groups[copies], draws=100)
+    once = interval_of(labels, scores, groups, num_resamples=100)
+    assert interval_of(labels, scores, groups, num_resamples=100) == once, "the seed fixes the interval"
+    copied = interval_of(labels[copies], scores[copies], groups[copies], num_resamples=100)
     assert copied == pytest.approx(once)
-    as_frames = interval_of(labels[copies], scores[copies], np.arange(240), draws=100)
+    as_frames = interval_of(labels[copies], scores[copies], np.arange(240), num_resamples=100)
     assert as_frames[1] - as_frames[0] < 0.5 * (once[1] - once[0])
     assert once[0] < image_metrics(labels, scores)["auc"] < once[1]
 
@@ -123,13 +123,15 @@ def test_rates_at_thresholds_are_those_counted_by_hand():
         "acc": 5 / 8, "f1": pytest.approx(2 * 2 / (2 * 2 + 1 + 2)), "real_called_fake": 1 / 4,
         "inconclusive_real": 1 / 4, "fake_called_real": 1 / 4, "inconclusive_fake": 1 / 4,
     }  # fmt: skip
-    every = figures(labels, scores, [str(i) for i in range(8)], 0.8, verdicts, draws=50)
+    every = figures(labels, scores, [str(i) for i in range(8)], 0.8, verdicts, num_resamples=50)
     assert {name: every[name]["value"] for name in found} == found
 
 
 def test_each_figure_has_its_interval():
     labels, scores = drawn(150, 1.0)
-    found = figures(labels, scores, [str(i) for i in range(300)], 1.0, verdicts_of(scores, 1, 0), draws=300)
+    found = figures(
+        labels, scores, [str(i) for i in range(300)], 1.0, verdicts_of(scores, 1, 0), num_resamples=300
+    )
     for name, figure in found.items():
         assert figure["low"] <= figure["value"] <= figure["high"], name
         assert 0 < figure["high"] - figure["low"] < 1, name
@@ -140,24 +142,24 @@ def test_each_figure_has_its_interval():
 def test_what_cannot_be_known_is_none_with_a_reason():
     units = [str(i) for i in range(40)]
     line = np.linspace(0, 1, 40)
-    reals = figures(np.zeros(40), line, units, 0.5, verdicts_of(line, 0.5, 0.2), draws=20)
+    reals = figures(np.zeros(40), line, units, 0.5, verdicts_of(line, 0.5, 0.2), num_resamples=20)
     assert reals["auc"] == {"value": None, "low": None, "high": None, "reason": "there are no fake items"}
     assert reals["fake_called_real"]["value"] is None and reals["real_called_fake"]["value"] == 0.5
     assert 0 < reals["real_called_fake"]["low"] < reals["real_called_fake"]["high"] < 1
     halves, order = np.repeat([0, 1], 20), np.arange(40.0)
-    few = figures(halves, order, units, 30.0, verdicts_of(order, 30, 10), draws=20)
+    few = figures(halves, order, units, 30.0, verdicts_of(order, 30, 10), num_resamples=20)
     assert few["real_called_fake"]["value"] == few["real_called_fake"]["low"] == 0
     assert few["real_called_fake"]["high"] == pytest.approx(0.161, abs=1e-3), "none of 20 is no certainty"
     assert few["auc"]["value"] == 1
     assert few["tpr_at_fpr_1"]["value"] is None and "less than one item" in few["tpr_at_fpr_1"]["reason"]
     assert few["tpr_at_fpr_5"]["value"] == 1, "5 % of 20 real items is one"
-    pairs = figures(halves, order, ["a", "b"] * 20, 30.0, verdicts_of(order, 30, 10), draws=20)
+    pairs = figures(halves, order, ["a", "b"] * 20, 30.0, verdicts_of(order, 30, 10), num_resamples=20)
     assert (
         pairs["auc"]["value"] == 1
         and pairs["auc"]["low"] is None
         and "2 independent" in pairs["auc"]["reason"]
     )
-    flat = figures(halves, np.ones(40), units, 2.0, verdicts_of(np.ones(40), 2, 0), draws=20)
+    flat = figures(halves, np.ones(40), units, 2.0, verdicts_of(np.ones(40), 2, 0), num_resamples=20)
     assert flat["auc"]["value"] == 0.5 and flat["eer_threshold"]["reason"] == "all scores are equal"
     assert interval(np.array([0.5] * 80 + [np.nan] * 20)) == (None, None), (
         "a fifth of the draws had one class"
@@ -173,9 +175,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(frames):
         labels, scores = drawn(videos, 1.0, seed=seed)
         noise = np.random.default_rng(seed).normal(scale=0.01, size=2 * videos * frames)
         labels, scores = labels[member], scores[member] + noise
-        low, high = interval_of(labels, scores, member, draws=200, seed=seed)
+        low, high = interval_of(labels, scores, member, num_resamples=200, seed=seed)
         hits += low <= truth <= high
-        low, high = interval_of(labels, scores, np.arange(len(member)), draws=50, seed=seed)
+        low, high = interval_of(labels, scores, np.arange(len(member)), num_resamples=50, seed=seed)
         naive += low <= truth <= high
     assert 0.90 <= hits / runs <= 0.98
     assert naive / runs < 0.7 if frames > 1 else True
@@ -194,7 +196,7 @@ def test_draws_take_whole_units_and_do_not_depend_on_their_parts(monkeypatch):
 def test_a_thousand_draws_of_fifteen_hundred_items_take_seconds():
     labels, scores = drawn(750, 1.0)
     before = time.process_time()
-    figures(labels, scores, [str(i) for i in range(1500)], 1.0, verdicts_of(scores, 1, 0), draws=1000)
+    figures(labels, scores, [str(i) for i in range(1500)], 1.0, verdicts_of(scores, 1, 0), num_resamples=1000)
     assert time.process_time() - before < 5
 
 
@@ -204,13 +206,13 @@ def test_map_figures_are_map_metrics_with_intervals():
     masks[:, 4:10, 4:10] = 1
     maps = np.clip(rng.uniform(size=masks.shape) * 0.6 + 0.3 * masks, 0, 1)
     counts = MapCounts.join([MapCounts.of(maps[:5], masks[:5]), MapCounts.of(maps[5:], masks[5:])])
-    found = map_figures(counts, [str(i) for i in range(12)], draws=100)
+    found = map_figures(counts, [str(i) for i in range(12)], num_resamples=100)
     values = map_metrics(maps, masks)
     assert {name: figure["value"] for name, figure in found.items()} == values
     assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in found.values())
     exact = roc_auc_score(masks.ravel(), maps.ravel())
     assert values["pixel_auc"] == pytest.approx(exact, abs=2e-3), "pixels are counted in bins"
-    empty = map_figures(MapCounts.of(maps, 0 * masks), [str(i) for i in range(12)], draws=10)
+    empty = map_figures(MapCounts.of(maps, 0 * masks), [str(i) for i in range(12)], num_resamples=10)
     assert empty["pixel_auc"]["value"] is None and empty["pixel_auc"]["reason"]
 
 

@@ -97,7 +97,9 @@ def test_train_then_score_then_evaluate(place, name, monkeypatch, capsys):
     line = json.loads(capsys.readouterr().out)
     assert 0 <= line["score"] <= 1 and len(line["checkpoint"]) == 64
     words = ["--data", str(place / "set"), "--split", "val", "--out", str(out / "figures.json"), *common]
-    monkeypatch.setattr(sys, "argv", ["evaluation.detector", *words, "--draws", "20", "--allow-leaks"])
+    monkeypatch.setattr(
+        sys, "argv", ["evaluation.detector", *words, "--num-resamples", "20", "--allow-leaks"]
+    )
     evaluate.main()
     assert line["checkpoint"] in (out / "figures.json").read_text()
 

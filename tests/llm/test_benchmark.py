@@ -36,7 +36,7 @@ def test_answers_are_measured_like_a_detector(data, models, tmp_path, monkeypatc
     out = tmp_path / "llm.json"
     benchmark.main([
         "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(data),
-        "--simulated", "2", "--draws", "5", "--out", str(out),
+        "--simulated", "2", "--num-resamples", "5", "--out", str(out),
     ])  # fmt: skip
     results, items = read_results(out)
     detector = Detector.from_pretrained(models / "kfd")
@@ -48,10 +48,10 @@ def test_answers_are_measured_like_a_detector(data, models, tmp_path, monkeypatc
     own = tmp_path / "kfd.json"
     monkeypatch.setattr(sys, "argv", ["evaluation.detector"])
     evaluate.main(["--data", str(data), "--checkpoint", str(models / "kfd"), "--simulated", "2",
-                   "--draws", "5", "--out", str(own)])  # fmt: skip
+                   "--num-resamples", "5", "--out", str(own)])  # fmt: skip
     scores = {item.key: item.score for item in read_results(own)[1]}
     assert [item.score for item in items] == pytest.approx([1 - scores[item.key] for item in items], abs=1e-6)
-    evaluate.main(["--compare", str(own), str(out), "--draws", "5"])
+    evaluate.main(["--compare", str(own), str(out), "--num-resamples", "5"])
     assert "## Comparison" in capsys.readouterr().out
 
 

@@ -70,9 +70,9 @@ def test_the_evidence_is_worded_as_for_a_local_model(server) -> None:
     tokenizer = llama_tokenizer(chat=True)
     style = PromptStyle("chat", "evidence_text", untuned_task())
     local = ForgeryLLM(tiny_llama(len(tokenizer)), tokenizer, style)
-    frames = local.prompter.frames
-    (segment,) = opening(style, frames, case)
-    assert told == segment.text.removeprefix(frames.start) + " " + ASKED
+    markers = local.prompter.markers
+    (segment,) = opening(style, markers, case)
+    assert told == segment.text.removeprefix(markers.start) + " " + ASKED
     for fact in ("0.93", "the verdict is fake", "the nose", "0.71 over the nose", "0.20 over the whole face"):
         assert fact in told
 

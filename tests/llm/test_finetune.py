@@ -26,7 +26,7 @@ from llm.checks.regions import best_constant, region_f1, regions_in
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
 from llm.training.align import align
-from llm.training.cases import ground, ground_known, ground_once, mirror, mirror_case, vary
+from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
 from llm.training.loop import ALONE, Data, validate
 from llm.training.schedule import FLOOR, bucketed
 from media.regions import REGION_NAMES
@@ -254,7 +254,7 @@ def test_the_mirror_image_has_left_and_right_exchanged() -> None:
     assert mirror_case(mirror_case(case)) == case
     assert set(mirror_case(replace(case, regions=REGION_NAMES)).regions) == set(REGION_NAMES)
     found = detection(faces=2)
-    turned = mirror(found, torch.tensor([True, False]))
+    turned = mirror_maps(found, torch.tensor([True, False]))
     torch.testing.assert_close(turned.heatmap[0], found.heatmap[0].flip(-1))
     torch.testing.assert_close(turned.heatmap[1], found.heatmap[1])
 

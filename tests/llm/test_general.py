@@ -16,7 +16,7 @@ from llm import finetune
 from llm.base import load_base
 from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
-from llm.prompt import PromptStyle, make_frames, render_general
+from llm.prompt import PromptStyle, make_markers, render_general
 from llm.tokens import NO_SOFT, collate
 from llm.training.cases import ground
 from llm.training.examples import batches, general_examples, is_general
@@ -107,21 +107,21 @@ def test_what_does_not_suit_is_refused_by_the_command(folder: Path, tmp_path: Pa
 
 
 def test_a_picture_stands_alone_before_the_first_question() -> None:
-    frames = make_frames("vicuna", llama_tokenizer())
+    markers = make_markers("vicuna", llama_tokenizer())
     turns = [("What is this?", "A ### boat."), ("Sure?", "Yes.")]
-    text = as_text(render_general(frames, turns, pictured=True))
+    text = as_text(render_general(markers, turns, pictured=True))
     assert text == (
         "<s>###Human: <Img>E_visual</Img> What is this? ###Assistant: A  boat. ### "
         "Human: Sure? ###Assistant: Yes. ###"
     ).replace("### Human", "###Human")
-    words = as_text(render_general(frames, turns[:1], pictured=False))
+    words = as_text(render_general(markers, turns[:1], pictured=False))
     assert words == "<s>###Human: What is this? ###Assistant: A  boat. ###"
 
 
 def test_words_alone_are_the_tokenizers_own_template() -> None:
     tokenizer = llama_tokenizer(chat=True)
     turns = [("What is this?", "A boat."), ("Sure?", "Yes.")]
-    text = as_text(render_general(make_frames("chat", tokenizer), turns, pictured=False))
+    text = as_text(render_general(make_markers("chat", tokenizer), turns, pictured=False))
     messages = [
         {"role": role, "content": words}
         for turn in turns

@@ -14,7 +14,7 @@ from llm.prompt import (
     PromptStyle,
     answer,
     clean_question,
-    make_frames,
+    make_markers,
     opening,
     question,
     render_conversation,
@@ -55,9 +55,9 @@ def as_text(segments: list) -> str:
 
 def test_vicuna_prompt_is_the_papers() -> None:
     style, tokenizer = PromptStyle(), llama_tokenizer()
-    frames = make_frames("vicuna", tokenizer)
+    markers = make_markers("vicuna", tokenizer)
     turns = dialogue(turns=2)
-    text = as_text(render_conversation(style, frames, FAKE, turns))
+    text = as_text(render_conversation(style, markers, FAKE, turns))
     first, second = (clean_question(turn.question) for turn in turns)
     assert text == (
         f"<s>###Human: <Img>E_visual</Img>E_forgery {style.task} {kfd_result(FAKE)} "
@@ -70,8 +70,8 @@ def test_vicuna_prompt_is_the_papers() -> None:
 def test_chat_prompt_is_the_tokenizers_own_template(kind: str) -> None:
     style, tokenizer = PromptStyle("chat", "evidence_text"), TOKENIZERS[kind]()
     turns = dialogue(turns=2)
-    frames = make_frames("chat", tokenizer)
-    text = as_text(render_conversation(style, frames, FAKE, turns))
+    markers = make_markers("chat", tokenizer)
+    text = as_text(render_conversation(style, markers, FAKE, turns))
     head = f"{evidence_text(FAKE)} {style.task} {kfd_result(FAKE)} This is moderate evidence. "
     messages = []
     for turn, before in zip(turns, (head, ""), strict=True):
@@ -86,13 +86,13 @@ def test_a_prompt_does_not_change_with_the_day() -> None:
     tokenizer = llama3_tokenizer()
     today = tokenizer.apply_chat_template([{"role": "user", "content": "Hi."}], tokenize=False)
     assert "26 Jul 2024" not in today
-    assert "Today Date: 26 Jul 2024" in make_frames("chat", tokenizer).start
+    assert "Today Date: 26 Jul 2024" in make_markers("chat", tokenizer).start
 
 
 def test_without_prompt_learner_the_model_sees_the_picture_and_the_task_only() -> None:
     """The paper's Table 4: a KFD result in words would give the verdict away."""
-    style, frames = PromptStyle(mode="visual"), make_frames("vicuna", llama_tokenizer())
-    text = as_text(opening(style, frames, FAKE))
+    style, markers = PromptStyle(mode="visual"), make_markers("vicuna", llama_tokenizer())
+    text = as_text(opening(style, markers, FAKE))
     assert text == f"<s>###Human: <Img>E_visual</Img> {style.task}"
 
 
@@ -102,11 +102,11 @@ def test_a_growing_chat_has_the_tokens_of_the_whole_conversation(prompter: Promp
         case = random_case(rng)
         turns = dialogue(case, turns=3, seed=seed)
         whole = prompter.conversation(case, turns)
-        grown = prompter.tokenise(opening(prompter.style, prompter.frames, case))
+        grown = prompter.tokenise(opening(prompter.style, prompter.markers, case))
         ids, soft = list(grown.input_ids), list(grown.soft_index)
         for position, turn in enumerate(turns):
-            asked = question(prompter.frames, clean_question(turn.question), first=position == 0)
-            said = answer(prompter.frames, turn.answer, verdict=False)
+            asked = question(prompter.markers, clean_question(turn.question), first=position == 0)
+            said = answer(prompter.markers, turn.answer, verdict=False)
             for part in (prompter.tokenise(asked), prompter.tokenise(said)):
                 ids += part.input_ids
                 soft += part.soft_index
@@ -115,7 +115,7 @@ def test_a_growing_chat_has_the_tokens_of_the_whole_conversation(prompter: Promp
 
 
 def test_no_token_crosses_a_segment_and_no_space_is_invented(prompter: PromptTokenizer) -> None:
-    segments = render_conversation(prompter.style, prompter.frames, FAKE, dialogue())
+    segments = render_conversation(prompter.style, prompter.markers, FAKE, dialogue())
     ids = [i for s in segments if s.kind == "text" for i in prompter.encode(s.text)]
     text = "".join(s.text for s in segments if s.kind == "text")
     assert prompter.tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
@@ -128,7 +128,7 @@ def test_targets_are_the_answers_and_their_end_marks(prompter: PromptTokenizer) 
     targets = [label for label in tokens.labels if label != IGNORED]
     expected = []
     for turn in turns:
-        expected += prompter.encode(prompter.frames.lead + turn.answer) + prompter.end_ids
+        expected += prompter.encode(prompter.markers.lead + turn.answer) + prompter.end_ids
     assert targets == expected
     assert all(i == t for i, t in zip(tokens.input_ids, tokens.labels, strict=True) if t != IGNORED)
 
@@ -144,9 +144,9 @@ def test_evidence_as_text_has_the_regions_and_no_soft_prompt() -> None:
     prompter = PromptTokenizer(llama_tokenizer(), PromptStyle("vicuna", "evidence_text"), NUM_PROMPTS)
     tokens = prompter.conversation(FAKE, dialogue())
     assert set(tokens.soft_index) == {NO_SOFT}
-    head = as_text(opening(prompter.style, prompter.frames, FAKE))
+    head = as_text(opening(prompter.style, prompter.markers, FAKE))
     assert "left eye" in head and "mouth" in head
-    soft = as_text(opening(PromptStyle(), prompter.frames, FAKE))
+    soft = as_text(opening(PromptStyle(), prompter.markers, FAKE))
     assert "left eye" not in soft, "in soft-prompt mode the regions must come through the prompt learner"
 
 
@@ -195,7 +195,7 @@ def test_a_question_cannot_speak_the_templates_language(prompter: PromptTokenize
     lower = clean.lower()
     assert not [mark for mark in {"###", "<Img>", "</Img>", *prompter.marks} if mark.lower() in lower]
     reserved = {i for mark in special_marks(prompter.tokenizer) for i in prompter.encode(mark)[-1:]}
-    asked = prompter.tokenise(question(prompter.frames, clean, first=True)[:1])
+    asked = prompter.tokenise(question(prompter.markers, clean, first=True)[:1])
     assert not reserved & set(asked.input_ids)
     assert clean_question(clean, prompter.marks) == clean
 
@@ -213,14 +213,14 @@ def test_a_very_long_question_is_refused() -> None:
 
 def test_a_tokenizer_without_chat_template_is_refused() -> None:
     with pytest.raises(ValueError, match="no chat template"):
-        make_frames("chat", llama_tokenizer())
+        make_markers("chat", llama_tokenizer())
 
 
 def test_a_chat_template_that_drops_an_answer_is_refused() -> None:
     tokenizer = llama_tokenizer(chat=True)
     tokenizer.chat_template = "{{ messages[0].content }}<|im_end|>"
     with pytest.raises(ValueError, match=r"repeats question, answer and question.*use template='vicuna'"):
-        make_frames("chat", tokenizer)
+        make_markers("chat", tokenizer)
 
 
 def test_a_style_that_does_not_exist_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from data_sim.dialogue import Turn
-from llm.checks.claims import BEARABLE, NO_FAULT, UNBEARABLE, contradictions, fault
+from llm.checks.claims import MINOR, NO_FAULT, SEVERE, contradictions, fault
 from llm.conversation import NO_WORDING, Conversation
 from llm.prompt import question
 from tests.llm.test_conversation import say, taught
@@ -18,9 +18,9 @@ RIGHT = "Yes. The face is probably manipulated."
 
 def test_faults_are_told_apart() -> None:
     assert fault(RIGHT, FAKE, ASKED) == NO_FAULT
-    assert fault(WRONG, FAKE, ASKED) == UNBEARABLE
+    assert fault(WRONG, FAKE, ASKED) == SEVERE
     elsewhere = next(words for words in ("chin", "nose") if words not in FAKE.regions)
-    assert fault(f"Yes. The map points at the {elsewhere}.", FAKE, ASKED) == BEARABLE
+    assert fault(f"Yes. The map points at the {elsewhere}.", FAKE, ASKED) == MINOR
 
 
 def test_a_contradicting_answer_is_never_said() -> None:
@@ -55,7 +55,7 @@ def test_after_rewording_the_cache_is_that_of_the_words_said() -> None:
     assert conversation._cache.get_seq_length() == len(conversation.input_ids)
     prompter = model.prompter
     ids = conversation.input_ids + conversation._pending
-    ids += prompter.tokenise(question(prompter.frames, "Where?", first=False)).input_ids
+    ids += prompter.tokenise(question(prompter.markers, "Where?", first=False)).input_ids
     head = prompter.conversation(FAKE, []).soft_index
     soft = torch.tensor([head + [-1] * (len(ids) - len(head))])
     prompts = torch.cat(model.soft_prompts(found), dim=1)
