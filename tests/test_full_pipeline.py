@@ -55,9 +55,9 @@ def check_against_uncached(model: ForgeryLLM, found: Detection) -> None:
     """Three turns over the KV cache, every token the one that a pass over all tokens before it gives."""
     prompter, soft = model.prompter, torch.cat(model.soft_prompts(found), dim=1)
     conversation = Conversation(model, CASE, found)
-    head = prompter.tokenise(opening(prompter.style, prompter.frames, CASE))
+    head = prompter.tokenise(opening(prompter.style, prompter.markers, CASE))
     for seed, text in enumerate(QUESTIONS):
-        asked = prompter.tokenise(question(prompter.frames, text, first=not conversation.history))
+        asked = prompter.tokenise(question(prompter.markers, text, first=not conversation.history))
         before = (conversation.input_ids + conversation._pending) or head.input_ids
         list(conversation.ask(text, max_new_tokens=8, temperature=TEMPERATURE, seed=seed))
         written = conversation.input_ids + conversation._pending
