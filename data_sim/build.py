@@ -55,7 +55,7 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one photograph gave: a face to store, or the reason why not."""
+    """A face to store, or the reason why a photograph gave none."""
 
     row: dict[str, str]
     digest: str = ""
@@ -140,7 +140,7 @@ def count_failures(rows: Iterable[dict[str, str]]) -> list[dict[str, object]]:
 
 
 def _failed_rows(items: list[Candidate], config: BuildConfig) -> list[dict[str, str]]:
-    """What gave no face here, and before, where data_sim.frames left a list beside the manifest."""
+    """List what gave no face here, and before, where data_sim.frames left a list beside the manifest."""
     rows = [item.row | {"reason": item.rejected} for item in items if item.rejected]
     listed = None if config.manifest is None else config.manifest.with_name(FAILURES_FILE)
     if listed is None or not listed.is_file():

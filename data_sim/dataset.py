@@ -136,7 +136,7 @@ def evenly(positions: list[int], count: int) -> list[int]:
 
 
 def unit_of(row: dict[str, str]) -> str:
-    """What a bootstrap draws as a whole: the person who was filmed, or where nobody is named the group."""
+    """Name the unit that a bootstrap draws whole: the person filmed, or where nobody is named the group."""
     return row["identity"].split("|")[0] or f"{row['source']}/{row['group']}"
 
 
@@ -146,7 +146,7 @@ def video_of(row: dict[str, str]) -> tuple[str, str, str]:
 
 
 def read_failures(folder: str | Path, split: str) -> list[dict[str, object]] | None:
-    """How many files and frames of a split gave no face, by source and reason.
+    """Count the files and frames of a split that gave no face, by source and reason.
 
     Returns dicts of label, kind, source, reason and count; None where a set does not tell, being old.
     """
@@ -175,7 +175,7 @@ class TrainingBatch:
 
 
 def difference_mask(real: Tensor, fake: Tensor) -> Tensor:
-    """Where a fake differs from its pixel-aligned real: (B, 3, S, S) twice -> (B, 1, S, S) in [0, 1].
+    """Find where a fake differs from its pixel-aligned real: (B, 3, S, S) twice -> (B, 1, S, S) in [0, 1].
 
     The difference is smoothed over two hundredths of the side first, because compression
     makes every pixel differ a little.

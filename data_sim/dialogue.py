@@ -38,7 +38,7 @@ DISTANCES = ((0.4, "far from"), (0.2, "at some distance from"), (0.0, "close to"
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of one face before anybody asks.
+    """The facts about one face before anybody asks.
 
     score: calibrated P(fake) in [0, 1]; None only when inconclusive.
     regions: names out of REGION_NAMES, strongest first; empty for `real` and without a score.
@@ -104,7 +104,7 @@ def format_score(score: float) -> str:
 
 
 def evidential_strength(case: Case) -> str:
-    """How much a fake or real case supports its verdict: a word of common.enfsi.VERBAL_SCALE.
+    """Name how strongly a fake or real case supports its verdict: a word of common.enfsi.VERBAL_SCALE.
 
     That of its likelihood ratio; where the case does not tell it, that of the score's odds. Never less than
     "weak": what supports a verdict at all is not called nothing.
@@ -117,7 +117,7 @@ def evidential_strength(case: Case) -> str:
 
 
 def distance_from_even(case: Case) -> str:
-    """How far the score of a fake or real case lies from one half, in words; a key of the `distance` slot."""
+    """Tell how far the score of a fake or real case lies from one half; fills the `distance` slot."""
     gap = round(abs(float(format_score(case.score)) - 0.5), 2)
     return next(words for least, words in DISTANCES if gap >= least)
 
@@ -150,7 +150,7 @@ def kfd_result(case: Case) -> str:
 
 
 def evidence_text(case: Case) -> str:
-    """What the heat map says, for language models that read no soft prompts."""
+    """Tell what the heat map says, for language models that read no soft prompts."""
     if case.score is None:
         return "There is no heat map."
     weakly = "weakly " if case.verdict == Verdict.INCONCLUSIVE else ""
@@ -291,7 +291,7 @@ def _state(case: Case) -> str:
 
 
 def _hit(case: Case, asked: str) -> tuple[str, ...]:
-    """Which of the case's regions the words asked about fall into; the whole face holds every region."""
+    """List the case's regions that the words asked about fall into; the whole face holds every region."""
     if WHOLE_FACE in case.regions:
         return (WHOLE_FACE,)
     return tuple(name for name in ASKABLE[asked] if name in case.regions)

@@ -159,7 +159,7 @@ def _map(jobs: list[list[Record]], config: FramesConfig) -> Iterator[None]:
 
 
 def part_of(out: Path, clip: list[Record]) -> Path:
-    """Where the rows of a finished video are noted."""
+    """File that notes the rows of a finished video."""
     return out / "parts" / f"{_name(clip)}.json"
 
 

@@ -39,7 +39,7 @@ _MACRO = re.compile(r"<(\w+)>")
 
 @dataclass(frozen=True)
 class Intent:
-    """What can be asked and answered about one thing.
+    """Questions and answers about one thing.
 
     train, heldout: the question patterns, each as the tuple of all its wordings.
     answers: for each state of a case the wordings that suit it.

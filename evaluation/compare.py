@@ -54,7 +54,7 @@ def _named(path: Path, results: Mapping[str, object]) -> dict[str, object]:
 
 
 def different_data(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
-    """What tells two `data` sections apart, in words; empty for the same data."""
+    """Tell two `data` sections apart, in words; empty for the same data."""
     return [
         f"{name}: {first.get(name)} against {second.get(name)}"
         for name in ("split", "size", "sha256")

@@ -1,4 +1,4 @@
-"""What can be told about real and fake without looking at the forgery?
+"""Measure how far real and fake can be told apart without looking at the forgery.
 
     python -m evaluation.confounders runs/set --split test
     python -m evaluation.confounders runs/set --split test --photos photos/   # an old set, without facts
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def pixel_facts(crop: np.ndarray) -> dict[str, list[float]]:
-    """What is measured on a crop, each a list of numbers: sharpness, colour and block grid.
+    """Measure a crop; each fact is a list of numbers: sharpness, colour and block grid.
 
     crop: (S, S, 3) uint8 RGB.
     """
@@ -65,7 +65,7 @@ def pixel_facts(crop: np.ndarray) -> dict[str, list[float]]:
 
 
 def block_grid(grey: np.ndarray) -> float:
-    """How much a grid of compression blocks stands out, whatever size the blocks were resized to.
+    """Measure how much a grid of compression blocks stands out, whatever size the blocks were resized to.
 
     grey: (S, S) float32, 0..255. Edges between blocks lie at equal distances, which is a line in the
     spectrum of the mean second difference along an axis. Returns the logarithm of that line's height
@@ -81,7 +81,7 @@ def block_grid(grey: np.ndarray) -> float:
 
 
 def row_facts(row: dict[str, str]) -> dict[str, list[float]]:
-    """What a manifest row tells of its file, each a list of numbers; empty for rows of old sets."""
+    """Read a manifest row's facts of its file, each a list of numbers; empty for rows of old sets."""
     if not row["width"] or not row["height"]:
         return {}
     width, height, quality = float(row["width"]), float(row["height"]), row["jpeg_quality"]
@@ -98,7 +98,7 @@ def row_facts(row: dict[str, str]) -> dict[str, list[float]]:
 def confounder_scores(
     facts: list[dict[str, list[float]]], labels: np.ndarray, groups: np.ndarray, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """What each fact alone, and all together, say about P(fake), told by a model that did not see the group.
+    """Estimate P(fake) from each fact alone, and from all together, by a model that did not see the group.
 
     facts: N dicts of equally long lists; a fact that some lack is left out. labels: (N,) 0 real, 1 fake.
     groups: (N,) what must not be split. Returns (N,) log odds by name, the last named "all together", less

@@ -3,13 +3,13 @@
     python -m evaluation.detector --data runs/set --split test --out runs/test.json --report runs/test-report
     python -m evaluation.detector --data runs/set --split val --checkpoint runs/kfd-real
     python -m evaluation.detector --compare runs/a.json runs/b.json      # is b better than a?
-    python -m evaluation.detector --data runs/set --simulated 8 --num-resamples 50     # a minute for 1,600 faces
+    python -m evaluation.detector --data runs/set --simulated 8 --num-resamples 50     # a minute
 
 Every kind of fake is measured against the real faces of its own source, each face alone and, where the set
 holds videos, each video as a whole (evaluation.metrics.video); forgeries simulated from the split's real
-faces show localization too. Every figure has a 95 % interval, drawn by person where known, else by group. Verdicts are
-given at the checkpoint's thresholds, which were fitted on validation. Beside every result stands the AUC that
-compression, size, sharpness and colour alone reach on the same faces.
+faces show localization too. Every figure has a 95 % interval, drawn by person where known, else by group.
+Verdicts are given at the checkpoint's thresholds, which were fitted on validation. Beside every result stands
+the AUC that compression, size, sharpness and colour alone reach on the same faces.
 
 Nothing can be chosen by a test split: training and calibration read `train` and `val` only, and this command
 changes no checkpoint. A split that shares people, videos or pictures with those is refused; the few faces
@@ -77,7 +77,7 @@ class DetectorJudge:
         return decide(self.decision, float(found.score), self.quality(row, crop, landmarks), gap)
 
     def quality(self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray) -> Quality:
-        """Of a stored crop. A set that does not tell a face's size had it large enough."""
+        """Measure a stored crop. A set that does not tell a face's size had it large enough."""
         side, pixels = self.decision.min_face, crop
         if row["box"]:
             x0, y0, x1, y1 = map(float, row["box"].split())

@@ -1,4 +1,4 @@
-"""Does one split know the other's people or pictures?
+"""Find the people and pictures that two splits share.
 
     python -m evaluation.leakage runs/set:train runs/set:test --out runs/leaks.json
 
@@ -121,7 +121,7 @@ def shared_pictures(a: FaceSet, b: FaceSet) -> list[Leak]:
 
 
 def perceptual_hash(crop: np.ndarray) -> np.ndarray:
-    """Which of a picture's lowest frequencies lie above their median.
+    """Tell which of a picture's lowest frequencies lie above their median.
 
     crop: (S, S, 3) uint8 RGB. Returns (255,) bool; the mean brightness is not among them.
     """

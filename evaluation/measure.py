@@ -55,7 +55,7 @@ NOTES = {
 
 
 class Judge(Protocol):
-    """What judges faces. decision: how its logit becomes a score and a score a verdict."""
+    """A judge of faces. decision: how its logit becomes a score and a score a verdict."""
 
     decision: Decision
 
@@ -85,16 +85,17 @@ class MeasureConfig:
     allow_leaks: bool = False  # measure although the split shares people or pictures with those learnt from
 
     def problems(self) -> list[str]:
-        """What cannot be, in words."""
+        """List what cannot be, in words."""
         if self.num_resamples >= 1 and self.simulated >= 0:
             return []
         return [
-            f"num_resamples must be positive and simulated not negative, got {self.num_resamples}, {self.simulated}"
+            f"num_resamples must be positive and simulated not negative, got {self.num_resamples}, "
+            f"{self.simulated}"
         ]
 
 
 def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[str, object], list[Item]]:
-    """Score the faces and compute every figure: the fields of evaluation.results below the header, and items."""
+    """Score the faces; return the fields of evaluation.results below the header, and the items."""
     clean, leaks, left_out = without_leaks(faces, config)
     measured, decision = Measured(judge), judge.decision
     score_stored(measured, clean)
@@ -144,7 +145,7 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
 
 @dataclass
 class Measured:
-    """What the scored faces come down to, filled batch by batch.
+    """The scored faces of a run, filled batch by batch.
 
     facts: of every item, what could tell real from fake without a forgery; see evaluation.confounders.
     maps: place among the items, and counts with N = 1, of every face whose true mask is known.

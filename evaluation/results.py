@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: one JSON file from which every figure can be computed again.
+"""The file that a measurement leaves behind: JSON from which every figure can be computed again.
 
     schema, command, created, config, environment, seeds      how it was made
     checkpoint, data, thresholds                              what was measured, by digest
@@ -64,7 +64,7 @@ class Item:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What names the item in every run on the same data."""
+        """The name of the item in every run on the same data."""
         return self.path, self.kind, self.label
 
     @property
@@ -74,7 +74,7 @@ class Item:
 
 
 def header(config: object, seeds: Mapping[str, int], module: str) -> dict[str, object]:
-    """How a run was made: the first fields of its file.
+    """Tell how a run was made: the first fields of its file.
 
     config: the run's dataclass. module: of the command, such as "evaluation.detector".
     """

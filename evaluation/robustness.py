@@ -111,7 +111,7 @@ def measure_grid(detector: Detector, faces: FaceSet, config: RobustnessConfig) -
 
 
 def sample(faces: FaceSet, real: int, fake: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """The same faces for every condition: (N, 3, S, S) crops in [0, 1], (N,) labels, (N,) units.
+    """Choose the faces, the same for every condition: (N, 3, S, S) crops in [0, 1], (N,) labels, (N,) units.
 
     Raises ValueError without real faces.
     """

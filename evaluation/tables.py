@@ -122,7 +122,7 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
 
 
 def _reasons(level: Mapping[str, Mapping[str, object]]) -> list[Table]:
-    """How often which reason withheld a verdict; no table where none did."""
+    """Count which reason withheld how many verdicts; no table where none did."""
     rows = [(f"{kind}, {label}", f["reasons"][label], f[label]) for kind, f in level.items() if "reasons" in f
             for label in ("real", "fake") if f[label]]  # fmt: skip
     names = sorted({name for _, counts, _ in rows for name in counts})

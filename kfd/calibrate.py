@@ -55,7 +55,7 @@ CONDITIONS = (
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """How many faces of the validation split are read, at most, and how."""
+    """The number of validation faces that are read, at most, and the way of reading them."""
 
     real: int = 500  # real faces
     fake: int = 200  # fakes of each known kind, and as many simulated ones
@@ -74,7 +74,7 @@ class CalibrateConfig(CalibrationSettings):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a detector and the measures of quality say of N faces.
+    """Readings of N faces by a detector and by the measures of quality.
 
     logits: (N,). gaps: (N,) |logit of the crop - logit of its mirror image|, or None. losses: (N, 2), by
     JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.

@@ -58,7 +58,7 @@ NOT_FITTED = "not fitted"  # of Decision.fitted_on
 
 @dataclass(frozen=True)
 class Decision:
-    """How a logit becomes a score and a score a verdict; fitted on validation, kept with the weights.
+    """The way from logit to score to verdict; fitted on validation, kept with the weights.
 
     score = sigmoid(slope * logit + intercept), or, where `method` is "isotonic", the sigmoid of the line
     through the knots, is P(fake) where real and fake are equally frequent. See kfd.calibration.fit.

@@ -33,7 +33,7 @@ SHOWN, POSTED = 1440, 1080  # pixels: what platforms shrink a photograph from an
 
 
 def apply(name: str, images: Tensor) -> Tensor:
-    """What a condition makes of (B, 3, S, S) float32 crops in [0, 1]; a new tensor of the same shape.
+    """Put (B, 3, S, S) float32 crops in [0, 1] through a condition; returns a new tensor of the same shape.
 
     Raises ValueError for a step that is not in the table above.
     """
@@ -43,7 +43,7 @@ def apply(name: str, images: Tensor) -> Tensor:
 
 
 def shrunk(name: str, images: Tensor) -> Tensor:
-    """The same before it is enlarged again: the pixels that the photograph has of the face."""
+    """Apply a condition without enlarging again: the pixels that the photograph has of the face."""
     if name == AS_IT_IS:
         return images.clone()
     words = name.split()
@@ -69,7 +69,7 @@ def degrade_held_out(
 
 
 def scale_of(name: str) -> float:
-    """By what factor a condition shrinks the face, in (0, 1]."""
+    """Return the factor by which a condition shrinks the face, in (0, 1]."""
     words = name.split()
     factors = [float(number) / 100 for step, number in pairwise(words) if step == "resize"]
     return float(np.prod(factors)) if words != [SOCIAL] else POSTED / SHOWN

@@ -1,4 +1,4 @@
-"""What the detector says of a face: the types every later stage reads."""
+"""Types of what the detector says of a face; every later stage reads them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class Quality:
-    """What of the photograph itself limits the finding.
+    """Properties of the photograph itself that limit the finding.
 
     face_pixels: side of the face box in pixels of the photograph.
     sharpness: variance of the Laplacian of the grey crop, 0..255 units squared.

@@ -120,7 +120,7 @@ class Detector:
         )
 
     def grad_cam(self, crops: Tensor) -> Tensor:
-        """What the score of face crops rests on, (B, 1, S, S) float32 in [0, 1]; see kfd.gradcam.
+        """Map what the score of face crops rests on, (B, 1, S, S) float32 in [0, 1]; see kfd.gradcam.
 
         crops: as for judging. Costs one more pass of the image tower.
         """
@@ -143,7 +143,7 @@ class Detector:
     def judge(
         self, image: np.ndarray, faces: Sequence[Face], jpeg_quality: int | None = None
     ) -> list[FaceFinding]:
-        """The same of faces that were found before; one finding per face, in their order."""
+        """Judge faces that were found before; one finding per face, in their order."""
         judged = []
         for face in faces:
             crop = crop_face(image, face, self.image_size)

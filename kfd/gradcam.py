@@ -1,4 +1,4 @@
-"""What the forgery score of a face rests on: Grad-CAM (paper Fig. 5).
+"""Grad-CAM: what the forgery score of a face rests on (paper Fig. 5).
 
 from kfd.detector import Detector, to_batch
 maps = Detector.from_pretrained("checkpoints/embedded/kfd").grad_cam(to_batch([pixels]))

@@ -19,7 +19,7 @@ MAX_SCALE = 100.0  # CLIP's bound on the factor of a cosine
 
 @dataclass(frozen=True)
 class KFDOutput:
-    """What one pass gives, before calibration; S is the side of the images.
+    """The output of one pass, before calibration; S is the side of the images.
 
     logit: (B,) of the forgery score (Eq. 4 takes its sigmoid).
     mask_logits: (B, 1, S, S) of the localization map.
@@ -162,7 +162,7 @@ class KFD(nn.Module):
         return self
 
     def encode(self, images: Tensor) -> ImageFeatures:
-        """What the image tower says of B face crops, see forward; without gradients where it is frozen."""
+        """Read B face crops with the image tower, see forward; without gradients where it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen_encoder):
             return self.encoder.image_features(images)
 
@@ -175,7 +175,7 @@ class KFD(nn.Module):
         return self.judge(self.encode(images), images.shape[-1], class_features)
 
     def judge(self, image: ImageFeatures, size: int, class_features: Tensor | None = None) -> KFDOutput:
-        """The same from what the image tower said of B crops of `size` pixels; see forward."""
+        """Judge what the image tower said of B crops of `size` pixels; see forward."""
         if class_features is None:
             class_features = self.alignment.class_features(self.encoder)
         features = self.alignment.project(image)

@@ -1,4 +1,4 @@
-"""What of a photograph itself limits a finding: sharpness, and how strongly it was compressed.
+"""Quality of a photograph, which limits a finding: sharpness, and how strongly it was compressed.
 
     python -m kfd.quality --data runs/set                      # fit the estimate of compression again
     python -m kfd.quality --data runs/set --photos 6 --out /tmp/c.json   # seconds
@@ -112,7 +112,7 @@ def _log(value: float) -> float:
 
 
 def _steps(grey: np.ndarray, axis: int) -> float:
-    """How much steeper the steepest of eight phases of the block grid is than the usual one, as a log."""
+    """Measure how much the steepest of eight phases of the block grid exceeds the usual one, as a log."""
     gradient = np.abs(np.diff(grey, axis=axis)).mean(axis=1 - axis)
     phases = np.array([gradient[k::BLOCK].mean() for k in range(BLOCK)]) + 0.1
     return float(np.log(phases.max() / np.median(phases)))

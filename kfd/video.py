@@ -171,7 +171,7 @@ def _stands(track: Sequence[Moment]) -> bool:
 
 
 def _prominence(track: Sequence[Moment]) -> tuple[int, float]:
-    """How often a face is seen, and how large at most."""
+    """Rank a track by how often the face is seen, and how large at most."""
     return len(track), max(moment.finding.quality.face_pixels for moment in track)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BaseShape:
-    """What an adapter needs its base model to agree on."""
+    """The properties of a base model that its adapter relies on."""
 
     model_type: str
     hidden_size: int

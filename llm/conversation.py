@@ -287,7 +287,7 @@ class _Answer:
 
     @property
     def goes_on(self) -> bool:
-        """Is there more to write, and room for it?"""
+        """Tell whether there is more to write, and room for it."""
         return not self.ended and len(self.ids) < self.limit
 
     def add(self, logits: Tensor, prompter: PromptTokenizer) -> None:

@@ -125,7 +125,7 @@ def measure_verdicts(
 def measure_wordings(
     model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, rng: random.Random
 ) -> dict[str, object]:
-    """How often the likelier of Yes and No is the verdict's, whatever the wording of the question."""
+    """Measure how often the likelier of Yes and No is the verdict's, whatever the wording of the question."""
     asked = rng.sample(questions("verdict", heldout=True), config.wordings)
     agreed: list[float] = []
     for row, case in enumerate(tqdm(faces.cases, desc="wordings", mininterval=5)):

@@ -40,7 +40,7 @@ LARGEST_CHANGE = 0.05  # of the next word's distribution, by merging: rounding, 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What to merge, and where to."""
+    """Settings: what to merge, and where to."""
 
     assistant: Path  # folder of python -m llm.finetune
     out: Path  # a folder that does not exist yet, or is empty
@@ -139,7 +139,7 @@ def _token_embeddings(model: ForgeryLLM) -> Tensor:
 
 
 def _stored_dtype(base: str) -> torch.dtype:
-    """What the base model's weights are stored in.
+    """Read the dtype that the base model's weights are stored in.
 
     Raises ValueError when they are stored quantised.
     """

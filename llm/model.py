@@ -87,7 +87,7 @@ class ForgeryLLM(nn.Module):
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens a conversation may have."""
+        """The most tokens that a conversation may have."""
         return self.llm.config.get_text_config().max_position_embeddings
 
     def soft_prompts(self, detection: Detection) -> tuple[Tensor, Tensor]:
@@ -259,7 +259,7 @@ def read_info(folder: Path) -> AssistantInfo:
 
 
 def find_base(folder: Path, info: AssistantInfo) -> str:
-    """Where the base model of an assistant lies: a folder relative to it, or a hub id."""
+    """Find the base model of an assistant: a folder relative to it, or a hub id."""
     beside = folder / info.base
     if beside.is_dir():
         return str(beside.resolve())

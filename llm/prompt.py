@@ -65,7 +65,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class PromptStyle:
-    """How prompts are worded; saved with the weights because they were trained on it.
+    """The wording of prompts; saved with the weights because they were trained on it.
 
     template: one of TEMPLATES. mode: one of MODES: "soft_prompts" is the paper's; "visual" has neither
     E_forgery nor the KFD result (the paper's Table 4 without FPL); "evidence_text" has words only.
@@ -87,7 +87,7 @@ class PromptStyle:
 
     @property
     def has_soft_prompts(self) -> bool:
-        """Do prompts of this style need the detection of a face, beside its case?"""
+        """Whether prompts of this style need the detection of a face, beside its case."""
         return self.mode != "evidence_text"
 
 

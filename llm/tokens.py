@@ -65,13 +65,13 @@ class Batch:
     yes_targets: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Copy the batch to another device."""
         return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What losses are means over: target tokens and scored verdicts.
+    """Numbers that losses are means over: target tokens and scored verdicts.
 
     A step that is computed in parts, one after another or on several processes, gives the counts of the whole
     step to every part. The parts' losses then add up to the loss of the whole, whatever the parts' sizes.
@@ -197,7 +197,7 @@ def collate(items: Sequence[Tokens], max_tokens: int | None = None) -> Batch:
 
 
 def count_targets(items: Sequence[Tokens], max_tokens: int | None = None) -> Counts:
-    """How many target tokens and scored verdicts conversations have once `collate` has cut them.
+    """Count target tokens and scored verdicts of conversations once `collate` has cut them.
 
     The first token is no target: nothing stands before it.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PromptLearnerConfig:
-    """What is needed to rebuild both modules (paper §3.2, Fig. 4).
+    """The sizes needed to rebuild both modules (paper §3.2, Fig. 4).
 
     The token counts are those of the paper's public code: nine of each.
     """

@@ -43,7 +43,7 @@ def run(*words: str | Path) -> Settings:
 
 
 def refused(capsys, *words: str | Path) -> str:
-    """What a refused command line prints; the exit status must be 2."""
+    """Print of a refused command line; the exit status must be 2."""
     with pytest.raises(SystemExit) as caught:
         run(*words)
     assert caught.value.code == 2

@@ -50,7 +50,8 @@ class TestPart:
             ({"head.weight": torch.ones(1, 2)}, "a file does not fit the model: missing head.bias"),
             ({"head.weight": torch.ones(1, 2), "head.bias": torch.ones(1), "neck": torch.ones(1)},
              "unexpected key neck"),
-            ({"head.weight": torch.ones(2, 2), "head.bias": torch.ones(1)}, r"expected \(1, 2\), got \(2, 2\)"),
+            ({"head.weight": torch.ones(2, 2), "head.bias": torch.ones(1)},
+             r"expected \(1, 2\), got \(2, 2\)"),
         ],
     )  # fmt: skip
     def test_a_surprise_is_refused_and_nothing_changes(self, state, message):

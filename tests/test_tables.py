@@ -16,8 +16,8 @@ TABLES = Path(__file__).parent.parent / "configs" / "tables"
 README = (TABLES / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
-    "kfd.train": "TrainConfig", "evaluation.detector": "EvaluateDetectorConfig", "llm.finetune": "FinetuneConfig",
-    "llm.benchmark": "BenchmarkConfig", "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
+    "kfd.train": "TrainConfig", "evaluation.detector": "EvaluateDetectorConfig",
+    "llm.finetune": "FinetuneConfig", "llm.benchmark": "BenchmarkConfig", "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def recognise(root: Path) -> str:
 
 
 def _signs(root: Path) -> dict[str, bool]:
-    """What each layout is recognised by."""
+    """List what each layout is recognised by."""
     forged = root / "manipulated_sequences"
     methods = {path.name for path in forged.iterdir()} if forged.is_dir() else set()
     celebs = (root / "Celeb-synthesis").is_dir() or (root / "List_of_testing_videos.txt").is_file()
@@ -136,7 +136,7 @@ def _signs(root: Path) -> dict[str, bool]:
 
 
 def summary(records: list[Record]) -> str:
-    """How many videos and files there are, by split, source, label and kind."""
+    """Count videos and files, by split, source, label and kind."""
     files = Counter((r.split, r.source, r.label, r.kind) for r in records)
     videos = Counter(where for where, _ in {((r.split, r.source, r.label, r.kind), r.key) for r in records})
     return "\n".join(

@@ -1,4 +1,4 @@
-"""What every reader of a data set gives, and what the readers share."""
+"""The records that every reader of a data set gives, and the parts the readers share."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def found(root: Path) -> str:
-    """What a folder holds, for an error."""
+    """List what a folder holds, for an error."""
     if not root.is_dir():
         return f"found a file {root.name}"
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())

@@ -38,7 +38,7 @@ _CELLS = 2_000_000  # numbers of one array while draws are computed
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """How well scores separate real from fake.
+    """Measure how well scores separate real from fake.
 
     labels: (N,) 0 real, 1 fake. scores: (N,) any monotone measure of P(fake).
     Returns auc, ap, eer, eer_threshold, tpr_at_fpr_1 and tpr_at_fpr_5, the rates in [0, 1].
@@ -64,7 +64,7 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 def verdict_metrics(
     labels: np.ndarray, scores: np.ndarray, threshold: float, verdicts: np.ndarray
 ) -> dict[str, float]:
-    """What decisions get right; thresholds are fitted elsewhere, on validation.
+    """Measure what decisions get right; thresholds are fitted elsewhere, on validation.
 
     threshold: from which on a score counts as fake where everything must be decided: acc and f1.
     verdicts: (N,) of Verdict, as users see them. real_called_fake and fake_called_real:
@@ -134,7 +134,7 @@ def auc_figure(
 
 
 def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]:
-    """Why a figure has no value, by its name."""
+    """Tell why a figure has no value, by its name."""
     absent = " and ".join(name for name, count in counts.items() if not count)
     reasons = {name: f"there are no {absent} items" for name in (*RANKING, "acc", "f1") if absent}
     for name, rate in FALSE_POSITIVE_RATES.items():
@@ -149,7 +149,7 @@ def _reasons(values: dict[str, float], counts: dict[str, int]) -> dict[str, str]
 
 
 def _few_units(labels: np.ndarray, units: Sequence[str]) -> str:
-    """Why there are no intervals, or an empty string."""
+    """Tell why there are no intervals; an empty string where there are."""
     names = np.asarray(units)
     for value, name in enumerate(("real", "fake")):
         found = len(np.unique(names[labels == value]))
@@ -204,7 +204,7 @@ def draw(
 def resampled(
     units: Sequence[str], num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """How often each item is drawn when units are drawn with replacement, as many as there are.
+    """Count how often each item is drawn when units are drawn with replacement, as many as there are.
 
     Yields (D, N) float64 in parts that sum to `num_resamples` rows; the parts do not change the draws.
     """

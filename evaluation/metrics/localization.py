@@ -1,4 +1,4 @@
-"""Does the heat map point at the forged pixels? Pixel AUC, IoU and pointing game, with intervals.
+"""Localization of the heat map: pixel AUC, IoU and pointing game, with intervals.
 
 A map is reduced to counts as soon as it is there, so that thousands of them need no memory.
 """
@@ -19,7 +19,7 @@ SPAN = 12.0  # logits beyond are cut; sigmoid(-12) is 6e-6
 
 @dataclass(frozen=True)
 class MapCounts:
-    """What N heat maps and masks come down to.
+    """Counts that N heat maps and masks come down to.
 
     forged, pristine: (N, BINS) pixels inside and outside the mask by the map's logit, ascending.
     iou: (N,) of the map cut at a half with the mask. pointing: (N,) whether the hottest pixel is inside.
@@ -52,7 +52,7 @@ class MapCounts:
 
 
 def map_metrics(heatmaps: np.ndarray, masks: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
-    """How well heat maps find the forged pixels of fake images.
+    """Measure how well heat maps find the forged pixels of fake images.
 
     heatmaps: (N, S, S) P(fake). masks: (N, S, S) in [0, 1], cut at a half.
     Returns pixel_auc (all pixels together; absent where the masks hold one class), iou (mean over images,

@@ -38,7 +38,7 @@ VideoKey = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Frame:
-    """What aggregation needs of one scored face.
+    """The part of one scored face that aggregation needs.
 
     key: see `video_key`. track: a person within the video, or empty. logit: any range.
     score: calibrated P(fake). local: s_VLA of the frame, or None where it was not computed.

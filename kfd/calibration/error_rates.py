@@ -28,7 +28,7 @@ LARGE = 0.7  # from this scale on a face counts as large: it has so much of the 
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """What is known of photographs of one kind.
+    """The error rate of photographs of one kind.
 
     large: whether the face has at least LARGE of the pixels the detector reads. band: of compression, see
     `band_of`. real, fake: how many different people were measured, or groups where nobody is named.

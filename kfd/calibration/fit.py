@@ -143,7 +143,7 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
 
 
 def calibration_figures(held_out: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
-    """What the calibration is worth on faces it was not fitted on. held_out: (N,) natural log-odds."""
+    """Measure the calibration on faces it was not fitted on. held_out: (N,) natural log-odds."""
     scores = sigmoid(held_out)
     return {
         "real": int((labels == 0).sum()),

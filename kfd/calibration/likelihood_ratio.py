@@ -1,4 +1,4 @@
-"""How strongly a score speaks, and how far that can be trusted: likelihood ratios and their measures.
+"""Likelihood ratios: how strongly a score speaks, and measures of how far that can be trusted.
 
 A likelihood ratio (LR) says how much likelier the observation is where the face was manipulated than where
 it was not. A calibrated score that takes both as equally frequent has it as its odds, so log10 LR is the
@@ -21,7 +21,7 @@ ECE_BINS = 10
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the score of one face is worth.
+    """The worth of the score of one face.
 
     log10_lr: log10 likelihood ratio, positive for manipulation, never beyond the bounds.
     bounds: (least, most) log10 LR that the calibration faces support.

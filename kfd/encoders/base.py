@@ -1,7 +1,7 @@
-"""What the detector asks of a vision-language model, and the small one that is shipped.
+"""Interface of a vision-language model to the detector, and the small one that is shipped.
 
-Three models answer the same three questions: `EmbeddedEncoder` here, `ImageBindEncoder` (kfd.encoders.imagebind)
-and `ClipEncoder` (kfd.encoders.clip). Each is an `nn.Module`; kfd.encoders.backbones lists their weights.
+Three models answer the same three questions: `EmbeddedEncoder` here, `ImageBindEncoder` of
+kfd.encoders.imagebind, and `ClipEncoder` of kfd.encoders.clip. Each is an `nn.Module`; kfd.encoders.backbones lists their weights.
 """
 
 from __future__ import annotations

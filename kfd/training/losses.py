@@ -1,4 +1,4 @@
-"""What the detector learns from (paper Eq. 3 and 4)."""
+"""Losses of the detector (paper Eq. 3 and 4)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfd.model import KFD, KFDOutput
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each term counts."""
+    """The weight of each term."""
 
     cls: float = 1.0  # Eq. 4
     loc: float = 0.5  # Eq. 3

@@ -1,4 +1,4 @@
-"""Which faces a training step sees."""
+"""The faces that a training step sees."""
 
 from __future__ import annotations
 

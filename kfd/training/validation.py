@@ -1,4 +1,4 @@
-"""What a checkpoint is chosen by: validation faces, never test faces."""
+"""Validation, by which a checkpoint is chosen; never on test faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where does an answer contradict the case it speaks of?
+"""Find where an answer contradicts the case it speaks of.
 
 A text is read clause by clause: which claim it makes (manipulated, not manipulated, undecided), whether the
 claim is negated, and whether it is a claim about this face at all ("if it were fake" and "deepfakes are
@@ -114,18 +114,18 @@ class _Clause:
     words: str
 
     def negated(self, end: int) -> bool:
-        """Is what stands at `end` denied by what comes before it? Two negations cancel out."""
+        """Tell whether what comes before `end` denies what stands there. Two negations cancel out."""
         return len(_NEGATION.findall(self.words[:end])) % 2 == 1
 
     def asserted(self, end: int) -> bool:
-        """Does the clause claim what stands at `end` of this face, rather than ask, suppose or generalise?"""
+        """Tell whether the clause claims what stands at `end`, rather than asks, supposes or generalises."""
         return not (_OPEN.search(self.words[:end]) or _GENERAL.search(self.words) or self.text.endswith("?"))
 
 
 def contradictions(
     answer: str, case: Case, question: str | None = None, check_regions: bool = True
 ) -> list[str]:
-    """What in an answer does not agree with the case.
+    """List what in an answer does not agree with the case.
 
     question: the question answered, if known; it tells whether a leading Yes or No speaks of the verdict or
         of a region. Without it a leading Yes or No in a sentence about a region is not read as a verdict.
@@ -151,7 +151,7 @@ def strengths_named(answer: str) -> list[str]:
 
 
 def fault(answer: str, case: Case, question: str | None = None) -> int:
-    """How badly an answer contradicts its case.
+    """Grade how badly an answer contradicts its case.
 
     Returns NO_FAULT, MINOR when it only names other regions than the heat map does, or one twice,
     SEVERE when it contradicts verdict or score, claims certainty, or names persons.
@@ -174,7 +174,7 @@ def _first_word(answer: str) -> str | None:
 
 
 def _about_region(answer: str, question: str | None) -> re.Match[str] | None:
-    """Does a leading Yes or No of this answer speak of a region?"""
+    """Tell whether a leading Yes or No of this answer speaks of a region."""
     if question is not None:
         return _PLACE.search(question.lower())
     sentence = re.split(r"(?<=[.!?])\s+", _FIRST.sub("", answer.strip()), maxsplit=1)[0].lower()
@@ -262,7 +262,7 @@ def _regions(
 
 
 def _region_fault(words: str, marked: bool, weakly: bool, case: Case, check_regions: bool) -> list[str]:
-    """What is wrong with saying that the map marks, or does not mark, a place."""
+    """List what is wrong with saying that the map marks, or does not mark, a place."""
     if marked and (case.verdict == Verdict.REAL or case.score is None):
         return [f"region: names the {words} for a face whose map marks nothing"]
     if marked and case.verdict == Verdict.INCONCLUSIVE and not weakly:

@@ -48,12 +48,12 @@ def agreed(drafts: Iterable[Draft], case: Case, question: str) -> Draft | None:
 
 
 def ends_sentence(text: str) -> bool:
-    """Does a text that grows token by token end a sentence here?"""
+    """Tell whether a text that grows token by token ends a sentence here."""
     return _SENTENCE_END.search(text) is not None
 
 
 def sentence_length(text: str) -> int | None:
-    """Where the first sentence of a text ends, or None when more may belong to it.
+    """Find where the first sentence of a text ends; None when more may belong to it.
 
     For text that arrives in pieces of any size: only a space behind the mark shows that it ends a sentence.
     """

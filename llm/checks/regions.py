@@ -1,4 +1,4 @@
-"""Which regions does an answer name, and are they those that were forged?"""
+"""Compare the regions that an answer names with those that were forged."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ DRAWS = 3  # wordings of a sentence that are asked for; fewer than locally, beca
 
 
 class Writer(Protocol):
-    """What writes answers: llm.serving.endpoint.ChatWriter, llm.serving.prompt_embeds.EmbedsWriter.
+    """A writer of answers: llm.serving.endpoint.ChatWriter, llm.serving.prompt_embeds.EmbedsWriter.
 
     resumes: whether it can go on from the middle of an answer.
     """

@@ -62,7 +62,7 @@ class _PassingError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds, and how often to try.
+    """Patience: how long to wait, in seconds, and how often to try.
 
     connect: for the connection. silence: for the next piece of an answer. whole: for all of it.
     attempts: until the first piece arrives; none after it. pause: before the second attempt; doubles.
@@ -237,7 +237,7 @@ class ChatWriter:
         return clean_question(text, _MARKS)
 
     def room(self, history: Sequence[FinishedTurn], asked: str, limit: int) -> int:
-        """How many tokens an answer may have: only the server knows, so what was asked for."""
+        """Return the tokens asked for: only the server knows how many an answer may have."""
         return limit
 
     def write(

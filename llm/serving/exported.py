@@ -65,7 +65,7 @@ class TokenTable(nn.Module):
 
 
 def prompts_folder(folder: str | Path) -> Path | None:
-    """Where the prompt parts of an exported assistant lie: `folder`/prompts or `folder` itself, else None."""
+    """Find the prompt parts of an exported assistant: `folder`/prompts or `folder` itself, else None."""
     places = (Path(folder) / PROMPTS, Path(folder))
     return next((place for place in places if (place / INFO_FILE).is_file()), None)
 
@@ -96,7 +96,7 @@ def read_export(folder: str | Path) -> ExportInfo:
 
 
 def load_prompts(folder: str | Path, device: str = "cpu") -> ForgeryLLM:
-    """What computes prompt embeddings: a ForgeryLLM whose language model is a TokenTable.
+    """Load what computes prompt embeddings: a ForgeryLLM whose language model is a TokenTable.
 
     Raises FileNotFoundError or ValueError like `read_export`, or when a part does not fit.
     """

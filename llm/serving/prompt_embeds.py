@@ -73,7 +73,7 @@ class EmbedsWriter:
     def __init__(
         self, endpoint: Endpoint, model: ForgeryLLM, case: Case, detection: Detection | None
     ) -> None:
-        """model: of llm.serving.exported.load_prompts. detection: of this face; None where it has no score."""
+        """model: of llm.serving.exported.load_prompts. detection: None where the face has no score."""
         self.endpoint = endpoint
         self.model = model
         self.case = case
@@ -84,7 +84,7 @@ class EmbedsWriter:
         return clean_question(text, self.model.prompter.marks)
 
     def room(self, history: Sequence[FinishedTurn], asked: str, limit: int) -> int:
-        """How many tokens an answer may have; ValueError when the conversation is full."""
+        """Count the tokens an answer may have; ValueError when the conversation is full."""
         prompter = self.model.prompter
         used = len(prompter.tokenise(prompt_segments(prompter, self.case, history, asked)))
         return min(limit, checked_room(self.model, used))

@@ -31,7 +31,7 @@ def region_directions(model: ForgeryLLM) -> Tensor:
 
 
 def region_logits(prompts: Tensor, directions: Tensor) -> Tensor:
-    """How clearly any of the prompts says each region: (B, n_f, C) and (R, C) -> (B, R) logits."""
+    """Compute how clearly any of the prompts says each region: (B, n_f, C) and (R, C) -> (B, R) logits."""
     likeness = F.normalize(prompts, dim=-1) @ directions.T  # (B, n_f, R)
     return SCALE * likeness.amax(dim=1) + BIAS
 

@@ -1,4 +1,4 @@
-"""Which conversations a step of fine-tuning sees: a function of seed and step alone, so that runs resume."""
+"""Conversations of a step of fine-tuning: a function of seed and step alone, so that runs resume."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Example:
 
 
 def is_general(step: int, share: float) -> bool:
-    """Does this step train on general data? A share of the steps does, spread evenly; half: every other."""
+    """Tell whether a step trains on general data: a share of them, spread evenly; half: every other."""
     return int((step + 1) * share) > int(step * share)
 
 
 def general_examples(config: FinetuneConfig) -> int:
-    """How many conversations of general data the run will see."""
+    """Count the conversations of general data that the run will see."""
     return int(config.steps * config.general_share) * config.accumulate * config.batch_size
 
 

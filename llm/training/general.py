@@ -118,7 +118,7 @@ def _record(value: object, where: str, images: str | Path | None) -> GeneralReco
 
 
 def _words(turn: object, role: str, where: str) -> str:
-    """What one turn says; it must be `role` who says it."""
+    """Read what one turn says; it must be `role` who says it."""
     got = turn.get("from") if isinstance(turn, dict) else turn
     if got != role:
         raise ValueError(

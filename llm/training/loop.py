@@ -33,7 +33,7 @@ ALONE = Processes()  # no launcher
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains on and is validated on; without general data, those two are None."""
+    """The data that a run trains on and is validated on; without general data, those two are None."""
 
     train: GroundedCases
     val: GroundedCases
@@ -50,7 +50,7 @@ class ValidationLosses:
     general: float | None = None
 
     def objective(self, config: FinetuneConfig) -> float:
-        """What training minimises, by the share of steps; the checkpoint with the least of it is kept."""
+        """The value that training minimises, by share of steps; the checkpoint with the least is kept."""
         dialogues = self.language + config.verdict_weight * self.verdict
         if self.general is None:
             return dialogues

@@ -1,4 +1,4 @@
-"""What fine-tuning minimises: Eq. 5 on the answers, and the order of the verdicts."""
+"""Losses of fine-tuning: Eq. 5 on the answers, and the order of the verdicts."""
 
 from __future__ import annotations
 

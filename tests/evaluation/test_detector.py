@@ -172,8 +172,8 @@ def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys
 
     edit_rows(data, name_video)
     out = tmp_path / "a.json"
-    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out, "--num-resamples", 5, "--simulated", 0,
-        "--aggregate", "vote")  # fmt: skip
+    run(monkeypatch, "--data", data, "--checkpoint", checkpoint, "--out", out, "--num-resamples", 5,
+        "--simulated", 0, "--aggregate", "vote")  # fmt: skip
     results, _ = read_results(out)
     video = results["results"]["video"]
     assert {kind: (f["real"], f["fake"]) for kind, f in video.items()} == {
