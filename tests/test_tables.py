@@ -17,7 +17,8 @@ README = (TABLES / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
     "kfd.train": "TrainConfig", "evaluation.detector": "EvaluateDetectorConfig",
-    "llm.finetune": "FinetuneConfig", "llm.benchmark": "BenchmarkConfig", "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
+    "llm.finetune": "FinetuneConfig", "llm.benchmark": "BenchmarkConfig",
+    "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
 }  # fmt: skip
 
 

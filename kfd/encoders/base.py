@@ -1,7 +1,8 @@
 """Interface of a vision-language model to the detector, and the small one that is shipped.
 
 Three models answer the same three questions: `EmbeddedEncoder` here, `ImageBindEncoder` of
-kfd.encoders.imagebind, and `ClipEncoder` of kfd.encoders.clip. Each is an `nn.Module`; kfd.encoders.backbones lists their weights.
+kfd.encoders.imagebind, and `ClipEncoder` of kfd.encoders.clip. Each is an `nn.Module`;
+kfd.encoders.backbones lists their weights.
 """
 
 from __future__ import annotations
