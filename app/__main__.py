@@ -29,7 +29,7 @@ from app.model_choice import ModelChoice
 
 @dataclass(frozen=True)
 class ServeConfig(ModelChoice):
-    """Where the page is served, and with which models."""
+    """The address of the page, and its models."""
 
     host: str = "127.0.0.1"  # address to listen on
     port: int = 7860  # port to listen on

@@ -1,4 +1,4 @@
-"""What is known of one photograph or video: findings, where they come from, and what was said about them."""
+"""One examined photograph or video: findings, where they come from, and what was said about them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Exchange:
 
 @dataclass
 class Session:
-    """What was said about one analysis, and the maps computed for it when asked for, by face.
+    """The questions and answers about one analysis, and the maps computed when asked for, by face.
 
     It belongs to that analysis alone, so users cannot meet in it.
     """
@@ -139,7 +139,7 @@ class Analysis:
 
     @property
     def medium(self) -> str:
-        """What was examined, in a word."""
+        """The kind of file, in a word."""
         return "photograph" if self.footage is None else "video"
 
     def image_of(self, face: int) -> np.ndarray:
@@ -170,7 +170,7 @@ def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason
 
 
 def grad_cam_of(analysis: Analysis, face: int) -> np.ndarray | None:
-    """What the score of a face rests on, (S, S) float32 in [0, 1]; see kfd.gradcam.
+    """The places that the score of a face rests on, (S, S) float32 in [0, 1]; see kfd.gradcam.
 
     Computed when first asked for, then kept. None where the face was not scored.
     """

@@ -195,7 +195,7 @@ def _noted(
 def _warnings(
     data: ImageSource, image: np.ndarray, faces: tuple[FaceFinding, ...], side: int
 ) -> Iterator[str]:
-    """What weakens the findings about a photograph, see `_picture_warnings`."""
+    """Sentences on all that weakens the findings about a photograph, see `_picture_warnings`."""
     frames = frame_count(data) if isinstance(data, bytes) else 1
     if frames > 1:
         yield wording.frames_warning(frames)
@@ -205,7 +205,10 @@ def _warnings(
 def _picture_warnings(
     pictures: Sequence[np.ndarray], faces: tuple[FaceFinding, ...], side: int
 ) -> Iterator[str]:
-    """What weakens the findings about faces. side: of the crop that the detector reads, in pixels."""
+    """Sentences on all that weakens the findings about faces.
+
+    side: of the crop that the detector reads, in pixels.
+    """
     if all((picture == picture[:, :, :1]).all() for picture in pictures):
         yield wording.grey_warning()
     small = [face for face in faces if face.detection is not None and _side(face) < side]
@@ -219,7 +222,7 @@ def _side(face: FaceFinding) -> float:
 
 
 def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
-    """What identifies the examined file, or only its pixels where there was no file.
+    """The identity of the examined file, or only of its pixels where there was no file.
 
     data: the file's bytes, or the picture itself. image: (H, W, 3) uint8 RGB, as examined.
     """

@@ -11,7 +11,7 @@ DEFAULT_CHECKPOINT = Path("checkpoints/embedded")
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which models are loaded, where they run, and in what precision."""
+    """The models to load, where they run, and in what precision."""
 
     checkpoint: Path = DEFAULT_CHECKPOINT  # folder with kfd, llm and assistant
     kfd: Path | None = None  # folder of the detector, where it is not the checkpoint's

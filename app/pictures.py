@@ -118,7 +118,7 @@ def numbered_photo(image: np.ndarray, faces: Sequence[FaceFinding], longest: int
 
 
 def overview(analysis: Analysis, longest: int) -> np.ndarray:
-    """What was examined, with numbered faces: the photograph, or the frame shown of each person in a video.
+    """The examined photograph, or the frame shown of each person in a video, with numbered faces.
 
     longest: of the picture's sides, in pixels, at most.
     """

@@ -1,4 +1,4 @@
-"""What the page does when a visitor does something; app.page.ui binds it to buttons."""
+"""Handlers of the page: the answers to what a visitor does. app.page.ui binds them to buttons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PageState:
 
 
 class PageHandlers:
-    """What happens when a visitor does something. It holds no case, only the models and a folder."""
+    """The answers to what a visitor does. They hold no case, only the models and a folder."""
 
     def __init__(self, assistant: Assistant, folder: Path):
         """folder: where reports are written, in one subfolder for each window."""

@@ -1,4 +1,4 @@
-"""Fragments of the page: what each template of `fragments/` is filled with."""
+"""Fragments of the page: the values that fill the templates of `fragments/`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def header() -> str:
 
 
 def introduction() -> str:
-    """What a visitor can do here, before anything is examined."""
+    """The three steps of a visit, shown before anything is examined."""
     return _fill("introduction.html", frames=FRAMES)
 
 

@@ -30,7 +30,7 @@ from media.images import ImageError
 
 @dataclass(frozen=True)
 class ReportConfig(ModelChoice):
-    """What to report on, and where to."""
+    """The file to report on, and the place of the report."""
 
     photo: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph or video to examine
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json

@@ -187,7 +187,7 @@ def _grey(values: np.ndarray) -> str:
 
 
 def _language_model(analysis: Analysis) -> dict[str, Any]:
-    """What answered, in fields and in words; what was sent elsewhere only where something was asked."""
+    """The language model in fields and in words; that something was sent only where something was asked."""
     chat, asked = analysis.models.chat, bool(analysis.session.exchanges)
     words = f"{answers.answered_by(chat)}. {answers.sent_away(chat)}" if asked else "No question was asked."
     return {

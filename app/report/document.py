@@ -1,4 +1,4 @@
-"""What a report says, in order: its JSON values as the blocks that every form of it is drawn from."""
+"""The order of a report: its JSON values as the blocks that every form of it is drawn from."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def document(data: dict[str, Any]) -> Document:
 
 
 def _heading_rows(data: dict[str, Any]) -> Rows:
-    """What was examined, when, with what."""
+    """The examined file, the date, and the models."""
     file, software = data["file"], data["software"]
     size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
     video = file.get("video")
@@ -160,7 +160,7 @@ def _frame_bar(frame: dict[str, Any]) -> Bar:
 
 
 def _transcript(exchanges: list[dict[str, Any]]) -> Iterator[Section]:
-    """What was asked and answered, where anything was."""
+    """Questions and answers, where there are any."""
     if exchanges:
         rows = tuple((f"On face {row['face']}: {row['question']}", _answer(row)) for row in exchanges)
         yield Section("Questions and answers", (Transcript(TRANSCRIPT_NOTE, rows),))

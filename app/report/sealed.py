@@ -43,7 +43,7 @@ class Report:
 
     @property
     def intact(self) -> bool:
-        """Whether the seal still fits the content."""
+        """True where the seal still fits the content."""
         return seal_of(self.data) == self.data["seal"]
 
     def to_json(self) -> str:

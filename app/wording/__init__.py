@@ -1,1 +1,1 @@
-"""What page and report say."""
+"""The words of page and report."""

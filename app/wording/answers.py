@@ -14,13 +14,13 @@ ANSWERS_CAN_BE_WRONG = (
 
 
 def answered_by(chat: ChatRecord) -> str:
-    """Which language model answers, and where it runs, without a full stop."""
+    """The language model that answers, and where it runs, without a full stop."""
     tuned = "fine-tuned to read this detector" if chat.tuned else "not tuned for this task"
     return f"“{chat.name}”, {tuned}, {f'behind the endpoint {chat.host}' if chat.host else 'on this machine'}"
 
 
 def sent_away(chat: ChatRecord) -> str:
-    """What an answer sends elsewhere, in one sentence."""
+    """The data that an answer sends elsewhere, in one sentence."""
     if not chat.host:
         return "Nothing is sent anywhere else."
     if chat.tuned:
@@ -34,7 +34,7 @@ def sent_away(chat: ChatRecord) -> str:
 
 
 def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
-    """What to say of an answer that names other regions, or another strength, than the finding; else ""."""
+    """A remark on an answer that names other regions, or another strength, than the finding; else ""."""
     said = []
     if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
         said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")

@@ -1,4 +1,4 @@
-"""Every sentence the page and the report say in their own voice, in one place.
+"""Sentences that page and report say in their own voice, all in one place.
 
 None of it is written by the language model. Sentences state what was measured and what that
 means; they never say more than the score supports.
@@ -91,7 +91,7 @@ CHECKING = (
 
 
 def method(analysis: Analysis) -> list[str]:
-    """How the findings came about, and how the answers did: a paragraph for each."""
+    """The method behind the findings, and behind the answers: a paragraph for each."""
     chat = analysis.models.chat
     if chat.tuned:
         given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
@@ -109,7 +109,7 @@ def method(analysis: Analysis) -> list[str]:
 
 
 def limits(analysis: Analysis) -> list[str]:
-    """What the findings do not say."""
+    """The limits of the findings: all that they do not say."""
     return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
 
 
@@ -119,7 +119,7 @@ def reason_words(*reasons: Reason) -> str:
 
 
 def flaws(finding: FaceFinding) -> str:
-    """Why a face gets no verdict whatever its score, which says nothing then, as a clause; else ""."""
+    """The reasons that leave a face without a verdict whatever its score, as a clause; else ""."""
     return reason_words(*(reason for reason in finding.reasons if reason != Reason.BETWEEN_THRESHOLDS))
 
 
@@ -130,7 +130,7 @@ def score_meaning(
     flaws: str = "",
     evidence: Evidence | None = None,
 ) -> str:
-    """What a score means, in two sentences; what its absence means where there is none.
+    """The meaning of a score in two sentences; of its absence where there is none.
 
     flaws: see the function of that name. evidence: its likelihood ratio; no share beyond that is claimed.
     """
@@ -191,12 +191,12 @@ def photo_sentence(analysis: Analysis) -> str:
 
 
 def checking(analysis: Analysis) -> list[str]:
-    """How a reader can check the report."""
+    """The ways in which a reader can check the report."""
     return [*CHECKING, *([] if analysis.footage is None else [VIDEO_DIGEST])]
 
 
 def frames_sentence(footage: Footage) -> str:
-    """Which frames of a video were examined."""
+    """The frames of a video that were examined, in one sentence."""
     when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
     count = len(footage.sampled)
     if footage.frames == 1:
@@ -233,7 +233,7 @@ def track_sentence(person: Person, frames: int) -> str:
 
 
 def video_warnings(footage: Footage) -> list[str]:
-    """What weakens the findings about a video."""
+    """Sentences on all that weakens the findings about a video."""
     said = []
     if footage.damaged:
         said.append("The video is damaged or cut off: not every frame that was wanted could be decoded.")
@@ -273,7 +273,7 @@ def enlarged_warning(faces: Sequence[FaceFinding], side: int) -> str:
 
 
 def explanation(finding: FaceFinding) -> str:
-    """What the measurements of one face say, in a few sentences."""
+    """The measurements of one face in a few sentences."""
     if finding.score is None:
         return "The face was not scored; there is no heat map."
     values = finding.region_scores

@@ -1,4 +1,4 @@
-"""How strong a finding is, in sentences that an accused person and a court understand.
+"""The strength of a finding, in sentences that an accused person and a court understand.
 
 Likelihood ratios are worded as ENFSI's guideline for evaluative reporting (2015) asks: support for one
 proposition relative to the other, never the probability of a proposition.
@@ -54,7 +54,7 @@ def evidence_words(finding: FaceFinding) -> str:
 
 
 def evidence_meaning(finding: FaceFinding) -> str:
-    """What the likelihood ratio means and does not mean; empty where there is none."""
+    """The meaning of the likelihood ratio, and what it does not mean; empty where there is none."""
     found = finding.evidence
     if found is None:
         return ""
@@ -104,7 +104,7 @@ def error_rate_of(analysis: Analysis, finding: FaceFinding) -> ErrorRate | None:
 
 
 def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
-    """How often the detector errs on photographs like this one, and how many were measured."""
+    """The error rate on photographs like this one, and how many were measured."""
     grid = analysis.models.robustness
     if grid is None:
         return "How often this detector errs on photographs of this kind has not been measured."

@@ -196,7 +196,7 @@ def test_an_assistant_of_another_detector_is_refused(folder, tmp_path):
 
 
 class TestPageHandlers:
-    """What the page does, without a browser."""
+    """The page without a browser."""
 
     @pytest.fixture
     def handlers(self, assistant, tmp_path) -> PageHandlers:
