@@ -309,4 +309,7 @@ def test_no_curve_is_left_out_and_none_is_drawn_twice():
 
 
 def test_json_has_plain_numbers():
-    json.dumps(frame_level(planted(1.0), DECISION, num_resamples=20), allow_nan=False)
+    """What is read back is what was written: no NaN, no array, no key that JSON turns into text."""
+    level = frame_level(planted(1.0), DECISION, num_resamples=20)
+    assert level["swap"]["auc"]["low"] < level["swap"]["auc"]["value"] < level["swap"]["auc"]["high"]
+    assert json.loads(json.dumps(level, allow_nan=False)) == level

@@ -138,6 +138,11 @@ def test_dice_of_an_empty_mask_is_defined():
     assert losses == pytest.approx([0, 1 - 1 / 5, 1 - 1 / 65], abs=1e-6)
 
 
+def test_the_commands_of_the_model_card_train_with_these_weights():
+    """No flag names them: with another default the same commands would train another detector."""
+    assert LossWeights() == LossWeights(cls=1.0, loc=0.5, reference=0.5, pixel=0.5, align=0.5)
+
+
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     model = tiny_kfd().eval()
     output = model(pictures(4))

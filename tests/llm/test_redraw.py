@@ -24,15 +24,16 @@ def test_faults_are_told_apart() -> None:
 
 
 def test_a_contradicting_answer_is_never_said() -> None:
-    """The model knows by heart that the face is genuine; the detector says it is not."""
+    """The model knows by heart that the face is genuine, and nothing else; the detector says it is not.
+
+    The test looked at the history only if nothing was said, and so passed whatever was remembered.
+    """
     model = taught([Turn(ASKED, WRONG, "verdict")])
     assert contradictions(say(Conversation(model, FAKE, detection()), ASKED, max_new_tokens=60), FAKE, ASKED)
     conversation = Conversation(model, FAKE, detection())
     reply = say(conversation, ASKED, max_new_tokens=60, checked=True)
-    assert reply
-    assert not contradictions(reply, FAKE, ASKED, check_regions=False)
-    if reply == NO_WORDING:
-        assert conversation.history == []
+    assert reply == NO_WORDING and not contradictions(NO_WORDING, FAKE, ASKED)
+    assert conversation.history == []
 
 
 def test_checking_changes_nothing_where_nothing_is_wrong() -> None:
