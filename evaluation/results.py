@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 
 from common.storage import digest_of, write_text
+from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, read_failures
 from evaluation.metrics.video import Frame, video_key
 
@@ -45,7 +46,7 @@ class Item:
     face, "simulated" for a simulated forgery and for the pristine face beside it.
     unit: what the bootstrap draws whole, see data_sim.dataset.unit_of. video, track: as in the manifest.
     logit: of the classifier, any range. score: calibrated P(fake).
-    verdict: "real", "fake" or "inconclusive", as users see it; reasons: why inconclusive, joined by "|".
+    verdict: as users see it; reasons: why inconclusive, joined by "|".
     local: see evaluation.metrics.video.vla_score, or None.
     """
 
@@ -58,7 +59,7 @@ class Item:
     track: str
     logit: float
     score: float
-    verdict: str
+    verdict: Verdict
     reasons: str = ""
     local: float | None = None
 
@@ -185,7 +186,8 @@ def read_results(path: Path) -> tuple[dict[str, object], list[Item]]:
         if results.get("schema") != SCHEMA:
             raise ValueError(f"schema {results.get('schema')!r}")
         names = {field.name for field in dataclasses.fields(Item)}
-        items = [Item(**{k: v for k, v in line.items() if k in names}) for line in results.pop("items")]
+        lines = ({k: v for k, v in line.items() if k in names} for line in results.pop("items"))
+        items = [Item(**line | {"verdict": Verdict(line["verdict"])}) for line in lines]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is no {SCHEMA} file ({error}); measure again with this version") from None
     return results, items
