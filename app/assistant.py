@@ -9,7 +9,7 @@ assistant.report(analysis).save("report.pdf")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,25 +30,12 @@ from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
 from app.wording import answers
-from app.wording import findings as wording
-from common.storage import digest_of
 from data_sim.dialogue import FIRST_QUESTION
-from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError, to_batch
-from kfd.quality import jpeg_quality
-from kfd.video import examine_video
+from kfd.detector import Detector, to_batch
+from kfd.examine import examine_file
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
-from media.images import (
-    ImageSource,
-    format_of,
-    frame_count,
-    is_video_file,
-    pixels_digest,
-    read_bytes,
-    read_image,
-    sha256_of,
-)
+from media.images import ImageSource
 
 if TYPE_CHECKING:
     from llm.conversation import Conversation
@@ -84,46 +71,23 @@ class Assistant:
         return cls(*load_models(choice))
 
     def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
-        """Examine a photograph: a path, the bytes of a file, a PIL image or an array; or a video: a path.
+        """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an
+        array.
 
         name: what the report calls it; the file's own name by default.
         A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
-        Raises ImageError for a source that gives no photograph, VideoError for a video that gives no frame.
+        Raises media.errors.MediaError for a source that gives no picture.
         """
-        is_path = isinstance(source, str | Path)
-        if is_path and is_video_file(source):
-            return self._analyse_video(Path(source), name or Path(source).name)
-        data = read_bytes(source) if is_path else source
-        image = read_image(data)
-        origin = source_file(data, image, name or (Path(source).name if is_path else "unnamed"))
-        quality = jpeg_quality(data) if isinstance(data, bytes) else None
-        try:
-            faces = tuple(self.detector.examine(image, quality))
-        except NoFaceError:
-            faces = ()
-        verdict, reasons = overall_verdict(faces)
-        warnings = tuple(_warnings(data, image, faces, self.detector.image_size))
-        return Analysis(image, origin, faces, verdict, reasons, self.models, warnings, explain=self._grad_cam)
-
-    def _analyse_video(self, path: Path, name: str) -> Analysis:
-        footage = examine_video(self.detector, path)
-        faces = tuple(person.finding for person in footage.people)
-        form = f"video, {footage.codec}"
-        origin = SourceFile(name, form, path.stat().st_size, digest_of(path), footage.pixels_sha256)
-        pictures = [person.image for person in footage.people] or [footage.still]
-        warnings = [
-            *wording.video_warnings(footage),
-            *_picture_warnings(pictures, faces, self.detector.image_size),
-        ]
+        found = examine_file(self.detector, source, name)
         return Analysis(
-            footage.still,
-            origin,
-            faces,
-            *overall_verdict(faces),
+            found.image,
+            SourceFile(found.name, found.file_format, found.num_bytes, found.sha256, found.pixels_sha256),
+            found.faces,
+            *overall_verdict(found.faces),
             self.models,
-            tuple(warnings),
+            found.warnings,
             explain=self._grad_cam,
-            footage=footage,
+            footage=found.footage,
         )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:
@@ -190,43 +154,3 @@ def _noted(
         answer = answer.strip()
         said = Exchange(face, question, answer, complete, asked, failure, remark(answer))
         session.exchanges.append(said)
-
-
-def _warnings(
-    data: ImageSource, image: np.ndarray, faces: tuple[FaceFinding, ...], side: int
-) -> Iterator[str]:
-    """Sentences on all that weakens the findings about a photograph, see `_picture_warnings`."""
-    frames = frame_count(data) if isinstance(data, bytes) else 1
-    if frames > 1:
-        yield wording.frames_warning(frames)
-    yield from _picture_warnings([image], faces, side)
-
-
-def _picture_warnings(
-    pictures: Sequence[np.ndarray], faces: tuple[FaceFinding, ...], side: int
-) -> Iterator[str]:
-    """Sentences on all that weakens the findings about faces.
-
-    side: of the crop that the detector reads, in pixels.
-    """
-    if all((picture == picture[:, :, :1]).all() for picture in pictures):
-        yield wording.grey_warning()
-    small = [face for face in faces if face.detection is not None and _side(face) < side]
-    if small:
-        yield wording.enlarged_warning(small, side)
-
-
-def _side(face: FaceFinding) -> float:
-    """Side of the square around a face, in pixels of the photograph."""
-    return face.crop.box[2] - face.crop.box[0]
-
-
-def source_file(data: ImageSource, image: np.ndarray, name: str) -> SourceFile:
-    """The identity of the examined file, or only of its pixels where there was no file.
-
-    data: the file's bytes, or the picture itself. image: (H, W, 3) uint8 RGB, as examined.
-    """
-    pixels = pixels_digest(image)
-    if isinstance(data, bytes):
-        return SourceFile(name, format_of(data), len(data), sha256_of(data), pixels)
-    return SourceFile(name, "pixels", None, None, pixels)

@@ -35,6 +35,7 @@ class Reason(_Term):
     VIEWS_DISAGREE = "views_disagree", "the face and its mirror image read differently"
     FRAMES_DISAGREE = "frames_disagree", "the frames of the video read differently"
     NOT_CALIBRATED = "not_calibrated", "the detector is not calibrated"
+    DAMAGED = "damaged", "the file is damaged and did not decode whole"
     NO_FACE = "no_face", "no face was found"
 
 

@@ -35,8 +35,9 @@ from common.cli import parse
 from common.storage import write_atomically, write_rows, write_text
 from data_sim.dataset import BORDER, COLUMNS
 from media.faces import Face, crop_face, find_faces
-from media.images import ImageError, find_images, read_bytes, read_image, sha256_of
-from media.jpeg import file_facts
+from media.files import list_files
+from media.images import ImageError, open_photo
+from media.kinds import kind_of_file
 
 ALIGNED_GAP = 12.0  # median difference, 0..255, up to which two crops show the same photograph
 FAILURES_FILE = "failures.csv"  # beside a manifest: what gave no face while the photographs were prepared
@@ -99,7 +100,7 @@ def read_rows(config: BuildConfig) -> list[dict[str, str]]:
     Raises FileNotFoundError or ValueError when the folder or the manifest is of no use.
     """
     if config.manifest is None:
-        paths = find_images([config.folder])
+        paths = [path for path in list_files([config.folder]).files if kind_of_file(path) == "image"]
         rows = [
             {"path": str(path.relative_to(config.folder)), "label": "real", "split": "train"}
             for path in paths
@@ -155,12 +156,14 @@ def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) ->
     real: the item of the pristine photograph of the same group and frame, if there is one.
     """
     try:
-        data = read_bytes(config.folder / row["path"])
-        image = read_image(data)
+        photo = open_photo(config.folder / row["path"])
     except ImageError as error:
         return Candidate(row, rejected=error.code)
-    shape, digest = image.shape[:2], sha256_of(data)
-    row = row if row["width"] else row | file_facts(data)  # a frame's facts are those of its video
+    image, digest = photo.pixels, photo.sha256
+    if photo.damage:
+        return Candidate(row, digest, rejected="damaged")
+    shape = image.shape[:2]
+    row = row if row["width"] else row | photo.facts  # a frame's facts are those of its video
     stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
     faces = [_meant(row["landmarks"])] if row["landmarks"] else []
     if real is not None and real.face is not None and real.shape == shape:
@@ -173,7 +176,7 @@ def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) ->
     mask = None
     if row["mask"]:
         try:
-            drawn = read_image(config.folder / row["mask"])
+            drawn = open_photo(config.folder / row["mask"]).pixels
         except ImageError as error:
             return Candidate(row, digest, rejected=f"mask_{error.code}")
         mask = crop_face(drawn, faces[0], stored, zoom).pixels.max(axis=2)

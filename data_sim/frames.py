@@ -38,10 +38,10 @@ from common.storage import write_rows, write_text
 from data_sim.build import FAILURES_FILE
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.read import LayoutName, read_layout
-from data_sim.layouts.records import VIDEO_SUFFIXES, LayoutError, Record
+from data_sim.layouts.records import LayoutError, Record
 from media.faces import Face, find_faces
-from media.images import ImageError, read_bytes, read_image
-from media.jpeg import file_facts
+from media.images import ImageError, open_photo, read_image
+from media.kinds import kind_of_file
 from media.tracks import track_faces
 from media.video import VideoError, frame_times, read_frames, spread
 
@@ -208,16 +208,18 @@ def read_clip(clip: list[Record], count: int, failures: list[dict[str, str]]) ->
     Raises VideoError.
     """
     first = clip[0].path
-    if first.suffix.lower() in VIDEO_SUFFIXES:
+    if kind_of_file(first) == "video":
         yield from _video_samples(clip[0], count)
         return
     for position in spread(np.arange(len(clip), dtype=np.float64), count):
         record = clip[position]
         try:
-            data = read_bytes(record.path)
-            pixels = read_image(data)
+            photo = open_photo(record.path)
+            if photo.damage:
+                raise ImageError("damaged", photo.damage)
+            pixels = photo.pixels
             mask = None if record.mask is None else _fitted(read_image(record.mask), pixels)
-            yield Sample(record.frame or "0", pixels, file_facts(data), mask)
+            yield Sample(record.frame or "0", pixels, photo.facts, mask)
         except ImageError as error:
             failures.append(_failure(record, record.frame, error.code))
 

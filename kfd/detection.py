@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -97,3 +97,9 @@ class FaceFinding:
     crop: FaceCrop
     detection: Detection | None
     evidence: Evidence | None = None
+
+    def without_verdict(self, reason: Reason) -> FaceFinding:
+        """The same finding without a verdict and a likelihood ratio, for a reason that lies in the file."""
+        if reason in self.reasons:
+            return self
+        return replace(self, verdict=Verdict.INCONCLUSIVE, reasons=(reason, *self.reasons), evidence=None)

@@ -3,18 +3,25 @@
     python -m kfd.score photo.jpg
     python -m kfd.score album/ more/*.jpg clip.mp4 --out scores.jsonl
 
-Files or folders, searched recursively. A line holds path, sha256, face, box, score, log10_lr (log10
-likelihood ratio, null where none is supported), verdict, reasons and regions; that of a video
-also `frames`, [seconds, score] of each examined frame that shows the face, and `video`: when those examined
-are shown, whether the file is damaged, and how many faces were left out. A file without a result
-has one line with `score: null`, the reason and what to do about it. With --out, a re-run
-continues where the last one stopped.
+Files or folders, searched recursively; what a file is, its content tells. A line holds path, sha256, face,
+box, score, log10_lr (log10 likelihood ratio, null where none is supported), verdict, reasons, regions and
+warnings; that of a video or an animation also `frames`, [seconds, score] of each examined frame that shows
+the face, and `video`: when those examined are shown, whether the file is damaged, how many frames are
+interlaced, and how many faces were left out. A file without a result has one line with `score: null`, the
+reason and what to do about it. In a folder
+every entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are
+passed over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is
+scored. With --out, a re-run continues where the last one stopped.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,74 +29,143 @@ from typing import Annotated
 import tyro
 
 from common.cli import parse
-from common.storage import digest_of, write_atomically
-from data_sim.layouts.records import VIDEO_SUFFIXES
+from common.storage import write_atomically
+from common.verdicts import Reason, Verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
-from kfd.quality import jpeg_quality
-from kfd.video import Person, examine_video
-from media.images import (
-    IMAGE_SUFFIXES,
-    ImageError,
-    find_images,
-    is_video_file,
-    read_bytes,
-    read_image,
-    sha256_of,
-)
-from media.video import VideoError
+from kfd.examine import Examination, examine_file
+from kfd.video import Person
+from media.errors import MediaError
+from media.files import Listing, list_files, open_file
+from media.kinds import kind_of_file
+from media.sandbox import LIMITS
+
+SKIPPED, HIDDEN, INTERNAL_ERROR = "skipped", "hidden", "internal_error"
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]  # photographs, videos, or folders of them
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()  # photographs, videos, or folders of them
     out: Path | None = None  # JSON-lines file to write or to continue; None prints
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ValueError("expected photographs, videos, or folders of them")
+
 
 def main() -> None:
-    config = parse(ScoreConfig, __doc__)
+    """Exit status 0: every file has its line. 1: nothing could be done, and why. 2: the command is wrong."""
+    config = parse(ScoreConfig, f"{__doc__}\n{LIMITS}")
     try:
-        paths = find_images(config.paths, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+        listing = list_files(config.paths, config.out)
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
+        named = frozenset(config.paths)
         if config.out is None:
-            for path in paths:
-                for line in lines_of(path, detector):
+            tally: Counter[str] = Counter()
+            for _, lines in scored(listing, named, detector, {}):
+                tally[outcome(lines)] += 1
+                for line in lines:
                     print(json.dumps(line), flush=True)
         else:
-            score_into(config.out, paths, detector)
+            tally = score_into(config.out, listing, named, detector)
+        print(account(tally, sum(listing.hidden.values())), file=sys.stderr)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
+def scored(
+    listing: Listing, named: frozenset[Path], detector: Detector, done: dict[str, str]
+) -> Iterable[tuple[Path, list[dict[str, object]]]]:
+    """Every entry that is not done, with its lines. named: on the command line, so never skipped."""
+    entries = sorted([*((path, "") for path in listing.files), *listing.skipped])
+    for path, reason in entries:
+        if str(path) in done:
+            continue
+        if not reason and path not in named and kind_of_file(path) is None:
+            reason = "neither a photograph nor a video, by its content and its name"
+        yield path, [_passed_over(path, detector, SKIPPED, reason)] if reason else lines_of(path, detector)
+    for folder, count in listing.hidden.items():
+        if count and str(folder) not in done:
+            words = "1 hidden file or folder was" if count == 1 else f"{count} hidden files or folders were"
+            yield folder, [_passed_over(folder, detector, HIDDEN, f"{words} passed over")]
+
+
 def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
     """The output lines of one photograph or video, at least one, never an exception for a bad file."""
-    line: dict[str, object] = {"path": str(path), "sha256": None, "checkpoint": detector.digest}
+    line = _start(path, detector)
     try:
-        if is_video_file(path):
-            line["sha256"] = digest_of(path)
-            footage = examine_video(detector, path)
-            sampled = [round(seconds, 3) for seconds in footage.sampled]
-            line["video"] = {"sampled": sampled, "damaged": footage.damaged, "left_out": footage.fleeting}
-            if not footage.people:
-                raise NoFaceError
-            return [
-                line | _describe(person.finding) | {"frames": _frames(person)} for person in footage.people
-            ]
-        data = read_bytes(path)
-        line["sha256"] = sha256_of(data)
-        findings = detector.examine(read_image(data), jpeg_quality(data))
-    except (ImageError, NoFaceError, VideoError) as error:
+        with open_file(path) as file:
+            try:
+                found = examine_file(detector, file)
+            finally:
+                line["sha256"] = file.sha256
+        return _describe_all(line, found)
+    except MediaError as error:
         return [line | _nothing(error.code, str(error))]
-    return [line | _describe(finding) for finding in findings]
+    except Exception:  # one file's fault must not cost the others, whatever it is
+        reference = uuid.uuid4().hex[:8]
+        LOG.exception("reference %s: %s could not be examined", reference, path)
+        words = f"an error of the program, not of the file; the log tells more under {reference}"
+        return [line | _nothing(INTERNAL_ERROR, words) | {"reference": reference}]
+
+
+def _start(path: Path, detector: Detector) -> dict[str, object]:
+    return {"path": str(path), "sha256": None, "checkpoint": detector.digest}
+
+
+def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
+    """The lines of a file that was examined."""
+    warnings, footage = {"warnings": list(found.warnings)}, found.footage
+    if footage is not None:
+        line = line | {
+            "video": {
+                "sampled": [round(seconds, 3) for seconds in footage.sampled],
+                "damaged": footage.damaged,
+                "interlaced": footage.interlaced,
+                "left_out": footage.fleeting,
+            }
+        }
+    if not found.faces:
+        reasons = [Reason.DAMAGED] if found.damaged else []
+        nothing = _nothing(Reason.NO_FACE, str(NoFaceError()))
+        return [line | nothing | {"reasons": [*nothing["reasons"], *reasons]} | warnings]
+    if footage is None:
+        return [line | _describe(finding) | warnings for finding in found.faces]
+    return [
+        line | _describe(person.finding) | warnings | {"frames": _frames(person)} for person in footage.people
+    ]
 
 
 def _nothing(code: str, message: str) -> dict[str, object]:
     """The fields of a file that gave no face to judge."""
-    fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": "inconclusive"}
-    return {**fields, "reasons": [code], "regions": [], "message": message}
+    fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": Verdict.INCONCLUSIVE}
+    return {**fields, "reasons": [code], "regions": [], "warnings": [], "message": message}
+
+
+def _passed_over(path: Path, detector: Detector, reason: str, message: str) -> dict[str, object]:
+    """The line of what was not examined; it has no verdict, not even an inconclusive one."""
+    return _start(path, detector) | _nothing(reason, message) | {"verdict": None}
+
+
+def outcome(lines: list[dict[str, object]]) -> str:
+    """What became of a file: "scored", or the reason why nothing was."""
+    return "scored" if lines[0]["face"] is not None else str(lines[0]["reasons"][0])
+
+
+def account(tally: Counter[str], hidden: int) -> str:
+    """A sentence on what became of every entry."""
+    rest = tally.copy()
+    faces, none, skipped = rest.pop("scored", 0), rest.pop(Reason.NO_FACE, 0), rest.pop(SKIPPED, 0)
+    rest.pop(HIDDEN, None)
+    why = f" ({', '.join(f'{reason} {count}' for reason, count in sorted(rest.items()))})" if rest else ""
+    return (
+        f"{faces} files with faces, {none} without a face, {rest.total()} unreadable{why}, {skipped} "
+        f"skipped, {hidden} hidden and passed over"
+    )
 
 
 def _describe(finding: FaceFinding) -> dict[str, object]:
@@ -109,29 +185,34 @@ def _frames(person: Person) -> list[list[float | None]]:
     return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
 
 
-def score_into(out: Path, paths: list[Path], detector: Detector) -> None:
-    """Append the lines of every path that `out` does not hold yet, with progress.
+def score_into(out: Path, listing: Listing, named: frozenset[Path], detector: Detector) -> Counter[str]:
+    """Append the lines of every entry that `out` does not hold yet, with progress.
 
+    Returns how many files had which outcome, those of earlier runs included.
     Raises ValueError when `out` was made with other weights: two scales must not mix in one file.
     """
     from tqdm import tqdm
 
     out.parent.mkdir(parents=True, exist_ok=True)
     done = resume(out, detector.digest)
-    left = [path for path in paths if str(path) not in done]
-    with out.open("a", encoding="utf-8") as file:
-        for path in tqdm(left, unit="file", initial=len(paths) - len(left), total=len(paths)):
-            file.write("".join(json.dumps(x) + "\n" for x in lines_of(path, detector)))
+    tally, total = Counter(done.values()), len(listing.files) + len(listing.skipped)
+    bar = tqdm(unit="file", initial=min(len(done), total), total=total)
+    with out.open("a", encoding="utf-8") as file, bar:
+        for _, lines in scored(listing, named, detector, done):
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
+            tally[outcome(lines)] += 1
+            bar.update()
+    return tally
 
 
-def resume(out: Path, digest: str) -> set[str]:
-    """Paths that `out` holds completely; what a kill may have cut short is taken out of the file.
+def resume(out: Path, digest: str) -> dict[str, str]:
+    """Paths that `out` holds completely, each with its outcome.
 
-    digest: of the weights that go on.
+    What a kill may have cut short is taken out of the file. digest: of the weights that go on.
     """
     if not out.is_file():
-        return set()
+        return {}
     text = out.read_text(encoding="utf-8")
     try:
         lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
@@ -144,7 +225,7 @@ def resume(out: Path, digest: str) -> set[str]:
     kept = [line for line in lines if line["path"] != last]
     text = "".join(json.dumps(line) + "\n" for line in kept)
     write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
-    return {line["path"] for line in kept}
+    return {line["path"]: outcome([line]) for line in kept}
 
 
 if __name__ == "__main__":

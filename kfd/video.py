@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +17,13 @@ from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import MINORITY, decide_track, evidence_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, regions_to_name
+from media.errors import VideoError
 from media.faces import Face, find_faces
+from media.files import MediaFile, open_file
 from media.images import pixels_digest, sha256_of
+from media.timeline import Timeline, spread
 from media.tracks import track_faces
-from media.video import Timeline, VideoError, read_at, spread, timeline
+from media.video import FrameReader, VideoSource, timeline
 
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
 
@@ -67,8 +69,11 @@ class Footage:
 
     people: in the order of how often they are seen, then of their size. fleeting: how many faces were left
         out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many it has.
-    sampled: when those examined are shown, in seconds. damaged: not all those wanted could be decoded, or the
-        file is cut off. nominal: the file states no times, these follow from its frame rate.
+    sampled: when those examined are shown, in seconds. nominal: the file states no times, these follow from
+        its frame rate. damaged: frames that were wanted did not decode whole, or not at all, or the file is
+        cut off;
+        damage: what the decoder says of it; cut_off: it is shorter than it says, what is there may be sound.
+    interlaced: how many of the frames examined are woven of two moments.
     still: (H, W, 3) uint8 RGB, the first frame examined. pixels_sha256: over the digests of the pixels of all
         frames examined, in order.
     """
@@ -80,33 +85,41 @@ class Footage:
     frames: int
     sampled: tuple[float, ...]
     damaged: bool
+    damage: str
+    cut_off: bool
+    interlaced: int
     nominal: bool
     still: np.ndarray
     pixels_sha256: str
 
 
-def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> Footage:
-    """Examine `count` frames spread over a video file.
+def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) -> Footage:
+    """Examine `count` frames spread over a video or an animation.
 
-    Raises media.video.VideoError when none can be decoded. A video without a face has no people.
+    Raises media.errors.VideoError when none can be decoded. A video without a face has no people.
     """
-    line = timeline(path)
+    if not isinstance(source, MediaFile):
+        with open_file(source) as file:
+            return examine_video(detector, file, count)
+    line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
     positions, digests, faces, findings = [], [], [], []
     still, failed = None, False
+    reader = FrameReader(source, line, wanted)
     try:
-        for position, image in read_at(path, line, wanted):
+        for position, image in reader:
             still = image if still is None else still
             found = find_faces(image)
             positions.append(position)
             digests.append(pixels_digest(image))
             faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
             findings.append(detector.judge(image, found))
-    except VideoError:
-        if still is None:
+    except VideoError as error:
+        if still is None or error.code != "damaged":
             raise
         failed = True
+    damaged = failed or reader.damaged
     tracks: dict[int, list[Moment]] = {}
     for frame, numbers in enumerate(track_faces(faces)):
         for number, finding in zip(numbers, findings[frame], strict=True):
@@ -115,8 +128,9 @@ def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> 
     ranked = sorted(tracks.values(), key=_prominence, reverse=True)
     standing = [track for track in ranked if _stands(track)] or ranked
     judged = [judge_track(detector, track) for track in standing]
+    judged = [(_held_back(finding, damaged, line.cut_off), place) for finding, place in judged]
     shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
-    stills = _read_again(path, line, wanted, set(shown))
+    stills = _read_again(source, line, wanted, set(shown))
     people = tuple(
         Person(replace(finding, index=index), tuple(track), place, stills[position])
         for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
@@ -128,15 +142,27 @@ def examine_video(detector: Detector, path: str | Path, count: int = FRAMES) -> 
         seconds=float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
         frames=len(times),
         sampled=tuple(times[positions].tolist()),
-        damaged=failed or line.cut_off or positions != wanted[: len(positions)],
+        damaged=damaged or line.cut_off,
+        damage=reader.damage,
+        cut_off=line.cut_off,
+        interlaced=reader.interlaced,
         nominal=line.counted,
         still=still,
         pixels_sha256=sha256_of("".join(digests).encode()),
     )
 
 
+def _held_back(finding: FaceFinding, damaged: bool, cut_off: bool) -> FaceFinding:
+    """No verdict on damaged pictures; and that no sign was found cannot be said of a video that is not all
+    there.
+    """
+    if damaged or (cut_off and finding.verdict == Verdict.REAL):
+        return finding.without_verdict(Reason.DAMAGED)
+    return finding
+
+
 def _read_again(
-    path: str | Path, line: Timeline, wanted: list[int], shown: set[int]
+    source: MediaFile, line: Timeline, wanted: list[int], shown: set[int]
 ) -> dict[int, np.ndarray]:
     """The frames that are shown, by position: until it is known which, whole frames are too large to keep.
 
@@ -144,13 +170,14 @@ def _read_again(
     Raises VideoError when it does not.
     """
     found: dict[int, np.ndarray] = {}
-    frames = read_at(path, line, wanted)
-    while len(found) < len(shown):
-        position, image = next(frames, (None, None))
-        if position is None:
-            raise VideoError("damaged", f"{Path(path).name} changed while it was read; examine it again")
+    frames = iter(FrameReader(source, line, wanted))
+    for position, image in frames if shown else ():
         if position in shown:
             found[position] = image
+        if len(found) == len(shown):
+            return found
+    if shown:
+        raise VideoError("changed", f"{source.name} changed while it was read; examine it again")
     return found
 
 

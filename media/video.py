@@ -1,198 +1,119 @@
-"""Frames of a video, spread over the whole of it, decoded with PyAV."""
+"""Frames of a video or an animation, spread over the whole of it. They are decoded in media.worker."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from media.images import MAX_MEGAPIXELS
+from media.errors import MediaError, VideoError
+from media.files import MediaFile, open_file
+from media.sandbox import GIGABYTE_SECONDS, PASS_SECONDS, PHOTO_SECONDS, decoder
+from media.timeline import Timeline, spread
 
-SEEK = 5.0  # seconds: frames further ahead are sought, so that an hour costs little more than a minute
-SPARE = 1.05  # how many more frames a file may state than it has, before it counts as cut off
-
-
-class VideoError(ValueError):
-    """A file that gives no frames, or not all of those wanted.
-
-    code: "missing", "unreadable" (no video file, or damaged), "too_large" or "damaged" (some frames cannot be
-    decoded). The message is a sentence for the user.
-    """
-
-    def __init__(self, code: str, message: str):
-        super().__init__(message)
-        self.code = code
+VideoSource = str | Path | MediaFile
 
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """When the frames of a video are shown, as its packets say; nothing was decoded for it.
-
-    stamps: (N,) int64, ascending. tick: seconds of one. keys: (K,) int64, ascending, those of the frames
-    that need no other. codec: such as "h264". stated: how many frames the file says it has, 0 where it does
-    not. counted: packets carry no time, as in some MPEG files; then frames are numbered, and their times
-    follow from the rate that the file states.
-    """
-
-    stamps: np.ndarray
-    tick: float
-    keys: np.ndarray
-    codec: str
-    stated: int
-    counted: bool
-
-    @property
-    def times(self) -> np.ndarray:
-        """(N,) float64 seconds, ascending."""
-        return (self.stamps * self.tick).astype(np.float64)
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether the file clearly has fewer frames than it says."""
-        return self.stated > SPARE * len(self.stamps) + 2
-
-
-def timeline(path: str | Path) -> Timeline:
-    """Read the packets of a video, because the length that a file states may be missing or wrong.
+def timeline(source: VideoSource) -> Timeline:
+    """Read when the frames of a video or an animation are shown; nothing of a video is decoded for it.
 
     Raises VideoError.
     """
-    with _opened(Path(path)) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-        if not packets:
-            raise VideoError("unreadable", f"{Path(path).name} holds no frames; use the original file")
-        stamps, codec = [packet.pts for packet in packets], stream.codec_context.name
-        keys = [packet.pts for packet in packets if packet.is_keyframe]
-        if None in stamps:
-            tick = 1 / float(stream.average_rate or 1)
-            return Timeline(np.arange(len(stamps)), tick, np.arange(0), codec, stream.frames, True)
-        tick = float(stream.time_base or 1)
-        return Timeline(np.unique(stamps), tick, np.unique(keys), codec, stream.frames, False)
+    with _as_video(source) as file:
+        seconds = PHOTO_SECONDS + GIGABYTE_SECONDS * file.size / 2**30
+        request = {"do": "timeline", "is_animation": file.kind == "image"}
+        with decoder(file.name) as process:
+            process.ask(request, descriptor=file.descriptor, seconds=seconds)
+            header, payload = process.answer(seconds)
+    numbers = np.frombuffer(payload, np.int64)
+    count = header.pop("stamps")
+    del header["keys"]
+    return Timeline(numbers[:count], keys=numbers[count:], **header)
 
 
-def frame_times(path: str | Path) -> np.ndarray:
+def frame_times(source: VideoSource) -> np.ndarray:
     """When each frame of a video is shown: (N,) float64 seconds, ascending; see `timeline`."""
-    return timeline(path).times
+    return timeline(source).times
 
 
-def spread(times: np.ndarray, count: int) -> list[int]:
-    """Positions of `count` frames that stand in the middle of equal parts of the time; of fewer frames, all.
+def read_frames(source: VideoSource, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """`count` frames spread over a video; see `FrameReader`."""
+    line = timeline(source)
+    yield from FrameReader(source, line, spread(line.times, count))
 
-    times: (N,) ascending, when each frame is shown. With a variable frame rate a part may hold no frame of
-    its own; the frames chosen are always different ones.
+
+class FrameReader:
+    """The frames at some positions of a video, ascending, read while it is iterated over.
+
+    source, line: the video and its timeline. Yields (position in the video, (H, W, 3) uint8 RGB, upright). A
+    frame that cannot be decoded is replaced by the next that can. Raises VideoError; "damaged" after all that
+    could be decoded, when that is fewer.
+
+    damage: the first thing that the decoder said of damage to the picture, "" so far. lost: how many packets
+    gave no frame although frames came before them; skipped: before any came. interlaced: how many of the
+    frames are woven of two moments. read: positions so far.
     """
-    if count < 1:
-        raise ValueError(f"at least one frame is needed, got {count}")
-    total = len(times)
-    if total <= count:
-        return list(range(total))
-    lasting = float(np.median(np.diff(times)))  # of the last frame, which nothing follows
-    middles = times[0] + (np.arange(count) + 0.5) / count * (times[-1] + lasting - times[0])
-    middles = middles + 1e-6 * lasting  # a middle between two frames is the later one's, rounding or not
-    shown = np.searchsorted(times, middles, side="right") - 1
-    chosen: list[int] = []
-    for k, position in enumerate(shown.tolist()):
-        earliest = chosen[-1] + 1 if chosen else 0
-        chosen.append(min(max(position, earliest), total - count + k))
-    return chosen
 
+    def __init__(self, source: VideoSource, line: Timeline, positions: Sequence[int]):
+        self._source, self._line, self._positions = source, line, list(positions)
+        self.damage = ""
+        self.lost = self.skipped = self.interlaced = 0
+        self.read: list[int] = []
 
-def read_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """`count` frames spread over a video; see `read_at`."""
-    line = timeline(path)
-    yield from read_at(path, line, spread(line.times, count))
+    @property
+    def damaged(self) -> bool:
+        """Whether pictures that were read, or should have been, did not decode whole."""
+        replaced = self.read != self._positions[: len(self.read)]
+        return bool(self.damage or self.lost or (replaced and self.skipped))
 
-
-def read_at(path: str | Path, line: Timeline, positions: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """The frames at some positions, ascending: (position in the video, (H, W, 3) uint8 RGB, upright).
-
-    line: of that video. A frame that cannot be decoded is replaced by the next that can.
-    Raises VideoError; "damaged" after all that could be decoded, when that is fewer.
-    """
-    import av
-
-    path = Path(path)
-    done = 0
-    with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        frames, last, sought = _stamped(container, stream, line.counted), int(line.stamps[0]), False
-        for stamp in line.stamps[list(positions)].tolist():
-            if _worth_seeking(line, last, stamp):
-                with suppress(av.error.FFmpegError):  # what cannot be sought is decoded on
-                    container.seek(stamp, stream=stream)
-                    frames, sought = _stamped(container, stream, line.counted), True
-            found = _first_from(frames, stamp)
-            if found is None and sought:  # some containers seek too far: once from the start, then
-                container.seek(int(line.stamps[0]), stream=stream)
-                frames, sought = _stamped(container, stream, line.counted), False
-                found = _first_from(frames, stamp)
-            if found is None:
-                break
-            last, frame = found
-            done += 1
-            pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-            yield int(np.searchsorted(line.stamps, last)), np.ascontiguousarray(pixels)
-    if done < len(positions):
-        left = len(positions) - done
-        raise VideoError("damaged", f"{left} of {len(positions)} frames of {path.name} cannot be decoded")
-
-
-def _worth_seeking(line: Timeline, last: int, stamp: int) -> bool:
-    """Far ahead, and a frame to begin at lies between: else seeking would go back and decode more."""
-    if line.counted or (stamp - last) * line.tick <= SEEK:
-        return False
-    return bool(np.searchsorted(line.keys, stamp, "right") > np.searchsorted(line.keys, last, "right"))
-
-
-def _first_from(frames: Iterator[tuple[int, object]], stamp: int) -> tuple[int, object] | None:
-    return next((found for found in frames if found[0] >= stamp), None)
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        with _as_video(self._source) as file:
+            spent = 0.0
+            with decoder(file.name) as process:
+                line = self._line
+                fields = {"tick": line.tick, "codec": line.codec, "counted": line.counted}
+                request = {"do": "frames", "is_animation": file.kind == "image", "positions": self._positions}
+                stamps, keys = line.stamps.astype(np.int64), line.keys.astype(np.int64)
+                request |= fields | {"stamps": len(stamps)}
+                process.ask(request, [stamps, keys], file.descriptor, PHOTO_SECONDS)
+                process.answer(PHOTO_SECONDS)
+                process.ask({"do": "next"}, seconds=PHOTO_SECONDS)
+                while True:
+                    began = time.monotonic()
+                    header, payload = process.answer(min(PHOTO_SECONDS, max(0.1, PASS_SECONDS - spent)))
+                    spent += time.monotonic() - began
+                    self.damage = self.damage or header["damage"]
+                    self.lost, self.skipped = header["lost"], header["skipped"]
+                    if header["position"] is None:
+                        break
+                    self.interlaced += header["interlaced"]
+                    self.read.append(header["position"])
+                    process.ask({"do": "next"}, seconds=PHOTO_SECONDS)  # decoded while this one is looked at
+                    pixels = np.frombuffer(payload, np.uint8).reshape(header["shape"])
+                    try:
+                        yield header["position"], pixels
+                    except GeneratorExit:
+                        return  # the process is sound and goes on to the next file
+        left = len(self._positions) - len(self.read)
+        if left:
+            raise VideoError(
+                "damaged", f"{left} of {len(self._positions)} frames of {file.name} cannot be decoded"
+            )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple]:
-    """The container and its first stream of pictures. Raises VideoError for whatever goes wrong in it."""
-    import av
-
-    if not path.is_file():
-        raise VideoError("missing", f"there is no file {path.name}")
+def _as_video(source: VideoSource) -> Iterator[MediaFile]:
+    """The opened file; whatever is wrong with it is a VideoError."""
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise VideoError("unreadable", f"{path.name} has sound only, no picture")
-            stream = container.streams.video[0]
-            _refuse_huge(path, stream.codec_context.width, stream.codec_context.height)
-            yield container, stream
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(
-            "unreadable",
-            f"{path.name} cannot be read as a video ({error.strerror or type(error).__name__}); use the "
-            "original file, or convert it to MP4",
-        ) from None
-
-
-def _refuse_huge(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_MEGAPIXELS * 1e6:
-        raise VideoError(
-            "too_large",
-            f"{path.name} has frames of {width} x {height} pixels; the limit is {MAX_MEGAPIXELS} megapixels",
-        )
-
-
-def _stamped(container, stream, counted: bool) -> Iterator[tuple[int, object]]:
-    """Every frame that can be decoded, with its stamp, or its number where frames are only counted; what is
-    damaged is passed over."""
-    import av
-
-    number = 0
-    for packet in container.demux(stream):
-        try:
-            for frame in packet.decode():
-                stamp = number if counted else frame.pts
-                number += 1
-                if stamp is not None:
-                    yield stamp, frame
-        except av.error.InvalidDataError:
-            continue
+        if isinstance(source, MediaFile):
+            yield source
+        else:
+            with open_file(source) as file:
+                yield file
+    except VideoError:
+        raise
+    except MediaError as error:
+        raise VideoError(error.code, str(error)) from None

@@ -19,8 +19,7 @@ from app.page import panels
 from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
 from llm.serving.endpoint import EndpointError
-from media.images import ImageError
-from media.video import VideoError
+from media.errors import MediaError
 
 # A NASA portrait of Eileen Collins, in the public domain, as it is and with the mouth forged by
 # data_sim.simulate (parts only, no other person; seed 13, the first to draw the mouth alone).
@@ -63,7 +62,7 @@ class PageHandlers:
         yield (None, panels.waiting(), gr.update(visible=False), *[gr.skip()] * 7)
         try:
             analysis = self.assistant.analyse(path)
-        except (ImageError, VideoError) as error:
+        except MediaError as error:
             yield (None, panels.notice(str(error)), gr.update(visible=False), *[gr.skip()] * 7)
             return
         finally:

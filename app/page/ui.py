@@ -19,7 +19,7 @@ from app.report.program import software_version
 from app.report.sealed import SUFFIXES
 from app.wording import answers
 from data_sim.dialogue import SUGGESTED_QUESTIONS
-from media.images import MAX_FILE_BYTES
+from media.files import MAX_FILE_BYTES
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")

@@ -7,7 +7,6 @@ means; they never say more than the score supports.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.analysis import Analysis
@@ -230,46 +229,6 @@ def track_sentence(person: Person, frames: int) -> str:
         f"Seen in {len(moments)} of {frames} frames, by themselves read as: {counted}. Shown is the frame at "
         f"{clock(moments[person.shown].seconds)}, {which}."
     )
-
-
-def video_warnings(footage: Footage) -> list[str]:
-    """Sentences on all that weakens the findings about a video."""
-    said = []
-    if footage.damaged:
-        said.append("The video is damaged or cut off: not every frame that was wanted could be decoded.")
-    if footage.nominal:
-        said.append("The file states no times; those given here follow from its frame rate.")
-    if footage.fleeting:
-        faces = "One face was" if footage.fleeting == 1 else f"{footage.fleeting} faces were"
-        said.append(
-            f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
-            "manipulated."
-        )
-    for person in footage.people:
-        suspicious = sum(moment.finding.verdict == Verdict.FAKE for moment in person.moments)
-        if person.finding.verdict == Verdict.REAL and suspicious:
-            said.append(
-                f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
-                "themselves read as manipulated; look at them."
-            )
-    return said
-
-
-def frames_warning(count: int) -> str:
-    """Said of an animation."""
-    return f"The file is an animation of {count} pictures; only the first was examined."
-
-
-def grey_warning() -> str:
-    """Said of a picture without colour."""
-    return "The picture has no colour; the detector was made for colour, and traces in colour are lost."
-
-
-def enlarged_warning(faces: Sequence[FaceFinding], side: int) -> str:
-    """Said of faces that were enlarged to the `side` pixels that the detector reads."""
-    numbers = join_words(str(face.index + 1) for face in faces)
-    which = f"Face {numbers} was" if len(faces) == 1 else f"Faces {numbers} were"
-    return f"{which} enlarged to the {side} pixels that the detector reads; expect more errors than usual."
 
 
 def explanation(finding: FaceFinding) -> str:

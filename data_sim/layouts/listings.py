@@ -13,15 +13,15 @@ from data_sim.dataset import COLUMNS
 from data_sim.layouts.archives import COMPRESSIONS
 from data_sim.layouts.records import (
     SPLITS,
-    VIDEO_SUFFIXES,
     LayoutError,
     Record,
     found,
     persons_of,
     read_json,
     records_of,
+    visible,
 )
-from media.images import IMAGE_SUFFIXES
+from media.kinds import is_hidden, kind_of_file
 
 # DeepfakeBench's label -> (source, kind); real ones have no kind. Others: the label's words.
 BENCH_LABELS = {
@@ -117,15 +117,23 @@ def read_folder(root: Path) -> list[Record]:
     records = []
     for place, split in places:
         for label in ("real", "fake"):
-            for path in sorted((place / label).rglob("*")) if (place / label).is_dir() else []:
+            for path in visible((place / label).rglob("*")):
                 inside = path.relative_to(place / label)
-                is_video = path.suffix.lower() in VIDEO_SUFFIXES
-                if not path.is_file() or not (is_video or path.suffix.lower() in IMAGE_SUFFIXES):
+                media_kind = kind_of_file(path) if path.is_file() else None
+                if media_kind is None or any(map(is_hidden, inside.parts)):
                     continue
                 kind = (inside.parts[0] if len(inside.parts) > 1 else "fake") if label == "fake" else ""
                 name = str(path.relative_to(root))
                 records.append(
-                    Record(path, split, label, root.resolve().name, name, kind, name if is_video else "")
+                    Record(
+                        path,
+                        split,
+                        label,
+                        root.resolve().name,
+                        name,
+                        kind,
+                        name if media_kind == "video" else "",
+                    )
                 )
     for label in ("real", "fake"):
         if not any(record.label == label for record in records):
@@ -143,7 +151,7 @@ def read_manifest(root: Path) -> list[Record]:
         if row["label"] not in ("real", "fake") or not row["path"]:
             raise LayoutError(f"{file}, line {number}: needs a path and a label real or fake, got {row}")
         names = {name: row[name] for name in ("kind", "video", "identity", "frame", "regions")}
-        if Path(row["path"]).suffix.lower() in VIDEO_SUFFIXES:
+        if kind_of_file(file.parent / row["path"]) == "video":
             names["video"] = names["video"] or row["path"]
         records.append(
             Record(

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from media.images import IMAGE_SUFFIXES
+from media.kinds import is_hidden, kind_of_file
 
 SPLITS = ("train", "val", "test")
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
 class LayoutError(ValueError):
@@ -53,7 +52,7 @@ def records_of(paths: list[Path], *, masks: dict[str, Path] | None = None, **fie
     return [
         Record(
             path, label=label, mask=(masks or {}).get(path.stem),
-            frame=path.stem if path.suffix.lower() in IMAGE_SUFFIXES else "", **fields,
+            frame=path.stem if kind_of_file(path) == "image" else "", **fields,
         )
         for path in paths
     ]  # fmt: skip
@@ -72,8 +71,8 @@ def media(folder: Path) -> dict[str, list[Path]]:
     for place in (folder / "videos", folder / "frames", folder / "images", folder):
         if not place.is_dir():
             continue
-        entries = sorted(place.iterdir())
-        clips = {path.stem: [path] for path in entries if path.suffix.lower() in VIDEO_SUFFIXES}
+        entries = visible(place.iterdir())
+        clips = {path.stem: [path] for path in entries if path.is_file() and kind_of_file(path) == "video"}
         if not clips and place.name in ("frames", "images"):
             clips = {path.name: images_in(path) for path in entries if path.is_dir()}
         clips = {name: paths for name, paths in clips.items() if paths}
@@ -84,7 +83,12 @@ def media(folder: Path) -> dict[str, list[Path]]:
 
 def images_in(folder: Path) -> list[Path]:
     """The images directly in a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return [path for path in visible(folder.iterdir()) if path.is_file() and kind_of_file(path) == "image"]
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths without hidden ones, sorted: macOS leaves a `._000.mp4` beside a 000.mp4, which is no video."""
+    return sorted(path for path in paths if not is_hidden(path.name))
 
 
 def found(root: Path) -> str:

@@ -92,10 +92,10 @@ def test_thirty_faces(assistant):
 
 def test_what_weakens_a_finding_is_said(assistant, tmp_path):
     photo = Image.open(EXAMPLE).convert("L")
-    path = tmp_path / "film.gif"
+    path = tmp_path / "pages.tif"
     photo.save(path, save_all=True, append_images=[photo.rotate(5)])
-    animation, grey = assistant.analyse(path).warnings
-    assert "animation of 2 pictures" in animation and "no colour" in grey
+    pages, grey = assistant.analyse(path).warnings
+    assert "2 pages" in pages and "no colour" in grey
     lenient = with_decision(assistant, min_face=1.0, min_sharpness=0.0)  # the small face has a score, too
     (enlarged,) = lenient.analyse(np.asarray(Image.open(EXAMPLE).resize((256, 256)))).warnings
     assert enlarged.startswith("Face 1 was enlarged to the 64 pixels that the detector reads")

@@ -15,7 +15,19 @@ from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
-FIELDS = {"path", "sha256", "checkpoint", "face", "box", "score", "log10_lr", "verdict", "reasons", "regions"}
+FIELDS = {
+    "path",
+    "sha256",
+    "checkpoint",
+    "face",
+    "box",
+    "score",
+    "log10_lr",
+    "verdict",
+    "reasons",
+    "regions",
+    "warnings",
+}
 
 
 @pytest.fixture(scope="module")

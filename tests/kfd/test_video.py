@@ -18,12 +18,14 @@ from app.assistant import Assistant
 from app.page import panels
 from app.page.handlers import EXAMPLE, PageHandlers
 from app.wording import findings as wording
+from kfd.caveats import video_caveats
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.detector import Detector
 from kfd.score import lines_of
 from kfd.video import FRAMES, Footage, Moment, Person, examine_video, judge_track
-from media.images import ImageError, is_video, is_video_file, read_image
+from media.images import read_image
+from media.kinds import is_video, is_video_file
 from media.regions import REGION_NAMES
 from media.video import VideoError
 from tests.tiny.checkpoint import save_tiny_checkpoint
@@ -97,7 +99,7 @@ class TestExamining:
     def test_a_face_seen_once_is_left_out_and_counted(self, footage, detector, clip):
         """Face finders see a face in a pattern now and then; over many frames that happens often."""
         assert footage.fleeting == 1
-        assert any("One face was left out" in words for words in wording.video_warnings(footage))
+        assert any("One face was left out" in words for words in video_caveats(footage, 64))
         all_fake = Detector(detector.model, dataclasses.replace(detector.decision, fake_above=0.3), "")
         assert examine_video(all_fake, clip).fleeting == 0, "one that reads as manipulated is never left out"
 
@@ -134,7 +136,7 @@ class TestExamining:
         data[place : place + len(data) // 3] = bytes(len(data) // 3)
         (tmp_path / "hurt.mp4").write_bytes(bytes(data))
         found = examine_video(detector, tmp_path / "hurt.mp4")
-        assert found.damaged and any("damaged" in words for words in wording.video_warnings(found))
+        assert found.damaged and any("damaged" in words for words in video_caveats(found, 64))
         for person in found.people:
             shown = person.moments[person.shown].finding
             assert any(f.box == shown.box for f in detector.examine(person.image)), "its own picture"
@@ -202,10 +204,12 @@ class TestJudging:
         fake = dataclasses.replace(frames[-1].finding, verdict="fake")
         frames[-1] = dataclasses.replace(frames[-1], finding=fake)
         finding, shown = judge_track(detector, frames)
-        footage = SimpleNamespace(damaged=False, nominal=False, fleeting=0, people=())
+        footage = SimpleNamespace(
+            damaged=False, damage="", cut_off=False, interlaced=0, nominal=False, fleeting=0, people=()
+        )
         footage.people = (Person(finding, tuple(frames), shown, WALL),)
         assert finding.verdict == "real"
-        assert wording.video_warnings(footage)[0].startswith("Face 1: 1 of its 10 frames")
+        assert next(video_caveats(footage, 64)).startswith("Face 1: 1 of its 10 frames")
 
     def test_an_uncalibrated_detector_says_so_once(self, detector):
         raw = Detector(detector.model, Decision(), "")
@@ -278,9 +282,10 @@ class TestShown:
         *_, (state, notice, *_) = PageHandlers(assistant, tmp_path).examine(str(cut))
         assert state is None and "cannot be read as a video" in notice and not cut.exists()
 
-    def test_bytes_of_a_video_are_refused_with_advice(self, assistant, clip):
-        with pytest.raises(ImageError, match="by its path"):
-            assistant.analyse(clip.read_bytes())
+    def test_bytes_of_a_video_are_examined_like_the_file(self, assistant, clip, analysis):
+        """They were refused once: FFmpeg was given names, and bytes have none."""
+        again = assistant.analyse(clip.read_bytes(), "clip.mp4")
+        assert again.source == analysis.source and len(again.faces) == len(analysis.faces)
 
 
 def test_kfd_score_writes_a_line_for_each_person(detector, clip, tmp_path):

@@ -4,13 +4,13 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from media.images import ImageError, find_images, format_of, frame_count, read_image, sha256_of
+from media.errors import ImageError
+from media.images import open_photo, read_image, sha256_of
 
 
 @pytest.fixture
@@ -147,8 +147,10 @@ def test_animation_gives_its_first_frame(pixels, file_format):
     options = {"lossless": True} if file_format == "WEBP" else {}
     data = encode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
     np.testing.assert_array_equal(read_image(data), pixels)
-    assert frame_count(data) == 2
-    assert frame_count(encode(frames[0], file_format)) == 1
+    photo = open_photo(data)
+    assert photo.num_frames == 2 and photo.is_animation
+    single = open_photo(encode(frames[0], file_format))
+    assert single.num_frames == 1 and not single.is_animation
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
@@ -182,19 +184,8 @@ def test_arrays(pixels):
 
 
 def test_format_is_read_from_the_content(pixels):
-    assert format_of(encode(Image.fromarray(pixels), "JPEG")) == "JPEG"
+    assert open_photo(encode(Image.fromarray(pixels), "JPEG")).file_format == "JPEG"
 
 
 def test_sha256():
     assert sha256_of(b"abc").startswith("ba7816bf8f01cfea")
-
-
-def test_find_images(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    for name in ("b.JPG", "a.png", "notes.txt", "deep/er/c.webp"):
-        (tmp_path / name).touch()
-    named = tmp_path / "notes.txt"
-    assert find_images([tmp_path]) == [tmp_path / "a.png", tmp_path / "b.JPG", tmp_path / "deep/er/c.webp"]
-    assert find_images([named, named]) == [named]
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        find_images([tmp_path, Path("nowhere")])

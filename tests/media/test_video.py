@@ -10,8 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from media import video
-from media.video import VideoError, frame_times, read_frames, spread
+from media import streams, video
+from media.errors import VideoError
+from media.files import open_file
+from media.timeline import spread
+from media.video import frame_times, read_frames
 from tests.tiny.video import write_video
 
 
@@ -26,6 +29,14 @@ def numbers(path: Path, count: int) -> list[int]:
     shown = [round((pixels.mean() - 20) / 3) for _, pixels in read]
     assert shown == [position for position, _ in read]
     return shown
+
+
+def positions_here(path: Path, count: int) -> list[int]:
+    """The numbers of the frames that are read, decoded in this process, where the limits can be changed."""
+    with open_file(path) as file:
+        line = streams.read_timeline(file.descriptor)
+        chosen = spread(line.times, count)
+        return [frame.position for frame in streams.frames_at(file.descriptor, line, chosen)]
 
 
 def test_frames_stand_in_the_middle_of_equal_parts():
@@ -77,15 +88,15 @@ def test_a_long_video_is_sought_not_decoded_whole(name, codec, tmp_path, monkeyp
     """A frame a second, so that those wanted lie ten seconds apart: the same ones as without seeking."""
     write_video(tmp_path / name, grey(range(70)), [float(second) for second in range(70)], codec=codec)
     decoded = []
-    stamped = video._stamped
+    stamped = streams._stamped
     monkeypatch.setattr(
-        video, "_stamped", lambda *a, **k: (decoded.append(found[0]) or found for found in stamped(*a, **k))
+        streams, "_stamped", lambda *a, **k: (decoded.append(found[0]) or found for found in stamped(*a, **k))
     )
-    sought = numbers(tmp_path / name, 7)
+    sought = positions_here(tmp_path / name, 7)
     few = len(decoded)
-    monkeypatch.setattr(video, "SEEK", 1e9)
+    monkeypatch.setattr(streams, "SEEK", 1e9)
     decoded.clear()
-    assert numbers(tmp_path / name, 7) == sought == [5, 15, 25, 35, 45, 55, 65]
+    assert positions_here(tmp_path / name, 7) == sought == [5, 15, 25, 35, 45, 55, 65]
     assert few < 0.8 * len(decoded)
 
 
@@ -102,15 +113,15 @@ def test_a_file_that_cannot_be_sought_is_decoded_whole(tmp_path, monkeypatch):
         def seek(self, *_, **__):
             raise av.error.PermissionError(1, "no")
 
-    opened = video._opened
+    opened = streams.opened
 
     @contextmanager
     def unseekable(path):
         with opened(path) as (container, stream):
             yield Unseekable(container), stream
 
-    monkeypatch.setattr(video, "_opened", unseekable)
-    assert numbers(tmp_path / "a.mp4", 7) == [5, 15, 25, 35, 45, 55, 65]
+    monkeypatch.setattr(streams, "opened", unseekable)
+    assert positions_here(tmp_path / "a.mp4", 7) == [5, 15, 25, 35, 45, 55, 65]
 
 
 def test_a_stream_that_states_no_length(tmp_path):
@@ -152,9 +163,9 @@ def test_a_title_in_another_alphabet_is_no_obstacle(tmp_path):
 
 def test_frames_too_large_to_decode_are_refused(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", grey(range(3)))
-    monkeypatch.setattr(video, "MAX_MEGAPIXELS", 0.001)
+    monkeypatch.setattr(streams, "MAX_FRAME_MEGAPIXELS", 0.001)
     with pytest.raises(VideoError, match="48 x 32") as caught:
-        frame_times(tmp_path / "a.mp4")
+        positions_here(tmp_path / "a.mp4", 1)
     assert caught.value.code == "too_large"
 
 

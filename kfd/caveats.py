@@ -1,0 +1,82 @@
+"""Sentences on what weakens the findings about a file: the same on the page, in reports and in score
+lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from common.verdicts import Verdict
+from data_sim.dialogue import join_words
+from kfd.detection import FaceFinding
+from kfd.video import Footage
+from media.images import Photo
+
+
+def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iterator[str]:
+    """What weakens the findings about a photograph. side: of the crop that the detector reads, in pixels."""
+    if photo.damage:
+        yield (
+            "The photograph is damaged: it did not decode whole, and part of what is seen is not what was "
+            f"taken ({photo.damage})."
+        )
+    if photo.num_frames > 1 and photo.file_format == "TIFF":
+        yield f"The file holds {photo.num_frames} pages; only the first was examined."
+    yield from _picture_caveats([photo.pixels], faces, side)
+
+
+def video_caveats(footage: Footage, side: int) -> Iterator[str]:
+    """What weakens the findings about a video or an animation."""
+    if footage.damage:
+        yield f"The video is damaged: not every frame decoded whole ({footage.damage})."
+    elif footage.damaged and not footage.cut_off:
+        yield "The video is damaged: not every frame that was wanted could be decoded."
+    if footage.cut_off:
+        yield "The video is cut off: it is shorter than it says; what is missing was not examined."
+    if footage.interlaced:
+        yield (
+            f"{footage.interlaced} of the {len(footage.sampled)} frames examined are interlaced: woven of "
+            "two moments, which draws combs at moving edges; expect more errors than usual."
+        )
+    if footage.nominal:
+        yield "The file states no times; those given here follow from its frame rate."
+    if footage.fleeting:
+        faces = "One face was" if footage.fleeting == 1 else f"{footage.fleeting} faces were"
+        yield (
+            f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
+            "manipulated."
+        )
+    for person in footage.people:
+        suspicious = sum(moment.finding.verdict == Verdict.FAKE for moment in person.moments)
+        if person.finding.verdict == Verdict.REAL and suspicious:
+            yield (
+                f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
+                "themselves read as manipulated; look at them."
+            )
+    pictures = [person.image for person in footage.people] or [footage.still]
+    yield from _picture_caveats(pictures, [person.finding for person in footage.people], side)
+
+
+def _picture_caveats(
+    pictures: Sequence[np.ndarray], faces: Sequence[FaceFinding], side: int
+) -> Iterator[str]:
+    if all(_is_grey(picture) for picture in pictures):
+        yield "The picture has no colour; the detector was made for colour, and traces in colour are lost."
+    small = [face for face in faces if face.detection is not None and _side(face) < side]
+    if small:
+        numbers = join_words(str(face.index + 1) for face in small)
+        which = f"Face {numbers} was" if len(small) == 1 else f"Faces {numbers} were"
+        yield f"{which} enlarged to the {side} pixels that the detector reads; expect more errors than usual."
+
+
+def _is_grey(picture: np.ndarray, rows: int = 256) -> bool:
+    """Whether all three channels are the same; told at the first rows with colour."""
+    strips = (picture[top : top + rows] for top in range(0, len(picture), rows))
+    return all((strip == strip[:, :, :1]).all() for strip in strips)
+
+
+def _side(face: FaceFinding) -> float:
+    """Side of the square around a face, in pixels of the photograph."""
+    return face.crop.box[2] - face.crop.box[0]

@@ -1,0 +1,106 @@
+"""A file in, everything that is found in it out: the one way from photographs, clips and videos to
+findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.verdicts import Reason
+from kfd.caveats import photo_caveats, video_caveats
+from kfd.detection import FaceFinding
+from kfd.detector import Detector, NoFaceError
+from kfd.video import Footage, examine_video
+from media.files import MediaFile, file_of, open_file
+from media.images import OpenSource, Photo, open_photo
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What was found in one file.
+
+    name: of the file. file_format: such as "JPEG" or "video, h264", by the content; "pixels" where there was
+    no file. num_bytes, sha256: of the file; None where there was none. pixels_sha256: of the pixels examined,
+        those of all frames of a video.
+    image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined.
+    faces: one finding a face, of a video one a person; empty when none was found.
+    footage: the frames behind the findings about a video or an animation; None of a photograph.
+    warnings: sentences on what weakens the findings. damaged: the file did not decode whole.
+    """
+
+    name: str
+    file_format: str
+    num_bytes: int | None
+    sha256: str | None
+    pixels_sha256: str
+    image: np.ndarray
+    faces: tuple[FaceFinding, ...]
+    warnings: tuple[str, ...]
+    damaged: bool
+    footage: Footage | None = None
+
+
+def examine_file(detector: Detector, source: OpenSource, name: str | None = None) -> Examination:
+    """Examine a photograph, an animation or a video.
+
+    source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports.
+    default. The file is opened once: what is hashed is what is examined.
+    Raises media.errors.MediaError for a file that gives no picture. A picture without a face has no faces.
+    """
+    if isinstance(source, str | Path):
+        with open_file(source) as file:
+            return _examine_opened(detector, file, name or file.name)
+    if isinstance(source, MediaFile):
+        return _examine_opened(detector, source, name or source.name)
+    if isinstance(source, bytes):
+        with file_of(source, name or "unnamed") as file:
+            return _examine_opened(detector, file, file.name)
+    return _examine_photo(detector, open_photo(source, name))
+
+
+def _examine_opened(detector: Detector, file: MediaFile, name: str) -> Examination:
+    if file.kind == "video":
+        return _examine_clip(detector, file, name)
+    photo = open_photo(file, name)
+    return _examine_clip(detector, file, name) if photo.is_animation else _examine_photo(detector, photo)
+
+
+def _examine_photo(detector: Detector, photo: Photo) -> Examination:
+    try:
+        faces = detector.examine(photo.pixels, photo.jpeg_quality)
+    except NoFaceError:
+        faces = []
+    if photo.damage:
+        faces = [face.without_verdict(Reason.DAMAGED) for face in faces]
+    return Examination(
+        name=photo.name,
+        file_format=photo.file_format,
+        num_bytes=photo.num_bytes,
+        sha256=photo.sha256,
+        pixels_sha256=photo.pixels_sha256,
+        image=photo.pixels,
+        faces=tuple(faces),
+        warnings=tuple(photo_caveats(photo, faces, detector.image_size)),
+        damaged=bool(photo.damage),
+    )
+
+
+def _examine_clip(detector: Detector, file: MediaFile, name: str) -> Examination:
+    footage = examine_video(detector, file)
+    examination = Examination(
+        name=name,
+        file_format=f"video, {footage.codec}" if file.kind == "video" else footage.codec,
+        num_bytes=file.size,
+        sha256=file.sha256,
+        pixels_sha256=footage.pixels_sha256,
+        image=footage.still,
+        faces=tuple(person.finding for person in footage.people),
+        warnings=tuple(video_caveats(footage, detector.image_size)),
+        damaged=footage.damaged,
+        footage=footage,
+    )
+    file.check_unchanged()
+    return examination

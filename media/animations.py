@@ -1,0 +1,39 @@
+"""Timelines and frames of animated pictures (GIF, WebP, PNG, AVIF) through Pillow. Runs in media.worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from media.decode import DECODER_ERRORS, frames_of, open_header, to_rgb
+from media.errors import VideoError
+from media.streams import DecodedFrame
+from media.timeline import Timeline
+
+UNSTATED = 100  # milliseconds that a picture is shown where the file says nothing, or 0: as browsers do
+
+
+def animation_timeline(data: bytes) -> Timeline:
+    """Read when each picture is shown. Raises ImageError, or VideoError when the first cannot be decoded."""
+    stamps, now, image = [], 0, open_header(data)
+    try:
+        for frame in frames_of(image):
+            stamps.append(now)
+            now += max(1, round(frame.info.get("duration") or UNSTATED))
+    except DECODER_ERRORS as error:
+        if not stamps:
+            raise VideoError("unreadable", f"{{name}} cannot be decoded ({error})") from None
+    codec, stated = f"animated {image.format}", getattr(image, "n_frames", 1)
+    return Timeline(np.array(stamps), 0.001, np.arange(0), codec, stated, False, now / 1e3, now / 1e3)
+
+
+def animation_frames(data: bytes, line: Timeline, positions: Sequence[int]) -> Iterator[DecodedFrame]:
+    """The pictures at some positions, ascending, transparency over white; fewer where the file is damaged."""
+    wanted = set(positions)
+    try:
+        for position, frame in enumerate(frames_of(open_header(data))):
+            if position in wanted:
+                yield DecodedFrame(position, to_rgb(frame), False)
+    except DECODER_ERRORS:
+        return
