@@ -118,7 +118,7 @@ def read_rows(config: BuildConfig) -> list[dict[str, str]]:
                 f"{config.manifest}, line {number}: needs a path and a label real or fake, got {row}"
             )
         if row.get("landmarks") and len(row["landmarks"].split()) != 2 * 68:
-            raise ValueError(f'{config.manifest}, line {number}: landmarks need 68 times "x y"')
+            raise ValueError(f'{config.manifest}, line {number}: landmarks must be 68 pairs "x y"')
         row.setdefault("split", "train")
         row["group"] = row.get("group") or row["path"]
         if row["split"] == "train" and config.val_every and _bucket(row["group"]) % config.val_every == 0:

@@ -123,14 +123,14 @@ def load_kfd(
 def load_trained(model: KFD, folder: str | Path) -> None:
     """Load the weights file of a checkpoint into a model of the same kind.
 
-    Raises ValueError when the checkpoint stands on another encoder or a tensor does not fit.
+    Raises ValueError when the checkpoint was trained on another encoder or a tensor does not fit.
     """
     folder = Path(folder)
     other = storage.read_config(KFDConfig, folder / storage.CONFIG_FILE)
     theirs, ours = ((c.encoder, c.encoder_digest[:12]) for c in (other, model.config))
     if theirs != ours:
         raise ValueError(
-            f"{folder} stands on another encoder: expected {ours[0]} {ours[1]}, got {theirs[0]} {theirs[1]}; "
+            f"{folder} was trained on another encoder: expected {ours[0]} {ours[1]}, got {theirs[0]} {theirs[1]}; "
             "choose the encoder and the weights it was trained with"
         )
     load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))

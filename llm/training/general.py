@@ -86,7 +86,7 @@ def _values(path: Path) -> Iterator[tuple[object, str]]:
     except json.JSONDecodeError as error:
         done = text[: error.pos].count('"conversation')
         raise ValueError(
-            f"{path}: expected a JSON list of records, but it breaks in line {error.lineno}, column "
+            f"{path}: expected a JSON list of records, but parsing failed at line {error.lineno}, column "
             f"{error.colno} ({error.msg}), in about record {max(1, done)}. Repair the file or fetch it again"
         ) from None
     if not isinstance(values, list):

@@ -237,7 +237,7 @@ def test_a_file_holds_no_nan_and_a_stranger_is_refused(tmp_path):
         f'{{"schema": "{SCHEMA}", "items": [{{"path": "x"}}]}}',
     ):
         (tmp_path / "b.json").write_text(text)
-        with pytest.raises(ValueError, match=r"is no unmask\.results/1 file"):
+        with pytest.raises(ValueError, match=r"is not an unmask\.results/1 file"):
             read_results(tmp_path / "b.json")
     with pytest.raises(FileNotFoundError, match=r"evaluation\.detector"):
         read_results(tmp_path / "missing.json")

@@ -122,7 +122,7 @@ def test_a_set_of_another_size_is_refused(place, tmp_path, monkeypatch):
 
 def test_a_run_does_not_go_on_with_other_weights(place, whole):
     other = save_clip(place / "other", seed=9)
-    with pytest.raises(SystemExit, match=r"state\.pt is of a run with other settings \(encoder_digest"):
+    with pytest.raises(SystemExit, match=r"state\.pt belongs to a run with other settings \(encoder_digest"):
         run(place, whole, cache_steps=2, encoder_weights=other)
 
 
@@ -193,7 +193,7 @@ def test_a_foreign_or_damaged_cache_is_refused(place, tmp_path, monkeypatch):
         words = words_for(place, tmp_path / "b", cache_steps=1, cache=cache, **change)
         monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
         with pytest.raises(
-            SystemExit, match=rf"error: .*cache\.json is of a run with other settings .*{told}"
+            SystemExit, match=rf"error: .*cache\.json belongs to a run with other settings .*{told}"
         ):
             train.main()
     shard = cache / "step_000000.safetensors"

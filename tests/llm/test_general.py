@@ -82,7 +82,7 @@ def test_a_record_of_another_format_is_refused(
 
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("lines.jsonl", '{"conversations": [', r"line 2: expected one JSON object per line, got '\{.*\. Correct"),
-    ("list.json", '"oops"', r"breaks in line 2, column 1 .* in about record 1\. Repair"),
+    ("list.json", '"oops"', r"parsing failed at line 2, column 1 .* in about record 1\. Repair"),
 ])  # fmt: skip
 def test_broken_json_is_refused(folder: Path, tmp_path: Path, name: str, text: str, message: str) -> None:
     good = json.dumps(general_record(1))
