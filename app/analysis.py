@@ -67,7 +67,8 @@ class ModelRecord:
     thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
     the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
     fitted on, in words, or "not fitted". chat: what answers the questions. robustness: measured error
-    rates by kind of photograph, None where they were not measured.
+    rates by kind of photograph, None where they were not measured. reader: what a detector that is not the
+    KFD does, as a clause with its full stop; "" for the KFD.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ModelRecord:
     files: tuple[WeightsFile, ...]
     chat: ChatRecord
     robustness: Robustness | None = None
+    reader: str = ""
 
 
 @dataclass(frozen=True)

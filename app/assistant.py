@@ -86,7 +86,7 @@ class Assistant:
             *overall_verdict(found.faces),
             self.models,
             found.warnings,
-            explain=self._grad_cam,
+            explain=self._explain,
             footage=found.footage,
         )
 
@@ -123,6 +123,10 @@ class Assistant:
     def report(self, analysis: Analysis) -> Report:
         """The sealed report on an analysis and on everything asked about it until now."""
         return Report.of(analysis)
+
+    @property
+    def _explain(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        return self._grad_cam if self.detector.has_grad_cam else None
 
     def _grad_cam(self, crop: np.ndarray) -> np.ndarray:
         return self.detector.grad_cam(to_batch([crop]))[0, 0].numpy()

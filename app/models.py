@@ -11,6 +11,7 @@ from common.storage import CONFIG_FILE, digest_of, read_config
 from kfd.calibration.error_rates import Robustness
 from kfd.config import KFDConfig
 from kfd.detector import Detector
+from kfd.reader import KFD_NAME, system_of
 
 PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
 
@@ -38,7 +39,8 @@ def load_models(choice: ModelChoice) -> tuple[Detector, ChatBackend, ModelRecord
 def load_detector(choice: ModelChoice) -> Detector:
     """The detector of a choice; its dtype is chosen only where a frozen encoder computes in one."""
     folder = choice.kfd_folder
-    frozen = read_config(KFDConfig, folder / CONFIG_FILE).frozen_encoder
+    is_kfd = system_of(folder) == KFD_NAME
+    frozen = not is_kfd or read_config(KFDConfig, folder / CONFIG_FILE).frozen_encoder
     dtype = choice.dtype if frozen and choice.dtype != "auto" else None
     return Detector.from_pretrained(folder, choice.device, choice.encoder, dtype)
 
@@ -60,6 +62,7 @@ def model_record(choice: ModelChoice, detector: Detector, backend: ChatBackend) 
         files=(*files, *backend.weights),
         chat=backend.record,
         robustness=Robustness.load(folder, detector),
+        reader=getattr(detector.model, "words", ""),
     )
 
 

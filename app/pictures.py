@@ -49,7 +49,9 @@ def heat_layer(heatmap: np.ndarray, side: int, colours: int = HEAT) -> np.ndarra
 
 def heatmap_of(finding: FaceFinding) -> np.ndarray | None:
     """The (S, S) float32 heat map of a finding in [0, 1], or None where it was not scored."""
-    return None if finding.detection is None else finding.detection.heatmap[0, 0].float().cpu().numpy()
+    if finding.detection is None or finding.detection.heatmap is None:
+        return None
+    return finding.detection.heatmap[0, 0].float().cpu().numpy()
 
 
 def blend(image: np.ndarray, layer: np.ndarray, opacity: float) -> np.ndarray:

@@ -8,6 +8,7 @@ tokenizer.json      of systems that read texts
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,14 @@ def load_system(
     model = build(config, loaded)
     load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
     return model.eval().to(device), decision
+
+
+def system_digest(folder: str | Path) -> str:
+    """SHA-256, hex, that names a saved system: its weights file and, where there is one, its frozen tower."""
+    folder = Path(folder)
+    own = storage.digest_of(folder / storage.WEIGHTS_FILE)
+    config = storage.read_config(config_class(system_of(folder)), folder / storage.CONFIG_FILE)
+    return hashlib.sha256(f"{own} {config.encoder_digest}".encode()).hexdigest()
 
 
 def load_trained_state(model: System, state: dict[str, Tensor], source: str) -> None:

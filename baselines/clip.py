@@ -59,6 +59,8 @@ class ClipConfig:
 class ClipProbe(System):
     """A linear layer on the frozen, L2-normalised image embedding."""
 
+    words = "a linear layer on what a frozen image encoder says of the whole face."
+
     def __init__(self, config: ClipConfig, tower: Tower):
         super().__init__(config, tower.image_size, tower)
         self.head = nn.Linear(tower.embed_dim, 1)
@@ -70,6 +72,8 @@ class ClipProbe(System):
 
 class ClipLora(ClipProbe):
     """The probe on an image tower with LoRA in it."""
+
+    words = "a linear layer on what an image encoder, adapted with LoRA, says of the whole face."
 
     def __init__(self, config: ClipConfig, tower: Tower):
         from peft import LoraConfig, inject_adapter_in_model
@@ -103,6 +107,8 @@ class ClipVisualPrompt(System):
     parameters, which is that of such a patch with a linear layer on the pooled output, and no place.
     """
 
+    words = "a linear layer on what a frozen image encoder says of the face with a learned patch added to it."
+
     def __init__(self, config: ClipConfig, tower: Tower):
         super().__init__(config, tower.image_size, tower)
         if config.prompt_size > tower.image_size:
@@ -122,6 +128,8 @@ class ClipVisualPrompt(System):
 
 class ClipCoop(System):
     """Learned words in front of "real" and "fake", the same for both; softmax of the scaled cosines."""
+
+    words = "a frozen image encoder, whose view of the face is compared with learned texts for real and fake."
 
     def __init__(self, config: ClipConfig, tower: Tower, tokenizer: Tokenizer):
         super().__init__(config, tower.image_size, tower, tokenizer)

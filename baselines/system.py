@@ -16,8 +16,11 @@ class System(nn.Module):
     """A kfd.reader.Reader that can be trained.
 
     config: a flat dataclass with the fields `system` and, on a frozen tower, `encoder`, `encoder_digest`.
+    words: what the system does, a clause that completes "the face is read by", with its full stop.
     tower: the frozen model underneath, or None. tokenizer: of its text tower, or None where no text is read.
     """
+
+    words: str
 
     def __init__(
         self, config: object, image_size: int, tower: Tower | None = None, tokenizer: object | None = None

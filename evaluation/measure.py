@@ -168,18 +168,22 @@ class Measured:
         images: (B, 3, S, S) in [0, 1]. landmarks: (B, 68, 2). masks: (S, S) in [0, 1], by place in the batch.
         """
         found = self.judge(images, landmarks)
-        local = vla_score(found.consistency_maps, found.heatmap)
+        mapped = found.heatmap is not None
+        local = (
+            vla_score(found.consistency_maps, found.heatmap) if mapped and found.consistency_maps else None
+        )
         finite = found.logit.isfinite().tolist()
         crops = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         self.not_finite += len(rows) - sum(finite)
         for k in (k for k in range(len(rows)) if finite[k]):
             row = rows[k]
-            if k in masks:
+            if k in masks and mapped:
                 self.maps[len(self.items)] = MapCounts.of(found.heatmap[k].numpy(), masks[k][None])
             verdict, reasons = self.judge.verdict(row, crops[k], landmarks[k].numpy(), found[k])
             names = (row[name] for name in ("path", "label", "kind", "source"))
             # Nine digits are all that a float32 has: the figures are those of the file, to the last bit.
-            logit, score, near = (float(f"{float(v[k]):.9g}") for v in (found.logit, found.score, local))
+            told_values = (None if v is None else v[k] for v in (found.logit, found.score, local))
+            logit, score, near = (None if v is None else float(f"{float(v):.9g}") for v in told_values)
             told = (unit_of(row), row["video"], row["track"], logit, score, verdict, "|".join(reasons), near)
             self.items.append(Item(*names, *told))
             self.facts.append(row_facts(row) | pixel_facts(crops[k]))

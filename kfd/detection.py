@@ -22,19 +22,19 @@ class Detection:
 
     logit: (B,) float32, any range; sigmoid(logit) is the uncalibrated P(fake).
     score: (B,) float32 in [0, 1], calibrated P(fake).
-    heatmap: (B, 1, S, S) float32 in [0, 1], P(fake) of each pixel.
+    heatmap: (B, 1, S, S) float32 in [0, 1], P(fake) of each pixel; None of a system that makes no map.
     consistency_maps: one (B, 2, H_i, W_i) float32 per tap, scaled cosine with the
-        real and the fake class embedding (Eq. 1), in CLASSES order.
-    embedding: (B, D) float32, L2-normalised image embedding of the encoder.
+        real and the fake class embedding (Eq. 1), in CLASSES order; empty of a system without any.
+    embedding: (B, D) float32, L2-normalised image embedding of the encoder; None of a system without one.
     views_gap: (B,) float32, by how much the calibrated log-odds of the crop and of its mirror image
         differ; None where only the crop was read. Maps and embedding are always the crop's own.
     """
 
     logit: Tensor
     score: Tensor
-    heatmap: Tensor
+    heatmap: Tensor | None
     consistency_maps: tuple[Tensor, ...]
-    embedding: Tensor
+    embedding: Tensor | None
     views_gap: Tensor | None = None
 
     def __getitem__(self, index: int) -> Detection:
@@ -43,9 +43,9 @@ class Detection:
         return Detection(
             self.logit[part],
             self.score[part],
-            self.heatmap[part],
+            None if self.heatmap is None else self.heatmap[part],
             tuple(maps[part] for maps in self.consistency_maps),
-            self.embedding[part],
+            None if self.embedding is None else self.embedding[part],
             None if self.views_gap is None else self.views_gap[part],
         )
 
@@ -78,7 +78,8 @@ class FaceFinding:
     reasons: why the verdict is inconclusive; empty for `fake` and `real`.
     regions: names out of media.regions.REGIONS that the heatmap points at, strongest first;
         empty when the verdict is `real`, or when not scored.
-    region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored.
+    region_scores: mean P(fake) of each region of REGIONS, by name; empty when not scored, or without a
+        heat map.
     quality: see Quality.
     crop: the square the detector saw.
     detection: the detector's full answer, B = 1, or None when not scored.

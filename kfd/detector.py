@@ -13,12 +13,12 @@ from torch import Tensor
 
 from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import decide, evidence_of, log_odds, may_be_scored, score_of
-from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.encoders.backbones import Dtype
 from kfd.model import KFD
 from kfd.quality import compression, sharpness
+from kfd.reader import Reader, load_reader
 from media.faces import Face, FaceCrop, crop_face, find_faces
 from media.regions import REGION_NAMES, named_regions, region_scores
 
@@ -55,20 +55,20 @@ def regions_to_name(verdict: Verdict, strength: Tensor) -> tuple[str, ...]:
 
 
 class Detector:
-    """A trained KFD with its preprocessing, calibration and thresholds.
+    """A trained KFD, or another system, with its preprocessing, calibration and thresholds.
 
-    config: its KFDConfig. decision: its Decision. digest: SHA-256, hex, of its weights, a frozen encoder's
-    included.
+    config: of the model, KFDConfig where it is a KFD. decision: its Decision. digest: SHA-256, hex, of its
+    weights, a frozen encoder's included.
     """
 
-    def __init__(self, model: KFD, decision: Decision, digest: str, device: str = "cpu"):
+    def __init__(self, model: Reader, decision: Decision, digest: str, device: str = "cpu"):
         self.model = model.to(device).eval()
         self.config = model.config
         self.decision = decision
         self.digest = digest
         self.device = device
         with torch.no_grad():  # the texts do not change: once per load, not once per photo
-            self._class_features = self.model.alignment.class_features(self.model.encoder)
+            self._constants = self.model.constants()
 
     @classmethod
     def from_pretrained(
@@ -78,19 +78,18 @@ class Detector:
         encoder: str | Path | None = None,
         dtype: Dtype | None = None,
     ) -> Detector:
-        """Load a folder of `python -m kfd.train`.
+        """Load a folder of `python -m kfd.train`, or of another system (kfd.reader).
 
         encoder: file, folder or hub id of a frozen encoder's weights, which such a folder does not hold; by
             default the public ones. dtype: what it computes in; by default bf16 on a GPU and fp32 on a CPU.
         Raises FileNotFoundError or ValueError that says what is missing or does not fit.
         """
-        model, decision = load_kfd(folder, encoder, dtype, device)
-        return cls(model, decision, kfd_digest(folder), device)
+        return cls(*load_reader(folder, encoder, dtype, device), device)
 
     @property
     def image_size(self) -> int:
         """Side S of the crops the detector sees, in pixels."""
-        return self.model.encoder.image_size
+        return self.model.image_size
 
     @torch.no_grad()
     def __call__(self, crops: Tensor) -> Detection:
@@ -103,19 +102,19 @@ class Detector:
         if crops.ndim != 4 or tuple(crops.shape[1:]) != expected or not crops.is_floating_point():
             got = f"{tuple(crops.shape)} {crops.dtype}"
             raise ValueError(f"crops: expected (B, *{expected}) float in [0, 1], got {got}")
-        output = self.model(crops.to(self.device), self._class_features)
+        output = self.model(crops.to(self.device), self._constants)
         logit, views_gap = output.logit.float().cpu(), None
         if self.decision.flip:
-            mirrored = self.model(crops.flip(-1).to(self.device), self._class_features).logit.float().cpu()
+            mirrored = self.model(crops.flip(-1).to(self.device), self._constants).logit.float().cpu()
             odds = [log_odds(self.decision, view.numpy()) for view in (logit, mirrored)]
             views_gap = torch.from_numpy(np.abs(odds[0] - odds[1])).float()
             logit = (logit + mirrored) / 2
         return Detection(
             logit=logit,
             score=torch.from_numpy(score_of(self.decision, logit.numpy())).float(),
-            heatmap=output.mask_logits.float().sigmoid().cpu(),
+            heatmap=None if output.mask_logits is None else output.mask_logits.float().sigmoid().cpu(),
             consistency_maps=tuple(maps.float().cpu() for maps in output.consistency_maps),
-            embedding=output.embedding.float().cpu(),
+            embedding=None if output.embedding is None else output.embedding.float().cpu(),
             views_gap=views_gap,
         )
 
@@ -123,10 +122,21 @@ class Detector:
         """Map what the score of face crops rests on, (B, 1, S, S) float32 in [0, 1]; see kfd.gradcam.
 
         crops: as for judging. Costs one more pass of the image tower.
+        Raises ValueError for a system that has none; see `has_grad_cam`.
         """
+        if not self.has_grad_cam:
+            raise ValueError(f"{type(self.model).__name__} has no Grad-CAM; ask has_grad_cam first")
         from kfd.gradcam import grad_cam
 
-        return grad_cam(self.model, crops.to(self.device), self._class_features).cpu()
+        crops = crops.to(self.device)
+        own = isinstance(self.model, KFD)
+        maps = grad_cam(self.model, crops, self._constants) if own else self.model.grad_cam(crops)
+        return maps.cpu()
+
+    @property
+    def has_grad_cam(self) -> bool:
+        """Whether the system can show what its score rests on."""
+        return isinstance(self.model, KFD) or hasattr(self.model, "grad_cam")
 
     def examine(self, image: np.ndarray, jpeg_quality: int | None = None) -> list[FaceFinding]:
         """Find and judge every face of a photograph.
@@ -166,10 +176,11 @@ class Detector:
         verdict, reasons = decide(self.decision, score, judged.quality, gap, judged.doubts)
         named, scores, worth = (), {}, None
         if detection is not None:
-            landmarks = torch.from_numpy(judged.crop.landmarks)[None]
-            values = region_scores(detection.heatmap, landmarks)[0]
-            scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
-            named = regions_to_name(verdict, values)
+            if detection.heatmap is not None:
+                landmarks = torch.from_numpy(judged.crop.landmarks)[None]
+                values = region_scores(detection.heatmap, landmarks)[0]
+                scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
+                named = regions_to_name(verdict, values)
             # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
             if SCORE_REASONS.issuperset(reasons):
                 worth = evidence_of(self.decision, float(detection.logit))

@@ -161,6 +161,15 @@ class KFD(nn.Module):
             self.encoder.eval()
         return self
 
+    @property
+    def image_size(self) -> int:
+        """Side S of the crops it sees, in pixels."""
+        return self.encoder.image_size
+
+    def constants(self) -> Tensor:
+        """What no crop changes: the class features, (2, C)."""
+        return self.alignment.class_features(self.encoder)
+
     def encode(self, images: Tensor) -> ImageFeatures:
         """Read B face crops with the image tower, see forward; without gradients where it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen_encoder):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from common.storage import CONFIG_FILE
-from kfd.checkpoint import load_kfd
+from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.encoders.backbones import Dtype
 
@@ -46,7 +46,10 @@ class ReaderOutput:
 class Reader(Protocol):
     """A system, an `nn.Module`.
 
-    config: a flat dataclass, what rebuilds it. image_size: side S of the crops it sees, in pixels.
+    words: what it does, as a clause with its full stop, for the report; the KFD has none.
+    config: a flat dataclass, what rebuilds it, with `encoder` and `encoder_digest` of a frozen model
+        underneath ("" without one). image_size: side S of the crops it sees, in pixels.
+    A system may have `grad_cam(images)`, see kfd.detector.Detector.grad_cam.
     """
 
     config: object
@@ -74,12 +77,13 @@ def system_of(folder: str | Path) -> str:
 
 def load_reader(
     folder: str | Path, encoder: str | Path | None = None, dtype: Dtype | None = None, device: str = "cpu"
-) -> tuple[nn.Module, Decision]:
-    """Load the system of a checkpoint folder, in eval mode, and how it decides.
+) -> tuple[nn.Module, Decision, str]:
+    """Load the system of a checkpoint folder, in eval mode, how it decides, and the digest of its weights.
 
     encoder, dtype: of a frozen model underneath, its weights and what it computes in, see `load_kfd`.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     if system_of(folder) == KFD_NAME:
-        return load_kfd(folder, encoder, dtype, device)
-    return importlib.import_module(OTHER_SYSTEMS).load_system(folder, encoder, dtype, device)
+        return *load_kfd(folder, encoder, dtype, device), kfd_digest(folder)
+    others = importlib.import_module(OTHER_SYSTEMS)
+    return *others.load_system(folder, encoder, dtype, device), others.system_digest(folder)

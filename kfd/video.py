@@ -224,13 +224,13 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
     distance = -logits if Reason.FRAMES_DISAGREE in reasons else np.abs(logits - mean)
     place = used[int(distance.argmin())]
     frame = moments[place].finding
-    values = torch.tensor(list(frame.region_scores.values()))
+    values = torch.tensor(list(frame.region_scores.values()))  # none without a heat map
     finding = replace(
         frame,
         verdict=verdict,
         score=score,
         reasons=reasons,
-        regions=regions_to_name(verdict, values),
+        regions=regions_to_name(verdict, values) if len(values) else (),
         detection=replace(frame.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
         evidence=evidence_of(detector.decision, mean) if SCORE_REASONS.issuperset(reasons) else None,
     )

@@ -26,15 +26,25 @@ REGION_WORDS = {region.name: region.words for region in REGIONS}
 VERDICT_WORDS = {verdict: verdict.words for verdict in Verdict}
 
 DETECTION = (
-    "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by a "
-    "Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
+    "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by "
+    "{reader} The score is calibrated on photographs kept apart from training; two thresholds on it, fixed "
+    "before this file was seen, decide between the verdicts: the upper one so that few genuine faces reach "
+    "it, the lower one so that few manipulated faces lie below it."
+)
+
+KFD_READER = (
+    "a Knowledge-guided Forgery Detector: an image encoder compares each place of the face with learned "
     "descriptions of real and of manipulated faces, a locator turns the comparison into a heat map with one "
-    "value per pixel, and a classifier turns it into one score. The score is calibrated on photographs kept "
-    "apart from training; two thresholds on it, fixed before this file was seen, decide between the "
-    "verdicts: the upper one so that few genuine faces reach it, the lower one so that few manipulated faces "
-    "lie below it. Regions are outlined by the landmarks; a region's value is the mean of the heat map in "
+    "value per pixel, and a classifier turns it into one score."
+)
+
+MAPS = (
+    "Regions are outlined by the landmarks; a region's value is the mean of the heat map in "
     f"it. At most {MAX_NAMED} are named in a finding, those with the highest values; where most of them "
-    "stand out alike it names the whole face, and for a face without signs none. "
+    "stand out alike it names the whole face, and for a face without signs none."
+)
+
+EXPLAINED = (
     "Grad-CAM (Selvaraju et al., 2017) weights the features that the classifier read last by their influence "
     "on the score, and so shows what the score rests on; nothing is decided by it."
 )
@@ -104,7 +114,12 @@ def method(analysis: Analysis) -> list[str]:
         "it. The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
         "Generalizable and Explainable Deepfake Detection."
     )
-    return [DETECTION, *([] if analysis.footage is None else [VIDEO]), answers]
+    parts = [DETECTION.format(reader=analysis.models.reader or KFD_READER)]
+    parts += (
+        [MAPS] if any(face.region_scores for face in analysis.faces) or not analysis.models.reader else []
+    )
+    parts += [EXPLAINED] if analysis.explain is not None else []
+    return [" ".join(parts), *([] if analysis.footage is None else [VIDEO]), answers]
 
 
 def limits(analysis: Analysis) -> list[str]:
@@ -235,6 +250,8 @@ def explanation(finding: FaceFinding) -> str:
     """The measurements of one face in a few sentences."""
     if finding.score is None:
         return "The face was not scored; there is no heat map."
+    if not finding.region_scores:
+        return "This detector gives a score only; it makes no heat map."
     values = finding.region_scores
     strongest = max((name for name in values if name != WHOLE_FACE), key=values.__getitem__)
     where = f"points at {region_words(finding.regions)}" if finding.regions else "singles out no region"

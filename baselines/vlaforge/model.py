@@ -50,6 +50,12 @@ class ForgeOutput:
 class VlaForge(System):
     """Perceive, inject, compare with texts, fuse. Without its four parts: a head on the frozen embedding."""
 
+    words = (
+        "VLAForge: learned masks direct a frozen image encoder to traces of forgery, and each place of the "
+        "face is compared with descriptions of a real and of a fake photo of that person; the two scores are "
+        "averaged."
+    )
+
     def __init__(self, config: VlaForgeConfig, tower: Tower, tokenizer: Tokenizer):
         super().__init__(config, tower.image_size, tower, tokenizer)
         self.injection = injection_of(tower)

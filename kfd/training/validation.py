@@ -10,7 +10,7 @@ from torch import Tensor
 from data_sim.dataset import FaceSet, evenly
 from data_sim.simulate import simulate
 from kfd.corruptions import HELD_OUT_SEED, degrade_held_out
-from kfd.model import KFD
+from kfd.reader import Reader
 
 BATCH = 60
 
@@ -32,7 +32,7 @@ class Validation:
             partners = [i for s in sources for i in faces.where(label="real", source=s)]
             self.sets[kind] = (evenly(partners or reals, num_images), fakes)
 
-    def logits_by_set(self, model: KFD) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def logits_by_set(self, model: Reader) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """(labels, logits) of every validation set."""
         result = {}
         for name, (reals, fakes) in self.sets.items():
@@ -41,7 +41,7 @@ class Validation:
             result[name] = (np.repeat([0, 1], [len(real), len(fake)]), logits)
         return result
 
-    def measure(self, model: KFD) -> dict[str, float]:
+    def measure(self, model: Reader) -> dict[str, float]:
         """AUC on every set and their mean, which chooses the checkpoint."""
         aucs = {
             f"{name}_auc": float(roc_auc_score(labels, logits))
@@ -67,8 +67,8 @@ def _images(faces: FaceSet, reals: list[int], fakes: list[int] | None) -> tuple[
 
 
 @torch.no_grad()
-def _logits(model: KFD, images: Tensor) -> np.ndarray:
+def _logits(model: Reader, images: Tensor) -> np.ndarray:
     device = next(model.parameters()).device
-    class_features = model.alignment.class_features(model.encoder)
-    parts = [model(part.to(device), class_features).logit.float().cpu() for part in images.split(BATCH)]
+    constants = model.constants()
+    parts = [model(part.to(device), constants).logit.float().cpu() for part in images.split(BATCH)]
     return torch.cat(parts).numpy()

@@ -21,6 +21,7 @@ from kfd.calibration.decision import decide, evidence_of
 from kfd.corruptions import degrade_held_out
 from kfd.detection import Detection
 from kfd.detector import Detector, regions_to_name
+from kfd.model import KFD
 from media.regions import region_scores
 
 BATCH = 16  # real faces forged and judged together
@@ -117,6 +118,11 @@ class _Judged:
             raise ValueError(
                 f"the detector sees crops of side {detector.image_size}, the set has {faces.size}: "
                 f"build the set with --size {detector.image_size}"
+            )
+        if not isinstance(detector.model, KFD):
+            raise ValueError(
+                "a language model learns from maps and embedding of a KFD, got "
+                f"{type(detector.model).__name__}: name a folder of kfd.train as --kfd"
             )
         self.detector = detector
         self.parts: list[Detection] = []

@@ -96,7 +96,7 @@ def test_save_and_load_give_the_same_logits(system, tower, tmp_path):
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     save_system(model, tmp_path, Decision())
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 200_000  # no frozen tower in it
-    loaded, decision = load_reader(tmp_path, tower[1])
+    loaded, decision, _ = load_reader(tmp_path, tower[1])
     images = torch.rand(3, 3, model.image_size, model.image_size)
     with torch.no_grad():
         expected = model(images)

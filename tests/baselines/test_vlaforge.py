@@ -171,7 +171,7 @@ def test_every_step_of_the_ablation_learns(clip_folder, step):
 def test_save_and_load_give_the_same_logits(tower, sees, tmp_path):
     model = small(tower, sees=sees).eval()
     save_system(model, tmp_path, Decision())
-    loaded, _ = load_reader(tmp_path, tower[1])
+    loaded, _, _ = load_reader(tmp_path, tower[1])
     images = pictures(model)
     with torch.no_grad():
         expected, found = model(images), loaded(images)
