@@ -103,7 +103,7 @@ def test_a_set_is_measured(system, kfd_folder, data, tmp_path):
     name, folder = system
     out = tmp_path / "test.json"
     words = ["--data", data, "--split", "test", "--checkpoint", folder, "--encoder", kfd_folder, "--out", out,
-             "--simulated", 4, "--draws", 10, "--allow-leaks"]  # fmt: skip
+             "--simulated", 4, "--num-resamples", 10, "--allow-leaks"]  # fmt: skip
     evaluate_main([str(word) for word in words])
     found = json.loads(out.read_text())
     frame = found["results"]["frame"]
