@@ -87,7 +87,7 @@ def test_a_wider_crop_holds_the_usual_one(photo, face, size):
 def test_the_crop_has_the_stated_margin_and_landmarks_follow(photo, face):
     crop = crop_face(photo, face, 96)
     side = crop.box[2] - crop.box[0]
-    assert side == pytest.approx(face.side * (1 + 2 * CROP_MARGIN)) and side == crop.box[3] - crop.box[1]
+    assert side == pytest.approx(face.side * (1 + 2 * CROP_MARGIN)) == crop.box[3] - crop.box[1]
     # Pixel centres: the left edge of the box is the left edge of the crop's first pixel.
     back = (crop.landmarks + 0.5) * side / 96 + np.array(crop.box[:2]) - 0.5
     assert np.allclose(back, face.landmarks, atol=0.51), "landmarks are those of the photo, moved"
