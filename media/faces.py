@@ -17,6 +17,7 @@ from media.face_detector import (
     find_candidates,
     finder,
     package_folder,
+    roll_of,
     rotation_by,
     square_view,
 )
@@ -88,6 +89,20 @@ def find_faces(image: np.ndarray) -> list[Face]:
     return sorted(inside, key=lambda face: -face.side)
 
 
+def face_of(landmarks: np.ndarray, sure: bool = True) -> Face:
+    """The face that has these landmarks, (68, 2) float32 (X, Y) in pixels of the photograph."""
+    eyes = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
+    tilt = roll_of(np.stack([*eyes, *landmarks[[30, 48, 54]]]))
+    roll = tilt if abs(tilt) > TILTED else 0.0
+    upright = rotation_by(-roll)
+    turned = landmarks @ upright.T if roll else landmarks
+    low, high = turned.min(axis=0).astype(np.float64), turned.max(axis=0).astype(np.float64)
+    if roll:  # the box lies where its middle is once the face is turned back
+        middle, half = (low + high) / 2 @ upright, (high - low) / 2
+        low, high = middle - half, middle + half
+    return Face((*low.tolist(), *high.tolist()), landmarks, sure, roll)
+
+
 def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> FaceCrop:
     """Cut the square around a face.
 
@@ -122,18 +137,10 @@ def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> Fa
 
 
 def _face(image: np.ndarray, candidate: Candidate) -> Face:
-    """The landmarks of one candidate, and what follows from them."""
+    """The candidate with its landmarks, read upright where it is tilted."""
     roll = candidate.roll if abs(candidate.roll) > TILTED else 0.0
-    centre, side = _dlib_box(candidate, roll)
-    landmarks = _landmarks(image, centre, side, roll)
-    upright = rotation_by(-roll)
-    turned = landmarks @ upright.T if roll else landmarks
-    low, high = turned.min(axis=0).astype(np.float64), turned.max(axis=0).astype(np.float64)
-    if roll:  # the box lies where its middle is once the face is turned back
-        middle, half = (low + high) / 2 @ upright, (high - low) / 2
-        low, high = middle - half, middle + half
-    sure = candidate.confidence >= finder().sure
-    return Face((*low.tolist(), *high.tolist()), landmarks, sure, roll)
+    landmarks = _landmarks(image, *_dlib_box(candidate, roll), roll)
+    return face_of(landmarks, candidate.confidence >= finder().sure)
 
 
 def _dlib_box(candidate: Candidate, roll: float) -> tuple[np.ndarray, float]:

