@@ -46,7 +46,7 @@ def clips(photo, tmp_path_factory) -> Path:
     one = moving(photo, 12)
     nobody = np.full_like(photo, 128)
     write_video(root / "real" / "one.mp4", one[:9] + [nobody] * 3)
-    write_video(root / "fake" / "swap" / "one.mp4", [np.hstack([a, a // 2]) for a in one[:3]])
+    write_video(root / "fake" / "swap" / "one.mp4", [np.hstack([a, a // 2]) for a in one[9:]])
     (root / "fake" / "swap" / "broken.mp4").write_bytes(b"\0" * 999)
     return root
 
