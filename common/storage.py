@@ -38,10 +38,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
-    """Write a CSV file with a head, in one step; what a row has beside the columns is left out."""
+    """Write a CSV file with a head, in one step; what a row has beside the columns is left out.
+
+    Names of files that are not Unicode are written with escapes: old names must not cost the whole table.
+    """
 
     def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)

@@ -17,7 +17,6 @@ contact_sheet.jpg. All crops are held in memory: 150 KB each at the usual size.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import sys
@@ -34,6 +33,7 @@ import tyro
 from common.cli import parse
 from common.storage import write_atomically, write_rows, write_text
 from data_sim.dataset import BORDER, COLUMNS
+from data_sim.manifests import read_manifest, read_table
 from media.faces import Face, crop_face, face_of, find_faces
 from media.files import list_files
 from media.images import ImageError, open_photo
@@ -110,15 +110,8 @@ def read_rows(config: BuildConfig) -> list[dict[str, str]]:
             row["group"] = row["path"] if config.group_by == "file" or parent == "." else parent
             row["source"] = config.folder.name
     else:
-        with config.manifest.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    for number, row in enumerate(rows, start=2):
-        if row.get("label") not in ("real", "fake") or not row.get("path"):
-            raise ValueError(
-                f"{config.manifest}, line {number}: needs a path and a label real or fake, got {row}"
-            )
-        if row.get("landmarks") and len(row["landmarks"].split()) != 2 * 68:
-            raise ValueError(f'{config.manifest}, line {number}: landmarks must be 68 pairs "x y"')
+        rows = read_manifest(config.manifest)
+    for row in rows:
         row.setdefault("split", "train")
         row["group"] = row.get("group") or row["path"]
         if row["split"] == "train" and config.val_every and _bucket(row["group"]) % config.val_every == 0:
@@ -146,8 +139,7 @@ def _failed_rows(items: list[Candidate], config: BuildConfig) -> list[dict[str, 
     listed = None if config.manifest is None else config.manifest.with_name(FAILURES_FILE)
     if listed is None or not listed.is_file():
         return rows
-    with listed.open(newline="", encoding="utf-8") as file:
-        return rows + list(csv.DictReader(file))
+    return rows + read_table(listed, ("split", "label", "kind", "source", "reason"))
 
 
 def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) -> Candidate:
@@ -212,14 +204,20 @@ def _progress(items: Iterator[Candidate], total: int, label: str) -> Iterator[Ca
 
 def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
     """Drop duplicates, write the set's files, print what was rejected; returns what was kept."""
-    seen: dict[str, str] = {}
+    seen: dict[str, dict[str, str]] = {}
     kept, rejected = [], []
     for item in items:
-        reason = item.rejected or (f"duplicate of {seen[item.digest]}" if item.digest in seen else "")
+        twin = seen.get(item.digest)
+        if twin is not None and twin["label"] != item.row["label"]:
+            raise ValueError(
+                f"{twin['path']} and {item.row['path']} are the same picture, labelled {twin['label']} and "
+                f"{item.row['label']}; one picture has one label"
+            )
+        reason = item.rejected or (f"duplicate of {twin['path']}" if twin is not None else "")
         if reason:
             rejected.append((item.row["path"], reason))
             continue
-        seen[item.digest] = item.row["path"]
+        seen[item.digest] = item.row
         kept.append(item)
     if not kept:
         raise ValueError(

@@ -14,7 +14,6 @@ pixel, the crop that `media.faces.crop_face` gives at inference.
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from data_sim import warp
 from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
+from data_sim.manifests import read_manifest
 from data_sim.simulate import SimulationConfig, simulate
 
 # Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
@@ -65,6 +65,12 @@ class FaceSet:
         folder = Path(folder)
         table = _manifest(folder)
         settings = json.loads((folder / "set.json").read_text())
+        crops = np.load(folder / "crops.npy", mmap_mode="r")
+        if len(crops) != len(table):
+            raise ValueError(
+                f"{folder}: manifest.csv has {len(table)} rows and crops.npy {len(crops)} faces; rows belong "
+                "to faces by their place, so build the set again"
+            )
         index = np.array([i for i, row in enumerate(table) if row["split"] == split], dtype=np.int64)
         if not len(index):
             raise ValueError(f"{folder} has no split {split!r}; it has {sorted({r['split'] for r in table})}")
@@ -72,7 +78,7 @@ class FaceSet:
             settings["size"],
             settings["border"],
             tuple(table[i] for i in index),
-            np.load(folder / "crops.npy", mmap_mode="r"),
+            crops,
             np.load(folder / "landmarks.npy"),
             index,
             np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").is_file() else None,
@@ -125,8 +131,8 @@ def _manifest(folder: Path) -> list[dict[str, str]]:
     """The rows of a set's manifest with every column; old sets have fewer."""
     if not (folder / "set.json").is_file():
         raise FileNotFoundError(f"{folder} holds no face set (set.json); make one: python -m data_sim.build")
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        return [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]
+    rows = read_manifest(folder / "manifest.csv", inside=False)  # the photographs are not read any more
+    return [dict.fromkeys(COLUMNS, "") | row for row in rows]
 
 
 def evenly(positions: list[int], count: int) -> list[int]:

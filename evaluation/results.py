@@ -12,7 +12,6 @@ Two files are comparable when the digests of their data agree. No value is NaN o
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -30,6 +29,7 @@ from pathlib import Path
 from common.storage import digest_of, write_text
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, read_failures
+from data_sim.manifests import read_table
 from evaluation.metrics.video import Frame, video_key
 
 SCHEMA = "unmask.results/1"
@@ -155,8 +155,8 @@ def failures(folder: Path, split: str) -> list[dict[str, object]]:
         return told
     if not (folder / "rejected.csv").is_file():
         return []
-    with (folder / "rejected.csv").open(newline="", encoding="utf-8") as file:
-        reasons = [row["reason"].split(" of ")[0] for row in csv.DictReader(file)]  # "duplicate of PATH"
+    rows = read_table(folder / "rejected.csv", ("path", "reason"))
+    reasons = [row["reason"].split(" of ")[0] for row in rows]  # "duplicate of PATH"
     return [{"split": "any", "reason": reason, "count": count} for reason, count in Counter(reasons).items()]
 
 

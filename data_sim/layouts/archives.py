@@ -5,13 +5,11 @@ Names of persons begin with the data set's, since all of them count from zero.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
 
 from data_sim.layouts.records import (
-    SPLITS,
     LayoutError,
     Record,
     found,
@@ -21,6 +19,7 @@ from data_sim.layouts.records import (
     read_json,
     records_of,
 )
+from data_sim.manifests import SPLITS, read_table
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
 
@@ -125,10 +124,9 @@ def read_dfdc(root: Path) -> list[Record]:
             records += _dfdc_clip(part, file, entry.get("label"), "train", original)
     for place, split in ((root / "test", "test"), (root / "validation", "val"), (root, "test")):
         if (place / "labels.csv").is_file():
-            with (place / "labels.csv").open(newline="", encoding="utf-8-sig") as table:
-                for row in csv.DictReader(table):
-                    label = {"0": "REAL", "1": "FAKE"}.get(row.get("label", ""))
-                    records += _dfdc_clip(place, row.get("filename") or "", label, split, None)
+            for row in read_table(place / "labels.csv", ("filename", "label")):
+                label = {"0": "REAL", "1": "FAKE"}.get(row["label"])
+                records += _dfdc_clip(place, row["filename"], label, split, None)
     if not records:
         raise LayoutError(
             f"{root} lists no videos; DFDC has dfdc_train_part_N/metadata.json, or labels.csv with its test "

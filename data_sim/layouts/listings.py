@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_sim import manifests
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.archives import COMPRESSIONS
 from data_sim.layouts.records import (
-    SPLITS,
     LayoutError,
     Record,
     found,
@@ -21,6 +20,7 @@ from data_sim.layouts.records import (
     records_of,
     visible,
 )
+from data_sim.manifests import SPLITS
 from media.kinds import is_hidden, kind_of_file
 
 # DeepfakeBench's label -> (source, kind); real ones have no kind. Others: the label's words.
@@ -144,12 +144,12 @@ def read_folder(root: Path) -> list[Record]:
 def read_manifest(root: Path) -> list[Record]:
     """manifest.csv with at least path and label; columns it lacks are empty, and the split is test."""
     file = root if root.is_file() else root / "manifest.csv"
-    with file.open(newline="", encoding="utf-8-sig") as table:
-        rows = [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(table)]
+    try:
+        rows = [dict.fromkeys(COLUMNS, "") | row for row in manifests.read_manifest(file)]
+    except manifests.ManifestError as error:
+        raise LayoutError(str(error)) from None
     records = []
-    for number, row in enumerate(rows, start=2):
-        if row["label"] not in ("real", "fake") or not row["path"]:
-            raise LayoutError(f"{file}, line {number}: needs a path and a label real or fake, got {row}")
+    for row in rows:
         names = {name: row[name] for name in ("kind", "video", "identity", "frame", "regions")}
         if kind_of_file(file.parent / row["path"]) == "video":
             names["video"] = names["video"] or row["path"]

@@ -32,7 +32,8 @@ import tyro
 
 from common.cli import parse
 from data_sim.layouts import archives, listings
-from data_sim.layouts.records import SPLITS, LayoutError, Record, found
+from data_sim.layouts.records import LayoutError, Record, found
+from data_sim.manifests import SPLITS
 
 LayoutName = Literal[
     "ffpp", "dfd", "celebdf-v1", "celebdf-v2", "dfdc", "dfdcp", "deepfakebench", "folder", "manifest"

@@ -10,8 +10,6 @@ from typing import Any
 
 from media.kinds import is_hidden, kind_of_file
 
-SPLITS = ("train", "val", "test")
-
 
 class LayoutError(ValueError):
     """A tree that is not laid out as expected; the message says how it should be, and what was found."""
