@@ -30,12 +30,12 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read the canonical form. Raises ValueError for anything else; a broken seal is no error here."""
+        """Read the canonical form. Raises ValueError for anything else; a broken seal is not an error here."""
         try:
             data = json.loads(text)
         except ValueError as error:
             raise ValueError(
-                f"expected the JSON form of a report, got text that is no JSON ({error})"
+                f"expected the JSON form of a report, got text that is not JSON ({error})"
             ) from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA or "seal" not in data:
             raise ValueError(f"expected a report with schema {SCHEMA!r} and a seal, got other JSON")
@@ -81,7 +81,7 @@ def seal_of(data: dict[str, Any]) -> str:
 
 
 def checked_suffix(path: Path) -> str:
-    """The suffix of a report file in lower case. Raises ValueError for one that is no form of a report."""
+    """The suffix of a report file in lower case. Raises ValueError for any other suffix."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: a report ends in .pdf, .html or .json, not in {suffix or 'nothing'!r}")

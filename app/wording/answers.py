@@ -44,6 +44,6 @@ def remark(case: Case, evidence: Evidence | None, question: str, answer: str) ->
 
 
 def answer_words(answer: str, failure: str = "", remark: str = "") -> str:
-    """An answer; where it failed why there is no more of it; and in brackets what Unmask remarks on it."""
+    """An answer, followed in brackets by the reason why it failed and by what Unmask remarks on it."""
     added = (f"[failed: {failure}]" if failure else "", f"[{remark}]" if remark else "")
     return " ".join(part for part in (answer, *added) if part)
