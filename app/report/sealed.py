@@ -30,7 +30,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read the canonical form. Raises ValueError for anything else; a broken seal is not an error here."""
+        """Read the canonical form, whose seal may be broken. Raises ValueError for anything else."""
         try:
             data = json.loads(text)
         except ValueError as error:
