@@ -25,6 +25,7 @@ from torch import Tensor
 from data_sim import warp
 from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.manifests import read_manifest
+from data_sim.resynthesis import resynthesise
 from data_sim.simulate import SimulationConfig, simulate
 
 # Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
@@ -202,22 +203,32 @@ def training_batch(
     known_aligned: Tensor | None = None,
     strength: float = 1.0,
     donors: tuple[Tensor, Tensor] | None = None,
+    known_masks: Tensor | None = None,
+    resynthesised: int = 0,
 ) -> TrainingBatch:
-    """Make a batch of pairs: known fakes first, the others simulated; both degraded alike.
+    """Make a batch of pairs: known fakes first, then simulated, then re-rendered ones; all degraded alike.
 
     real: (B, 3, S, S) in [0, 1]. landmarks: (B, 68, 2).
     known_fake: (K, 3, S, S), K <= B, fakes that belong to the first K reals; the rest is simulated.
-    known_aligned: (K,) bool, whether they are pixel-aligned; others are fake as a whole.
+    known_aligned: (K,) bool, whether they are pixel-aligned.
     strength: how often degradations happen, in [0, 1].
-    donors: of the B - K others, see data_sim.simulate.simulate.
+    donors: of the faces that are simulated, see data_sim.simulate.simulate.
+    known_masks: (K, 1, S, S) in [0, 1], what is forged of those that are not aligned; all of it without.
+    resynthesised: how many of the last faces are re-rendered as a whole (data_sim.resynthesis).
     """
     known = 0 if known_fake is None else len(known_fake)
-    forged = simulate(real[known:], landmarks[known:], generator, simulation, donors)
+    last = len(real) - resynthesised
+    forged = simulate(real[known:last], landmarks[known:last], generator, simulation, donors)
     pristine, fake, masks = forged.pristine, forged.images, forged.masks
+    if resynthesised:
+        pristine = torch.cat([pristine, real[last:]])
+        fake = torch.cat([fake, resynthesise(real[last:], generator)])
+        masks = torch.cat([masks, masks.new_ones(resynthesised, *masks.shape[1:])])
     aligned = torch.ones(len(real), dtype=torch.bool, device=real.device)
     if known:
-        known_masks = difference_mask(real[:known], known_fake)
-        known_masks = torch.where(known_aligned[:, None, None, None], known_masks, 1.0)
+        whole = torch.ones_like(known_fake[:, :1]) if known_masks is None else known_masks
+        seen = difference_mask(real[:known], known_fake)
+        known_masks = torch.where(known_aligned[:, None, None, None], seen, whole)
         pristine = torch.cat([real[:known], pristine])
         fake = torch.cat([known_fake, fake])
         masks = torch.cat([known_masks, masks])

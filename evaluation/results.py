@@ -189,5 +189,7 @@ def read_results(path: Path) -> tuple[dict[str, object], list[Item]]:
         lines = ({k: v for k, v in line.items() if k in names} for line in results.pop("items"))
         items = [Item(**line | {"verdict": Verdict(line["verdict"])}) for line in lines]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is not an {SCHEMA} file ({error}); measure again with this version") from None
+        raise ValueError(
+            f"{path} is not an {SCHEMA} file ({error}); measure again with this version"
+        ) from None
     return results, items

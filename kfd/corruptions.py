@@ -89,7 +89,9 @@ def _step(step: str, number: float, images: Tensor) -> Tensor:
         return gaussian_blur(images, strength)
     if step == "noise":
         return add_noise(images, strength / 100, torch.Generator().manual_seed(SEED))
-    raise ValueError(f"unknown condition step {step!r}; known: jpeg, webp, video, resize, blur, noise, {SOCIAL}")
+    raise ValueError(
+        f"unknown condition step {step!r}; known: jpeg, webp, video, resize, blur, noise, {SOCIAL}"
+    )
 
 
 def _resized(images: Tensor, side: list[int] | torch.Size) -> Tensor:

@@ -35,6 +35,7 @@ class TrainConfig:
     cache: Path | None = None  # folder where the tapped features of those batches are kept
     known_share: float = 0.5  # recipe all: share of pairs whose fake is a known one
     generated_share: float = 0.15  # of those, share that is generated as a whole, not swapped
+    resynthesised_share: float = 0.0  # share of pairs whose fake is the real face re-rendered as a whole
     lr: float = 5e-4  # peak learning rate of the embedded encoder
     head_lr: float = 1e-3  # peak learning rate of everything else
     weight_decay: float = 0.01
@@ -64,9 +65,11 @@ class TrainConfig:
         ]
         if self.batch < 2:
             problems.append(f"batch must be at least 2 pairs, got {self.batch}")
-        if not 0 <= self.known_share < 1 or round(self.known_share * self.batch) >= self.batch:
+        shares = self.known_share, self.resynthesised_share
+        if min(shares) < 0 or sum(round(share * self.batch) for share in shares) >= self.batch:
             problems.append(
-                f"known_share must leave pairs to simulate, got {self.known_share} of {self.batch}"
+                "known_share and resynthesised_share must leave pairs to simulate, "
+                f"got {shares[0]} and {shares[1]} of {self.batch}"
             )
         if self.start is not None and self.init_from is not None:
             problems.append("give start or init_from, not both")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import cv2
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
 from data_sim.recipe import pose
+from kfd.quality import sharpness
 from kfd.training.config import TrainConfig
+from media.regions import REGIONS, region_mask
 
 AHEAD = 3  # batches each process may be ahead
+PARTNERS = 40  # real faces of which the one most alike in sharpness stands beside a fake of no real source
 
 
 def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
@@ -34,6 +39,26 @@ def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
     people = [by_person[name] for name in sorted(by_person)]
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted([position for person in order for position in people[person]][:count])
+
+
+def balanced(rows: list[dict[str, str]], world: str) -> Tensor:
+    """Weights by which faces are drawn, so that no large world or much photographed person drowns others.
+
+    rows: of the manifest. world: the column to balance, "source" or "kind". A world weighs the fourth root of
+    its images times its groups: a hundred times as many images of the same people weigh as much as ten times
+    as many, each of another person. Within a world an image weighs the less the more its group has.
+    Returns (N,) float32.
+    """
+    sizes = Counter((row[world], row["source"], row["group"]) for row in rows)
+    images = Counter(row[world] for row in rows)
+    groups = Counter(key[0] for key in sizes)
+    own = np.array([sizes[row[world], row["source"], row["group"]] ** -0.5 for row in rows])
+    sums: dict[str, float] = defaultdict(float)
+    for row, weight in zip(rows, own, strict=True):
+        sums[row[world]] += weight
+    mass = {name: (images[name] * groups[name]) ** 0.25 / total for name, total in sums.items()}
+    factors = np.array([mass[row[world]] for row in rows])
+    return torch.from_numpy(own * factors).float()
 
 
 class _Batches(Dataset):
@@ -61,14 +86,16 @@ class PairSampler:
         self.faces, self.config = faces, config
         self.reals = choose_reals(faces, config.train_images, config.seed)
         counts = Counter(faces.rows[i]["source"] for i in self.reals)
-        # The square root keeps a large source from drowning the small ones.
-        self.weights = torch.tensor([counts[faces.rows[i]["source"]] ** -0.5 for i in self.reals])
+        self.weights = balanced([faces.rows[i] for i in self.reals], "source")
         fakes = faces.where(label="fake") if config.recipe == "all" else []
         if config.train_images:  # what is learned from N photographs is learned from no other
             chosen = set(self.reals)
             fakes = [i for i in fakes if faces.pair_of(i) in chosen]
         self.aligned = [i for i in fakes if faces.pair_of(i) is not None]
         self.generated = [i for i in fakes if faces.pair_of(i) is None]
+        self.kind_weights = [
+            balanced([faces.rows[i] for i in pool], "kind") for pool in (self.aligned, self.generated)
+        ]
         if config.donors:
             self.poses = pose(torch.from_numpy(faces.landmarks[faces.index]))
             self.by_source = {
@@ -95,12 +122,16 @@ class PairSampler:
         shift = torch.randint(-border, border + 1, (config.batch, 2), generator=draw)
         images, landmarks = self.faces.read(reals, shift)
         donors = None
+        resynthesised = round(config.resynthesised_share * config.batch)
         if config.donors:
-            found = self.faces.read([self._donor(i, draw) for i in reals[len(known) :]])
+            simulated = reals[len(known) : config.batch - resynthesised]
+            found = self.faces.read([self._donor(i, draw) for i in simulated])
             donors = found[0].to(config.device), found[1].to(config.device)
-        fake = aligned = None
+        fake = aligned = masks = None
         if known:
-            fake = self.faces.read(known, shift[: len(known)])[0].to(config.device)
+            fake, fake_landmarks = self.faces.read(known, shift[: len(known)])
+            masks = self._named_masks(known, fake_landmarks).to(config.device)
+            fake = fake.to(config.device)
             aligned = torch.tensor([self.faces.pair_of(i) is not None for i in known], device=config.device)
         generator = torch.Generator(config.device).manual_seed(config.seed * 1_000_003 + step)
         return training_batch(
@@ -112,6 +143,8 @@ class PairSampler:
             aligned,
             config.strength,
             donors,
+            masks,
+            resynthesised,
         )
 
     def ahead(self, steps: list[int], workers: int) -> Iterator[TrainingBatch]:
@@ -143,15 +176,43 @@ class PairSampler:
             return []
         count = round(self.config.known_share * self.config.batch)
         generated = torch.rand(count, generator=draw) < self.config.generated_share
-        pools = [
-            self.generated if g and self.generated else self.aligned or self.generated for g in generated
-        ]
-        return [pool[int(torch.randint(len(pool), (1,), generator=draw))] for pool in pools]
+        pools = (self.aligned, self.generated)
+        chosen = []
+        for whole in generated.tolist():
+            which = int(whole) if pools[int(whole)] else int(not whole)  # a set may lack one of them
+            place = int(torch.multinomial(self.kind_weights[which], 1, generator=draw))
+            chosen.append(pools[which][place])
+        return chosen
 
     def _partner(self, fake: int, draw: torch.Generator) -> int:
-        """The real face beside a known fake: its own, or one of the same source."""
+        """The real face beside a known fake: its own, one of the same source, or one as sharp.
+
+        Where a source has only fakes, their sharpness would tell them from any other source's real faces.
+        """
         pair = self.faces.pair_of(fake)
         if pair is not None:
             return pair
-        same = self.faces.where(label="real", source=self.faces.rows[fake]["source"]) or self.reals
-        return same[int(torch.randint(len(same), (1,), generator=draw))]
+        same = self.faces.where(label="real", source=self.faces.rows[fake]["source"])
+        if same:
+            return same[int(torch.randint(len(same), (1,), generator=draw))]
+        drawn = torch.multinomial(self.weights, min(PARTNERS, len(self.reals)), generator=draw)
+        some = [self.reals[i] for i in drawn.tolist()]
+        wanted = np.log1p(self._sharpness(fake))
+        return min(some, key=lambda real: abs(np.log1p(self._sharpness(real)) - wanted))
+
+    def _sharpness(self, position: int) -> float:
+        return sharpness(np.array(self.faces.crops[self.faces.index[position]]))
+
+    def _named_masks(self, positions: list[int], landmarks: Tensor) -> Tensor:
+        """What their manifest says was replaced, else everything: (K, 1, S, S) float32 in [0, 1]."""
+        masks = torch.ones(len(positions), 1, self.faces.size, self.faces.size)
+        for k, position in enumerate(positions):
+            names = self.faces.rows[position]["regions"].split("|")
+            parts = [
+                region_mask(landmarks[k : k + 1], region, self.faces.size)
+                for region in REGIONS
+                if region.name in names
+            ]
+            if parts:
+                masks[k] = torch.stack(parts).amax(0)
+        return masks
