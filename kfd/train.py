@@ -44,6 +44,7 @@ from kfd.model import KFD
 from kfd.training.config import NOT_SETTINGS, TrainConfig
 from kfd.training.feature_cache import FeatureCache, encode, faces_digest, fill
 from kfd.training.losses import LossWeights
+from kfd.training.record import read_worlds, save_worlds
 from kfd.training.sampler import PairSampler
 from kfd.training.step import global_loss, sum_terms, update_average
 from kfd.training.validation import Validation
@@ -88,6 +89,8 @@ def run(config: TrainConfig, processes: Processes) -> None:
     validation = Validation(val, config.val_images, known_fakes=config.recipe == "all")
     if processes.main:
         storage.save_config(config, config.out / "train.json")
+        before = None if config.go_on_from is None else read_worlds(config.go_on_from)
+        save_worlds(config.out, [train.rows[i] for i in sampler.positions], before)
     cache = None
     if config.cache is not None:
         cache = FeatureCache(config.cache, cache_settings(config, model, train), processes)

@@ -108,6 +108,11 @@ class PairSampler:
                 f"in split train; the set has {len(self.reals)} real faces and {len(fakes)} fakes"
             )
 
+    @property
+    def positions(self) -> list[int]:
+        """Every face that a batch may hold, real ones first."""
+        return [*self.reals, *self.aligned, *self.generated]
+
     def batch(self, step: int) -> TrainingBatch:
         """The training batch of a step, on the config's device."""
         config = self.config
