@@ -35,12 +35,14 @@ from data_sim.dataset import FaceSet
 from evaluation.compare import compare_files
 from evaluation.measure import SEEDS, MeasureConfig, measure
 from evaluation.results import Item, header, write_results
+from evaluation.seen import seen_in_training
 from evaluation.tables import compared, tables, to_markdown, write_report
 from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
 from kfd.detector import SMALLEST_MEASURED, Detector
 from kfd.encoders.backbones import Dtype
 from kfd.quality import compression, sharpness
+from kfd.training.record import read_worlds
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def _measure(config: EvaluateDetectorConfig) -> None:
     found, items = measure(DetectorJudge(detector), faces, config)
     results = header(config, SEEDS, "evaluation.detector")
     results["checkpoint"] = {"folder": config.checkpoint.name, "sha256": detector.digest}
+    worlds = read_worlds(config.checkpoint)
+    if worlds is not None:
+        found["seen"] = seen_in_training(items, worlds)
     publish(results | found, items, config)
 
 

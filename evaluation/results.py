@@ -4,6 +4,7 @@
     checkpoint, data, thresholds                              what was measured, by digest
     failures, note                                            what was left out, and what to keep in mind
     results, calibration, confounders, fairness               figures (evaluation.metrics.classification)
+    seen                                                      what was trained on, see evaluation.seen
     aggregation, aggregations                                 of videos, where there are any
     items                                                     one line per scored face
 

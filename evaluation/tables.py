@@ -11,6 +11,7 @@ from pathlib import Path
 from common.storage import write_atomically, write_text
 from evaluation.metrics.levels import COVERAGES, coverage_name
 from evaluation.results import Item
+from evaluation.seen import by_seen
 
 Cell = str | int | Mapping[str, object] | None
 NOTHING = "–"
@@ -32,6 +33,7 @@ _VERDICT_NOTES = {
     "video": "; these are the thresholds of single faces, none was fitted for videos (a vote: more than half "
     "of the frames read as fake), and what forbids a verdict on a face is not counted",
 }
+SEEN_COLUMNS = ("kind trained on", "source trained on")
 PLACES = {"pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing game"}
 STYLE = """
 :root { color-scheme: light; }
@@ -90,10 +92,10 @@ def _failures(lost: Sequence[Mapping[str, object]]) -> Table:
 
 def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     level, told = results["results"][name], results.get("thresholds", {})
-    counts = ("kind", "real", "fake", "units")
+    counts, seen = ("kind", "real", "fake", "units"), results.get("seen")
     best = {kind: _strongest(facts) for kind, facts in (results.get("confounders") or {}).items()}
     rows = tuple(
-        (kind, f["real"], f["fake"], f["units"], *(f[n] for n in RANKING), best.get(kind))
+        (kind, *(f[n] for n in (*counts[1:], *RANKING)), best.get(kind), *_seen_cells(seen, kind))
         for kind, f in level.items()
         if f["fake"]
     )
@@ -102,7 +104,12 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
         "Last column: the AUC that the strongest fact about the file or crop reaches without a detector."
     )
     columns = (*counts, *RANKING.values(), "strongest confounder")
+    if seen is not None:
+        columns = (*columns, *SEEN_COLUMNS)
+        note += " Trained on: whether this kind of forgery, and these sources of real faces, were."
     found = [Table(f"Ranking, {what}", note, columns, rows)]
+    if seen is not None and name == "frame":
+        found.append(_by_seen(by_seen(level, seen)))
     note = (
         f"Fake at a score of {told['fake_above']:.3g} or more, real at {told['real_below']:.3g} or less, "
         f"inconclusive between{_VERDICT_NOTES[name]}; fitted on: {told['fitted_on']}. ACC and F1 decide all, "
@@ -119,6 +126,24 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
         )
         found.append(Table("Localization", note, ("kind", *PLACES.values()), rows))
     return found
+
+
+def _seen_cells(seen: Mapping[str, Mapping[str, str]] | None, kind: str) -> tuple[Cell, ...]:
+    """Of the columns SEEN_COLUMNS; none where nothing is known of the training."""
+    if seen is None:
+        return ()
+    return tuple(seen.get(kind, {}).get(name) or None for name in ("kind", "source"))
+
+
+def _by_seen(found: Mapping[str, Mapping[str, Cell]]) -> Table:
+    names = {"auc": "AUC", "fake_called_fake": "fake called fake", "real_called_fake": "real called fake"}
+    words = {"yes": "trained on", "no": "not trained on"}
+    rows = tuple((words[word], f["kinds"], f["fake"], *(f[n] for n in names)) for word, f in found.items())
+    note = (
+        "Means over kinds of forgery, each counting once. What a detector does on kinds it never saw is what "
+        "it will do on the next one."
+    )
+    return Table("Kinds seen in training and not", note, ("kinds", "number", "fake", *names.values()), rows)
 
 
 def _reasons(level: Mapping[str, Mapping[str, object]]) -> list[Table]:

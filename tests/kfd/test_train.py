@@ -21,11 +21,13 @@ from kfd import train
 from kfd.checkpoint import load_kfd
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
 from kfd.training.config import TrainConfig
-from kfd.training.sampler import PairSampler
+from kfd.training.record import read_worlds
+from kfd.training.sampler import PairSampler, balanced
 from kfd.training.step import update_average
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
 STEPS = 6
+MOUTH, LEFT_EYE, RIGHT_BROW = slice(48, 68), slice(42, 48), slice(17, 22)  # of the 68 landmarks
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,7 @@ def test_the_files_and_the_log(finished):
     out, printed = finished
     assert {path.name for path in out.iterdir()} == {
         "config.json", "decision.json", "model.safetensors", "tokenizer.json", "train.json", "state.pt",
+        "trained_on.json",
     }  # fmt: skip
     assert re.search(r"[\d,]+ trainable and 0 frozen parameters; 8 faces to train on", printed)
     load_kfd(out)
@@ -94,6 +97,10 @@ def test_the_checkpoint_is_chosen_on_validation(finished, data):
     measured = [float(value) for value in re.findall(r"validation .* mean_auc (\S+)", printed)]
     assert len(measured) == 2
     assert torch.load(out / "state.pt", weights_only=True)["best"] == pytest.approx(max(measured), abs=1e-4)
+
+
+def test_the_folder_says_what_was_trained_on(data, finished):
+    assert read_worlds(finished[0]) == {("real", "drawn", ""): 4, ("fake", "drawn", "square"): 4}
 
 
 def test_logged_learning_rates_follow_the_schedule(finished):
@@ -158,6 +165,49 @@ def test_a_donor_is_another_person_of_the_same_source_and_the_nearest_in_pose(da
         distance = (sampler.poses - sampler.poses[real]).norm(dim=1)
         others = [i for i in reals if faces.rows[i]["group"] != faces.rows[real]["group"]]
         assert chosen == min(others, key=lambda i: distance[i])
+
+
+def row(source: str, group: str, kind: str = "") -> dict[str, str]:
+    return {"source": source, "group": group, "kind": kind}
+
+
+def test_a_much_photographed_person_does_not_drown_the_others():
+    """Twelve people in 800 frames once stood in more batches than a thousand people with one picture each."""
+    few = [row("webcam", str(i % 4)) for i in range(64)]
+    many = [row("press", str(i)) for i in range(64)]
+    weights = balanced([*few, *many], "source")
+    shares = weights[:64].sum() / weights.sum(), weights[64:].sum() / weights.sum()
+    assert float(shares[0] / shares[1]) == pytest.approx((64 * 4) ** 0.25 / (64 * 64) ** 0.25)
+    uneven = [row("webcam", "often")] * 9 + [row("webcam", "once")]
+    weights = balanced(uneven, "source")
+    assert float(weights[:9].sum() / weights[9]) == pytest.approx(3.0, rel=1e-5)
+    kinds = balanced([row("a", "1", "swap"), row("b", "2", "swap"), row("a", "3", "new")], "kind")
+    assert float(kinds[:2].sum() / kinds[2]) == pytest.approx(2**0.5, rel=1e-5)
+
+
+def test_a_fake_without_real_photographs_of_its_source_stands_beside_one_as_sharp(data):
+    """A source of sharp generated faces, beside any real face, once taught that sharp is fake."""
+    faces = FaceSet.open(data, "train")
+    fake = faces.where(label="fake")[0]
+    faces.rows[fake].update(source="generator", pair="")
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all"))
+    chosen = sampler._partner(fake, torch.Generator().manual_seed(0))
+    gaps = {
+        i: abs(np.log1p(sampler._sharpness(i)) - np.log1p(sampler._sharpness(fake))) for i in sampler.reals
+    }
+    assert len(set(gaps.values())) > 1 and gaps[chosen] == min(gaps.values())
+
+
+def test_a_fake_that_names_its_regions_is_forged_there_only(data):
+    faces = FaceSet.open(data, "train")
+    fake = faces.where(label="fake")[0]
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all"))
+    landmarks = faces.read([fake])[1]
+    assert sampler._named_masks([fake], landmarks).min() == 1
+    faces.rows[fake].update(regions="left_eye|mouth")
+    mask = sampler._named_masks([fake], landmarks)[0, 0]
+    mouth, eye, brow = (landmarks[0, points].mean(0).long() for points in (MOUTH, LEFT_EYE, RIGHT_BROW))
+    assert mask[mouth[1], mouth[0]] > 0.9 and mask[eye[1], eye[0]] > 0.9 and mask[brow[1], brow[0]] < 0.1
 
 
 def test_training_in_bf16_keeps_float32_weights_and_learns(data, start, tmp_path):

@@ -83,6 +83,7 @@ def test_train_then_score_then_evaluate(place, name, monkeypatch, capsys):
     assert f"Licence: {licence}" in printed and re.search(r"[\d,]+ trainable and [\d,]+ frozen", printed)
     assert {path.name for path in out.iterdir()} == {
         "config.json", "decision.json", "model.safetensors", "tokenizer.json", "train.json", "state.pt",
+        "trained_on.json",
     }  # fmt: skip
     assert not any(key.startswith("encoder.") for key in load_file(out / "model.safetensors"))
     state = torch.load(out / "state.pt", weights_only=True)
