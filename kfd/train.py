@@ -89,7 +89,7 @@ def run(config: TrainConfig, processes: Processes) -> None:
     validation = Validation(val, config.val_images, known_fakes=config.recipe == "all")
     if processes.main:
         storage.save_config(config, config.out / "train.json")
-        before = None if config.go_on_from is None else read_worlds(config.go_on_from)
+        before = None if config.init_from is None else read_worlds(config.init_from)
         save_worlds(config.out, [train.rows[i] for i in sampler.positions], before)
     cache = None
     if config.cache is not None:

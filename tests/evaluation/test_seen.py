@@ -87,7 +87,7 @@ def test_the_command_says_what_was_trained_on(tmp_path, monkeypatch, capsys):
     save_kfd(tiny_kfd(), tmp_path / "kfd", Decision())
     save_worlds(tmp_path / "kfd", FaceSet.open(data, "train").rows, None)
     words = ["--data", data, "--split", "test", "--checkpoint", tmp_path / "kfd", "--simulated", 0,
-             "--draws", 5, "--allow-leaks", "--out", tmp_path / "figures.json"]  # fmt: skip
+             "--num-resamples", 5, "--allow-leaks", "--out", tmp_path / "figures.json"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["evaluation.detector", *map(str, words)])
     evaluate.main()
     seen = json.loads((tmp_path / "figures.json").read_text())["seen"]
