@@ -14,7 +14,8 @@ from kfd.caveats import photo_caveats, video_caveats
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.video import Footage, examine_video
-from media.files import MediaFile, file_of, open_file
+from media.errors import contained
+from media.files import MediaFile, file_of, open_file, readable
 from media.images import OpenSource, Photo, open_photo
 
 
@@ -48,8 +49,14 @@ def examine_file(detector: Detector, source: OpenSource, name: str | None = None
 
     source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports.
     default. The file is opened once: what is hashed is what is examined.
-    Raises media.errors.MediaError for a file that gives no picture. A picture without a face has no faces.
+    Raises media.errors.MediaError, and nothing else, for a file that gives no picture. A picture without a
+    face has no faces.
     """
+    with contained(str(source) if isinstance(source, str | Path) else name or "the picture"):
+        return _examine(detector, source, None if name is None else readable(name))
+
+
+def _examine(detector: Detector, source: OpenSource, name: str | None) -> Examination:
     if isinstance(source, str | Path):
         with open_file(source) as file:
             return _examine_opened(detector, file, name or file.name)

@@ -17,9 +17,7 @@ scored. With --out, a re-run continues where the last one stopped.
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,13 +33,12 @@ from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
 from kfd.video import Person
-from media.errors import MediaError
+from media.errors import MediaError, contained
 from media.files import Listing, list_files, open_file
 from media.kinds import kind_of_file
 from media.sandbox import LIMITS
 
-SKIPPED, HIDDEN, INTERNAL_ERROR = "skipped", "hidden", "internal_error"
-LOG = logging.getLogger(__name__)
+SKIPPED, HIDDEN = "skipped", "hidden"
 
 
 @dataclass(frozen=True)
@@ -98,19 +95,14 @@ def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
     """The output lines of one photograph or video, at least one, never an exception for a bad file."""
     line = _start(path, detector)
     try:
-        with open_file(path) as file:
+        with contained(str(path)), open_file(path) as file:
             try:
                 found = examine_file(detector, file)
             finally:
                 line["sha256"] = file.sha256
-        return _describe_all(line, found)
+            return _describe_all(line, found)
     except MediaError as error:
         return [line | _nothing(error.code, str(error))]
-    except Exception:  # one file's fault must not cost the others, whatever it is
-        reference = uuid.uuid4().hex[:8]
-        LOG.exception("reference %s: %s could not be examined", reference, path)
-        words = f"an error of the program, not of the file; the log tells more under {reference}"
-        return [line | _nothing(INTERNAL_ERROR, words) | {"reference": reference}]
 
 
 def _start(path: Path, detector: Detector) -> dict[str, object]:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOG = logging.getLogger("unmask")
+INTERNAL_ERROR = "internal_error"
+
 
 class MediaError(ValueError):
     """A file that gives nothing to examine.
@@ -21,3 +29,23 @@ class ImageError(MediaError):
 
 class VideoError(MediaError):
     """A file that gives no frames, or not all of those wanted: also "damaged" (some cannot be decoded)."""
+
+
+@contextmanager
+def contained(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into a MediaError, so that it ends with that file.
+
+    name: of the file, for the log. An error that nobody foresaw becomes "internal_error", with a reference
+    under which the log has the traceback.
+    """
+    try:
+        yield
+    except MediaError:
+        raise
+    except Exception as error:
+        reference = uuid.uuid4().hex[:8]
+        LOG.exception("reference %s: %r could not be examined", reference, name)
+        raise MediaError(
+            INTERNAL_ERROR,
+            f"An error inside Unmask ({type(error).__name__}), reference {reference}; the log tells more.",
+        ) from error

@@ -28,7 +28,7 @@ class MediaFile:
 
     def __init__(self, descriptor: int, name: str):
         self.descriptor = descriptor
-        self.name = name
+        self.name = readable(name)
         self._state = _state_of(descriptor)
         self.size = self._state[1]
 
@@ -68,6 +68,11 @@ class MediaFile:
         """Raise ImageError "changed" when somebody wrote into the file since it was opened."""
         if _state_of(self.descriptor) != self._state:
             raise ImageError("changed", f"{self.name} changed while it was read; examine it again.")
+
+
+def readable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _state_of(descriptor: int) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from threading import Lock
 from media.errors import ImageError, MediaError, VideoError
 from media.messages import Buffer, receive, send
 
+MEMORY = 2 * 2**30  # bytes
 PHOTO_SECONDS = 20.0  # for a photograph, and for each frame of a video
 PASS_SECONDS = 120.0  # for all frames of a video
 GIGABYTE_SECONDS = 20.0  # and so many more for each gigabyte of a video, which is read through once
@@ -34,7 +35,8 @@ LIMITS = (
 class Decoder:
     """One decoding process."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int = MEMORY) -> None:
+        """memory: bytes of address space that it may take beyond what it has when idle."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -46,7 +48,7 @@ class Decoder:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "media.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "media.worker", str(theirs.fileno()), str(memory)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | quiet,

@@ -28,7 +28,6 @@ from media.errors import MediaError
 from media.messages import receive, send
 from media.timeline import Timeline
 
-MEMORY = 2 * 2**30  # bytes of address space beyond what an idle worker has
 MAX_REQUEST = 2**30
 SPARE = 5  # seconds that the other side has to end this process before it ends itself
 
@@ -72,17 +71,17 @@ def main() -> None:
     av.logging.restore_default_callback()  # no lock of Python's in the decoders' threads
     cv2.setNumThreads(1)
     gc.freeze()  # so that collecting, after every video, looks at little
-    confine()
+    confine(int(sys.argv[2]))
     Worker(channel, errors).serve()
 
 
-def confine() -> None:
-    """Take no more memory than MEMORY beyond what is in use, write no file, leave no core."""
+def confine(memory: int) -> None:
+    """Take no more address space than `memory` bytes beyond what is in use; leave no core."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     statm = Path("/proc/self/statm")
-    used = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.is_file() else MEMORY
+    used = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.is_file() else 0
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = used + MEMORY
+    limit = used + memory
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
