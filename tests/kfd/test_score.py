@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 from PIL import Image
 
 from kfd import score
+from kfd.detector import Detector
+from kfd.examine import examine_file
 from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
+from tests.tiny.video import write_video
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
 FIELDS = {
@@ -137,3 +141,126 @@ def test_a_missing_path_or_checkpoint_is_one_sentence(album, checkpoint, tmp_pat
         run(monkeypatch, tmp_path / "nowhere", "--checkpoint", checkpoint)
     with pytest.raises(SystemExit, match=r"error: .*config\.json is missing"):
         run(monkeypatch, album, "--checkpoint", tmp_path)
+
+
+def test_without_a_path_the_command_is_wrong(monkeypatch):
+    """An empty shell pattern once made an empty run that ended well."""
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch)
+    assert caught.value.code == 2
+
+
+def test_every_entry_of_a_folder_is_accounted_for(checkpoint, tmp_path, monkeypatch, capsys):
+    """HEIC, .mts and names without a suffix had no line, no count and exit status 0."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    Image.new("RGB", (120, 120), "grey").save(folder / "no_suffix", "PNG")
+    Image.new("RGB", (120, 120), "grey").save(folder / "._hidden.png")
+    (folder / "notes.txt").write_text("notes")
+    (folder / "x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    os.mkfifo(folder / "pipe.jpg")
+    out = folder / "scores.jsonl"
+    for _ in range(2):
+        run(monkeypatch, folder, "--checkpoint", checkpoint, "--out", out)
+        lines = {Path(line["path"]).name: line for line in lines_of(out)}
+        reasons = {name: line["reasons"] for name, line in lines.items()}
+        assert reasons == {
+            "no_suffix": ["no_face"], "notes.txt": ["skipped"], "pipe.jpg": ["skipped"],
+            "x.heic": ["not_an_image"], "folder": ["hidden"],
+        }  # fmt: skip
+        assert "pillow-heif" in lines["x.heic"]["message"] and "1 hidden" in lines["folder"]["message"]
+        assert lines["notes.txt"]["verdict"] is None, "not even inconclusive"
+        told = capsys.readouterr().err
+        assert (
+            "0 files with faces, 1 without a face, 1 unreadable (not_an_image 1), 2 skipped, 1 hidden" in told
+        )
+    assert lines["no_suffix"]["verdict"] == "inconclusive"
+
+
+def test_one_bad_file_never_ends_a_batch(album, checkpoint, tmp_path, monkeypatch, caplog):
+    """A RuntimeError ended the run, and every re-run at the same file."""
+    examine = score.examine_file
+
+    def faulty(detector, file):
+        if file.name == "b_wall.png":
+            raise RuntimeError("a fault of a library")
+        return examine(detector, file)
+
+    monkeypatch.setattr(score, "examine_file", faulty)
+    out = tmp_path / "s.jsonl"
+    run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out)
+    bad = next(line for line in lines_of(out) if line["path"].endswith("b_wall.png"))
+    assert bad["reasons"] == ["internal_error"] and bad["score"] is None and len(bad["sha256"]) == 64
+    reference = bad["message"].split("reference ")[1][:8]
+    assert reference in caplog.text and "a fault of a library" in caplog.text
+    assert [Path(line["path"]).name for line in lines_of(out)][-2:] == ["c_text.jpg", "d_empty.jpg"]
+
+
+def test_a_name_is_never_an_instruction(checkpoint, tmp_path, monkeypatch):
+    """FFmpeg read other.mp4 for a file named concat:other.mp4: one file's SHA-256 with the other's score."""
+    wall = [np.full((96, 96, 3), 128, np.uint8)] * 3
+    face = [read_image(EXAMPLE)[30:230, 125:325]] * 3
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "other.mp4", face)
+    write_video(tmp_path / "plain.mp4", wall)
+    names = ("concat:other.mp4|other.mp4", "file:other.mp4", "subfile,,start,0,end,0,,:other.mp4", "z%d.mp4")
+    for name in names:
+        (tmp_path / name).write_bytes((tmp_path / "plain.mp4").read_bytes())
+    run(monkeypatch, *names, "--checkpoint", checkpoint, "--out", tmp_path / "s.jsonl")
+    lines = lines_of(tmp_path / "s.jsonl")
+    assert len(lines) == 4 and all(line["reasons"] == ["no_face"] for line in lines)
+    assert {line["sha256"] for line in lines} == {sha256_of((tmp_path / "plain.mp4").read_bytes())}
+
+
+def test_a_playlist_opens_nothing(checkpoint, tmp_path, monkeypatch):
+    write_video(tmp_path / "other.mp4", [read_image(EXAMPLE)[30:230, 125:325]] * 3)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    (tmp_path / "live.ts").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n")
+    monkeypatch.chdir(tmp_path)
+    run(monkeypatch, "list.mp4", "live.ts", "--checkpoint", checkpoint, "--out", tmp_path / "s.jsonl")
+    assert [line["score"] for line in lines_of(tmp_path / "s.jsonl")] == [None, None]
+
+
+def test_a_jpeg_that_did_not_decode_whole_gets_no_verdict(checkpoint, tmp_path, monkeypatch):
+    """Half of a photograph was destroyed, and the line said `real`; libjpeg's warnings were swallowed."""
+    Image.fromarray(read_image(EXAMPLE)).save(tmp_path / "whole.jpg", quality=85)
+    data = bytearray((tmp_path / "whole.jpg").read_bytes())
+    data[len(data) * 2 // 3 : -2] = bytes(len(data) - 2 - len(data) * 2 // 3)
+    (tmp_path / "zeros.jpg").write_bytes(data)
+    run(monkeypatch, tmp_path, "--checkpoint", checkpoint, "--out", tmp_path / "s.jsonl")
+    by_name = {Path(line["path"]).name: line for line in lines_of(tmp_path / "s.jsonl")}
+    hurt, whole = by_name["zeros.jpg"], by_name["whole.jpg"]
+    assert "damaged" in hurt["reasons"] and hurt["verdict"] == "inconclusive" and hurt["log10_lr"] is None
+    assert any("did not decode whole" in words for words in hurt["warnings"])
+    assert "damaged" not in whole["reasons"] and not any("damaged" in words for words in whole["warnings"])
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.avif"])
+def test_an_animation_is_judged_as_a_clip(name, checkpoint, tmp_path, monkeypatch):
+    """Of an animation the first picture was judged, and the line said nothing of the others."""
+    face = Image.fromarray(read_image(EXAMPLE)[30:230, 125:325])
+    wall = Image.new("RGB", face.size, "grey")
+    wall.save(
+        tmp_path / name, save_all=True, append_images=[face, face.transpose(0)], duration=[400, 200, 200]
+    )
+    run(monkeypatch, tmp_path / name, "--checkpoint", checkpoint, "--out", tmp_path / "s.jsonl")
+    (line,) = lines_of(tmp_path / "s.jsonl")
+    assert line["video"]["sampled"] == [0.0, 0.4, 0.6] and len(line["frames"]) == 2
+    assert line["score"] is not None and not line["video"]["damaged"]
+
+
+def test_a_photograph_of_two_pictures_is_a_photograph(checkpoint, tmp_path, monkeypatch):
+    """An MPO of a telephone was called an animation."""
+    face = Image.fromarray(read_image(EXAMPLE)[30:230, 125:325])
+    face.save(tmp_path / "a.mpo", save_all=True, append_images=[face])
+    run(monkeypatch, tmp_path / "a.mpo", "--checkpoint", checkpoint, "--out", tmp_path / "s.jsonl")
+    (line,) = lines_of(tmp_path / "s.jsonl")
+    assert "video" not in line and not any("pages" in words for words in line["warnings"])
+
+
+def test_a_line_has_the_warnings_of_page_and_report(checkpoint, tmp_path, monkeypatch):
+    Image.open(EXAMPLE).convert("L").save(tmp_path / "grey.png")
+    detector = Detector.from_pretrained(checkpoint)
+    (line,) = score.lines_of(tmp_path / "grey.png", detector)
+    assert line["warnings"] == list(examine_file(detector, tmp_path / "grey.png").warnings)
+    assert "no colour" in line["warnings"][0]

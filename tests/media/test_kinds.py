@@ -17,8 +17,8 @@ GREY = [np.full((64, 64, 3), 90, np.uint8)] * 4
 IMAGES = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF", "PPM")
 # Container and codec of what cameras, recorders and the web produce.
 VIDEOS = {
-    "mp4": ("mp4", "libx264"), "mov": ("mov", "mpeg4"), "3gp": ("3gp", "mpeg4"), "mkv": ("matroska", "libx264"),
-    "avi": ("avi", "mpeg4"), "mpg": ("mpeg", "mpeg2video"),
+    "mp4": ("mp4", "libx264"), "mov": ("mov", "mpeg4"), "3gp": ("3gp", "mpeg4"),
+    "mkv": ("matroska", "libx264"), "avi": ("avi", "mpeg4"), "mpg": ("mpeg", "mpeg2video"),
     "ts": ("mpegts", "libx264"),
     "flv": ("flv", "flv1"), "wmv": ("asf", "wmv2"), "mxf": ("mxf", "mpeg2video"), "h264": ("h264", "libx264"),
     "nut": ("nut", "mpeg4"),
