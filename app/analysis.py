@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from common.verdicts import Reason, Verdict
 from data_sim.dialogue import Case
 from kfd.detection import FaceFinding
+from kfd.overall import FaceCount, count_faces
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
@@ -121,7 +122,7 @@ class Analysis:
 
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
         video one for each person, see kfd.video; empty when none was found.
-    verdict: of the whole file, see `overall_verdict`. reasons: machine-readable, for an
+    verdict: of the whole file, see kfd.overall. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     footage: the frames behind the faces of a video; None of a photograph.
@@ -144,6 +145,11 @@ class Analysis:
         """The kind of file, in a word."""
         return "photograph" if self.footage is None else "video"
 
+    @property
+    def count(self) -> FaceCount:
+        """How many faces were found, judged and left out."""
+        return count_faces(self.faces)
+
     def image_of(self, face: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, the picture that the box of a face is about."""
         return self.image if self.footage is None else self.footage.people[face].image
@@ -152,23 +158,6 @@ class Analysis:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
-
-
-def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason, ...]]:
-    """The verdict of a photograph or video and, where it is inconclusive, the reasons.
-
-    One manipulated face makes the whole `fake`; otherwise one face without a verdict makes it
-    `inconclusive`; only when every face is `real` is the whole `real`. No face: inconclusive.
-    """
-    if not faces:
-        return Verdict.INCONCLUSIVE, (Reason.NO_FACE,)
-    verdicts = {face.verdict for face in faces}
-    if Verdict.FAKE in verdicts:
-        return Verdict.FAKE, ()
-    if Verdict.INCONCLUSIVE in verdicts:
-        reasons = (reason for face in faces for reason in face.reasons)
-        return Verdict.INCONCLUSIVE, tuple(dict.fromkeys(reasons))
-    return Verdict.REAL, ()
 
 
 def grad_cam_of(analysis: Analysis, face: int) -> np.ndarray | None:

@@ -23,7 +23,6 @@ from app.analysis import (
     Session,
     SourceFile,
     case_of,
-    overall_verdict,
 )
 from app.chat_backends import ChatBackend
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
@@ -33,6 +32,7 @@ from app.wording import answers
 from data_sim.dialogue import FIRST_QUESTION
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
+from kfd.overall import overall_verdict
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
 from media.images import ImageSource

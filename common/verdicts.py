@@ -29,6 +29,7 @@ class Reason(_Term):
 
     FACE_TOO_SMALL = "face_too_small", "the face is too small in the picture"
     FACE_UNCERTAIN = "face_uncertain", "it is not certain that this is a face"
+    NOT_A_PHOTOGRAPH = "not_a_photograph", "this is drawn or painted, not photographed"
     BLURRED = "blurred", "the face is too blurred"
     HEAVY_COMPRESSION = "heavy_compression", "the image is too heavily compressed"
     BETWEEN_THRESHOLDS = "score_between_thresholds", "the score lies between the two decision thresholds"

@@ -11,6 +11,7 @@ import numpy as np
 from common.verdicts import Verdict
 from data_sim.dialogue import join_words
 from kfd.detection import FaceFinding
+from kfd.overall import count_faces
 from kfd.video import Footage
 from media.images import Photo
 
@@ -24,6 +25,7 @@ def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iter
         )
     if photo.num_frames > 1 and photo.file_format == "TIFF":
         yield f"The file holds {photo.num_frames} pages; only the first was examined."
+    yield from _finder_caveats(faces, "photograph")
     yield from _picture_caveats([photo.pixels], faces, side)
 
 
@@ -56,7 +58,17 @@ def video_caveats(footage: Footage, side: int) -> Iterator[str]:
                 "themselves read as manipulated; look at them."
             )
     pictures = [person.image for person in footage.people] or [footage.still]
+    yield from _finder_caveats([person.finding for person in footage.people], "video")
     yield from _picture_caveats(pictures, [person.finding for person in footage.people], side)
+
+
+def _finder_caveats(faces: Sequence[FaceFinding], medium: str) -> Iterator[str]:
+    """What was found but not judged, and with what it was looked for."""
+    count = count_faces(faces)
+    if count.left_out and count.judged:
+        yield f"The finding on the {medium} leaves faces out: {count.words}."
+    if count.finder != "CenterFace":
+        yield f"CenterFace is not installed: {count.finder} looked for faces, which misses more of them."
 
 
 def _picture_caveats(

@@ -33,7 +33,8 @@ class NoFaceError(ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "no face was found; use a picture that shows a face from the front, uncovered and not too small"
+            "no face was found; use a picture that shows a face from the front, uncovered and not too small; "
+            "turn it upright where it lies on its side"
         )
 
 

@@ -5,9 +5,11 @@
 
 Files or folders, searched recursively; what a file is, its content tells. A line holds path, sha256, face,
 box, score, log10_lr (log10 likelihood ratio, null where none is supported), verdict, reasons, regions and
-warnings; that of a video or an animation also `frames`, [seconds, score] of each examined frame that shows
-the face, and `video`: when those examined are shown, whether the file is damaged, how many frames are
-interlaced, and how many faces were left out. A file without a result has one line with `score: null`, the
+warnings; `faces`, how many the file shows, how many were judged and why others were not; and `whole`, verdict
+and reasons of the whole file, which follow from all its faces. That of a video or an animation also has
+`frames`, [seconds, score] of each examined frame that shows the face, and `video`: when those examined are
+shown, whether the file is damaged, how many frames are interlaced, and how many faces were left out.
+A file without a result has one line with `score: null`, the
 reason and what to do about it. In a folder
 every entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are
 passed over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is
@@ -32,6 +34,7 @@ from common.verdicts import Reason, Verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
+from kfd.overall import count_faces, overall_verdict
 from kfd.video import Person
 from media.errors import MediaError, contained
 from media.files import Listing, list_files, open_file
@@ -111,6 +114,11 @@ def _start(path: Path, detector: Detector) -> dict[str, object]:
 
 def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
     """The lines of a file that was examined."""
+    verdict, reasons = overall_verdict(found.faces)
+    line = line | {
+        "faces": count_faces(found.faces).as_json(),
+        "whole": {"verdict": verdict, "reasons": list(reasons)},
+    }
     warnings, footage = {"warnings": list(found.warnings)}, found.footage
     if footage is not None:
         line = line | {

@@ -134,15 +134,16 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` for a finished analysis."""
     state = PageState(analysis)
     count = len(analysis.faces)
+    first = next((face.index for face in analysis.faces if face.verdict == analysis.verdict), 0)
     choices = [(panels.face_label(finding), finding.index) for finding in analysis.faces]
     return (
         state,
         "",
         gr.update(visible=True),
         panels.photo_panel(analysis),
-        gr.update(choices=choices, value=0 if count else None, visible=count > 1),
-        panels.face_panel(analysis, 0) if count else "",
-        panels.verdict_panel(analysis, 0) if count else panels.no_face_panel(analysis),
+        gr.update(choices=choices, value=first if count else None, visible=count > 1),
+        panels.face_panel(analysis, first) if count else "",
+        panels.verdict_panel(analysis, first) if count else panels.no_face_panel(analysis),
         [],
         gr.update(visible=count > 0),
         gr.update(visible=False),

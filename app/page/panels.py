@@ -62,8 +62,7 @@ def hint(message: str) -> str:
 def photo_panel(analysis: Analysis) -> str:
     """The whole photograph, or a still of each person in a video, with the numbered faces."""
     width, height = analysis.size
-    count = {0: "no face found", 1: "1 face"}.get(len(analysis.faces), f"{len(analysis.faces)} faces")
-    facts = [analysis.source.name, f"{width} × {height}", count]
+    facts = [analysis.source.name, f"{width} × {height}", analysis.count.words]
     if analysis.footage is not None:
         facts.append(wording.frames_sentence(analysis.footage))
     picture = data_uri(overview(analysis, PHOTO_SIDE), "JPEG")

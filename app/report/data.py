@@ -59,6 +59,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         "reasons": _reasons(analysis.reasons),
         "finding": wording.photo_sentence(analysis),
         "warnings": list(analysis.warnings),
+        "faces_found": {**analysis.count.as_json(), "words": analysis.count.words},
         "faces": [_face(analysis, face) for face in analysis.faces],
         "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
         "thresholds": {

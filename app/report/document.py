@@ -84,6 +84,7 @@ def _heading_rows(data: dict[str, Any]) -> Rows:
         ("Examined", file["name"]),
         ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
         *((("Frames", video["words"]),) if video else ()),
+        *((("Faces", data["faces_found"]["words"]),) if "faces_found" in data else ()),
         ("SHA-256", file["sha256"] or f"of the pixels: {file['pixels_sha256']}"),
         ("Date", data["created"].replace("T", " ").replace("Z", " UTC")),
         ("Examined with", f"{software['name']} {software['version']}, models “{data['models']['name']}”"),

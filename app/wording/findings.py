@@ -195,7 +195,7 @@ def photo_sentence(analysis: Analysis) -> str:
     where = "the photograph" if footage is None else f"the {len(footage.sampled)} frames examined"
     if not analysis.faces:
         return f"No face was found in {where}, so nothing was judged."
-    count = len(analysis.faces)
+    count = analysis.count.judged or len(analysis.faces)
     faked = sum(face.verdict == Verdict.FAKE for face in analysis.faces)
     if analysis.verdict == Verdict.FAKE and count > 1:
         return f"Signs of manipulation were found in {faked} of {count} faces."
@@ -203,6 +203,8 @@ def photo_sentence(analysis: Analysis) -> str:
         return "Signs of manipulation were found in the face."
     if analysis.verdict == Verdict.REAL:
         which = "the face" if count == 1 else f"any of the {count} faces"
+        if analysis.count.left_out:
+            which += " that could be judged"
         return f"No signs of manipulation were found in {which}{'' if footage is None else f' in {where}'}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from app.__main__ import ServeConfig, check_port
-from app.analysis import case_of, overall_verdict
+from app.analysis import case_of
 from app.assistant import OPENING_QUESTION, Assistant
 from app.page import panels
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
@@ -100,25 +100,6 @@ def test_what_weakens_a_finding_is_said(assistant, tmp_path):
     (enlarged,) = lenient.analyse(np.asarray(Image.open(EXAMPLE).resize((256, 256)))).warnings
     assert enlarged.startswith("Face 1 was enlarged to the 64 pixels that the detector reads")
     assert lenient.analyse(EXAMPLE).warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "expected"),
-    [
-        (["real", "inconclusive", "fake"], "fake"),
-        (["real", "inconclusive"], "inconclusive"),
-        (["real", "real"], "real"),
-        ([], "inconclusive"),
-    ],
-)
-def test_the_verdict_of_a_photograph(verdicts, expected):
-    faces = [
-        SimpleNamespace(verdict=verdict, reasons=("blurred",) * (verdict == "inconclusive"))
-        for verdict in verdicts
-    ]
-    verdict, reasons = overall_verdict(faces)
-    assert verdict == expected
-    assert bool(reasons) == (verdict == "inconclusive")
 
 
 def test_every_face_has_its_own_conversation(assistant, two_faces):
