@@ -77,7 +77,7 @@ def test_every_face_and_every_failure_has_its_line(album, scored):
         "a_two.png", "a_two.png", "b_wall.png", "c_text.jpg", "d_empty.jpg",
     ]  # fmt: skip
     for face, line in enumerate(lines[:2]):
-        assert line.keys() == FIELDS and line["face"] == face and len(line["box"]) == 4
+        assert line.keys() == FIELDS | {"faces", "whole"} and line["face"] == face and len(line["box"]) == 4
         assert 0 <= line["score"] <= 1 and line["verdict"] in ("fake", "real", "inconclusive")
         assert line["sha256"] == sha256_of((album / "a_two.png").read_bytes())
     assert [line["reasons"] for line in lines[2:]] == [["no_face"], ["not_an_image"], ["empty_file"]]
