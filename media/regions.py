@@ -156,9 +156,35 @@ def region_scores(heatmap: Tensor, landmarks: Tensor) -> Tensor:
     heatmap: (B, 1, S, S) float in [0, 1]. landmarks: (B, 68, 2) in pixels of the S x S crop.
     Returns (B, R) float32 in [0, 1], REGIONS order; 0 for a region outside the crop.
     """
-    masks = region_masks(landmarks, heatmap.shape[-1])
-    area = masks.sum(dim=(2, 3))
-    return (heatmap.float() * masks).sum(dim=(2, 3)) / area.clamp(min=1.0)
+    maps, size = heatmap.float().cpu().numpy()[:, 0], heatmap.shape[-1]
+    points, eyes = with_forehead(landmarks).float().cpu().numpy(), eye_distance(landmarks).tolist()
+    scores = np.zeros((len(maps), len(REGIONS)), dtype=np.float32)
+    for b, r in np.ndindex(*scores.shape):
+        region = REGIONS[r]
+        part, mask = _hull_part(points[b, list(region.points)], size, region.margin * eyes[b])
+        scores[b, r] = (maps[b][part] * mask).sum() / max(mask.sum(), 1.0)
+    return torch.from_numpy(scores).to(heatmap.device)
+
+
+def _hull_part(points: np.ndarray, size: int, margin: float) -> tuple[tuple[slice, slice], np.ndarray]:
+    """One mask of `convex_hull`, where it is not 0: four times faster than the whole picture of it.
+
+    points: (K, 2) float32 (X, Y). Returns rows and columns of the part, and its (h, w) float32 in [0, 1].
+    """
+    angles = np.arange(NUM_DIRECTIONS) * (2 * np.pi / NUM_DIRECTIONS)
+    x, y = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    reach = (points @ np.stack([x, y])).max(axis=0) + np.float32(margin)
+    quarter = NUM_DIRECTIONS // 4
+    right, below, left, above = reach[::quarter] + 1  # in the directions of the axes; the edge is a ramp
+    rows = np.arange(max(0, math.floor(-above)), min(size, math.ceil(below)), dtype=np.float32)
+    columns = np.arange(max(0, math.floor(-left)), min(size, math.ceil(right)), dtype=np.float32)
+    inside = np.full((len(rows), len(columns)), np.inf, dtype=np.float32)
+    for d in range(NUM_DIRECTIONS):
+        np.minimum(inside, reach[d] - (columns[None] * x[d] + rows[:, None] * y[d]), out=inside)
+    part = tuple(
+        slice(int(axis[0]), int(axis[-1]) + 1) if len(axis) else slice(0, 0) for axis in (rows, columns)
+    )
+    return part, np.clip(inside + 0.5, 0, 1)
 
 
 @lru_cache(maxsize=1)
