@@ -292,3 +292,17 @@ def test_no_share_beyond_the_likelihood_ratio_is_claimed():
     assert "about 91 in 100" in said and "more than those faces support" in said
     free = weigh(math.log(0.97 / 0.03), (-2.0, 2.0))
     assert "about 97 in 100" in wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=free)
+
+
+def test_a_name_that_is_no_unicode_is_reported(folder, tmp_path, monkeypatch):
+    """The whole analysis was made, and then "'utf-8' codec can't encode" was all that came of it."""
+    name = b"latin_\xe9.jpg".decode("utf-8", "surrogateescape")
+    try:
+        (tmp_path / name).write_bytes(EXAMPLE.read_bytes())
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes Unicode names only")
+    for suffix in (".json", ".html", ".pdf"):
+        out = tmp_path / f"r{suffix}"
+        assert run(monkeypatch, tmp_path / name, "-o", out, "--checkpoint", folder) == 0
+        assert out.stat().st_size > 1000
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["file"]["name"] == r"latin_\xe9.jpg"

@@ -4,6 +4,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,42 @@ def test_format_is_read_from_the_content(pixels):
 
 def test_sha256():
     assert sha256_of(b"abc").startswith("ba7816bf8f01cfea")
+
+
+def test_a_jpeg_that_did_not_decode_whole_says_so():
+    """libjpeg's warnings were swallowed: a photograph of which half was destroyed looked like any other."""
+    whole = (Path(__file__).parents[2] / "app" / "example.jpg").read_bytes()
+    assert open_photo(whole).damage == ""
+    assert open_photo(whole[:-2] + b"\0\0" + whole[-2:]).damage == "", "cameras pad their files"
+    third = len(whole) // 3
+    zeros = whole[:-third] + bytes(third - 2) + whole[-2:]
+    holes = bytearray(whole)
+    for place in range(third, 2 * third, 500):
+        holes[place : place + 4] = b"\x5a\xa5\x5a\xa5"
+    for data in (zeros, bytes(holes)):
+        try:
+            assert "Corrupt JPEG data" in open_photo(data).damage
+        except ImageError as error:  # Pillow gives up on some damage, and says nothing of the rest
+            assert error.code == "unreadable"
+    assert code_of(whole[: 2 * third]) == "unreadable"
+
+
+def test_a_float_tiff_is_named_as_unsupported():
+    """A sound scan of 32-bit floats was called damaged or cut off."""
+    import cv2
+
+    scan = cv2.imencode(".tif", np.random.default_rng(0).random((64, 64, 3), np.float32))[1].tobytes()
+    with pytest.raises(ImageError, match="3 floating-point samples a pixel cannot be read") as caught:
+        read_image(scan)
+    assert caught.value.code == "unsupported_format"
+
+
+def test_a_photograph_is_read_once(tmp_path, pixels):
+    """It was opened four times on its way: pixels, format, frames and quality might be of four files."""
+    data = encode(Image.fromarray(pixels), "JPEG", quality=77)
+    (tmp_path / "a.jpg").write_bytes(data)
+    photo = open_photo(tmp_path / "a.jpg")
+    assert (photo.name, photo.file_format, photo.num_bytes) == ("a.jpg", "JPEG", len(data))
+    assert photo.jpeg_quality == 77 and photo.sha256 == sha256_of(data)
+    assert photo.pixels_sha256 == sha256_of(repr(photo.pixels.shape).encode() + photo.pixels.tobytes())
+    assert photo.facts == {"width": "64", "height": "48", "jpeg_quality": "77", "bytes": str(len(data))}
