@@ -15,6 +15,7 @@ from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import decide, evidence_of, log_odds, may_be_scored, score_of
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
+from kfd.drawings import is_drawn
 from kfd.encoders.backbones import Dtype
 from kfd.model import KFD
 from kfd.quality import compression, sharpness
@@ -159,7 +160,9 @@ class Detector:
         for face in faces:
             crop = crop_face(image, face, self.image_size)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
-            judged.append(_Judged(crop, quality, () if face.sure else (Reason.FACE_UNCERTAIN,)))
+            uncertain = () if face.sure else (Reason.FACE_UNCERTAIN,)
+            drawn = (Reason.NOT_A_PHOTOGRAPH,) if is_drawn(crop.pixels) else ()
+            judged.append(_Judged(crop, quality, (*uncertain, *drawn)))
         scored = [i for i, j in enumerate(judged) if may_be_scored(self.decision, j.quality)]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):

@@ -264,7 +264,7 @@ def _finder(process: int) -> Finder:
             stacklevel=3,
         )
         return Finder("dlib", _dlib_search(), reads=80, whole=800, largest_scale=2.0, tile=1200, sure=0.5)
-    return Finder("CenterFace", _centerface_search(weights), 24, 384, 1.0, 960, sure=0.45)
+    return Finder("CenterFace", _centerface_search(weights), 24, 320, 1.0, 960, sure=0.45)
 
 
 def _centerface_search(weights: Path) -> Callable[[np.ndarray], list[Candidate]]:
