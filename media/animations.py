@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from media.decode import DECODER_ERRORS, frames_of, open_header, to_rgb
+from media.decode import DECODER_ERRORS, frames_of, num_frames, open_header, to_rgb
 from media.errors import VideoError
 from media.streams import DecodedFrame
 from media.timeline import Timeline
@@ -16,7 +16,7 @@ UNSTATED = 100  # milliseconds that a picture is shown where the file says nothi
 
 def animation_timeline(data: bytes) -> Timeline:
     """Read when each picture is shown. Raises ImageError, or VideoError when the first cannot be decoded."""
-    stamps, now, image = [], 0, open_header(data)
+    stamps, now, image, broken = [], 0, open_header(data), False
     try:
         for frame in frames_of(image):
             stamps.append(now)
@@ -24,8 +24,18 @@ def animation_timeline(data: bytes) -> Timeline:
     except DECODER_ERRORS as error:
         if not stamps:
             raise VideoError("unreadable", f"{{name}} cannot be decoded ({error})") from None
-    codec, stated = f"animated {image.format}", getattr(image, "n_frames", 1)
-    return Timeline(np.array(stamps), 0.001, np.arange(0), codec, stated, False, now / 1e3, now / 1e3)
+        broken = True
+    return Timeline(
+        np.array(stamps),
+        0.001,
+        np.arange(0),
+        f"animated {image.format}",
+        stated=num_frames(data),
+        counted=False,
+        lasts=now / 1e3,
+        ends=now / 1e3,
+        broken=broken,
+    )
 
 
 def animation_frames(data: bytes, line: Timeline, positions: Sequence[int]) -> Iterator[DecodedFrame]:

@@ -76,10 +76,19 @@ class DecodedImage:
 def decode_image(data: bytes) -> DecodedImage:
     """Decode the first picture of an image file. Raises ImageError; its `code` tells the cases apart."""
     image = open_header(data)
-    name, frames = image.format or "unknown", getattr(image, "n_frames", 1)
+    name, frames = image.format or "unknown", num_frames(data)
     quality = jpeg_quality(getattr(image, "quantization", None) or {}) if name in ("JPEG", "MPO") else None
     size = image.size
     return DecodedImage(decode(image), name, frames, quality, size)
+
+
+def num_frames(data: bytes) -> int:
+    """Count the pictures of an image file; where damage ends the count, two of an animation and else one."""
+    image = open_header(data)  # its own, because counting may leave it at a damaged place
+    try:
+        return getattr(image, "n_frames", 1)
+    except DECODER_ERRORS:
+        return 2 if image.format in ANIMATED else 1
 
 
 def open_header(data: bytes) -> Image.Image:

@@ -82,7 +82,7 @@ def read_timeline(descriptor: int) -> Timeline:
     with opened(descriptor) as (container, stream):
         stamps, keys, ends = array("q"), array("q"), 0.0
         timeless = _is_decode_order(container, stream)
-        for packet in container.demux():
+        for packet in _packets(container):
             if packet.duration is not None and packet.pts is not None:
                 ends = max(ends, float((packet.pts + packet.duration) * packet.time_base))
             if packet.stream_index != stream.index or not packet.size or packet.is_discard:
@@ -104,6 +104,12 @@ def read_timeline(descriptor: int) -> Timeline:
         start = (container.start_time or 0) / 1e6
         unique, unique_keys = np.unique(np.array(stamps)), np.unique(np.array(keys, dtype=np.int64))
         return Timeline(unique, tick, unique_keys, codec, stated, False, lasts, ends - start)
+
+
+def _packets(container) -> Iterator:
+    """Every packet of every stream. PyAV stumbles at the end, where a stream appeared on the way."""
+    with suppress(IndexError):
+        yield from container.demux()
 
 
 def frames_at(
@@ -172,6 +178,11 @@ def _film(container):
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise VideoError("unreadable", "{name} has sound only, no picture")
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise VideoError(
+            "unreadable", "{name} is coded in a way that FFmpeg cannot decode; convert it to MP4"
+        )
     best = container.streams.best("video")
     return best if best is not None and best.index in {s.index for s in streams} else streams[0]
 

@@ -18,7 +18,8 @@ class Timeline:
     that need no other. codec: such as "h264". stated: how many frames the file says it has, 0 where it does
     not. counted: packets carry no time, as in AVI and some MPEG files; then frames are numbered, and their
     times follow from the rate that the file states. lasts: seconds that the file says it lasts, 0.0 where it
-    does not; ends: when its last packet ends, of whatever stream.
+    does not; ends: when its last packet ends, of whatever stream. broken: reading ended
+    at damage.
     """
 
     stamps: np.ndarray
@@ -29,6 +30,7 @@ class Timeline:
     counted: bool
     lasts: float = 0.0
     ends: float = 0.0
+    broken: bool = False
 
     @property
     def times(self) -> np.ndarray:
@@ -38,7 +40,7 @@ class Timeline:
     @property
     def cut_off(self) -> bool:
         """Whether the file clearly has fewer frames, or is clearly shorter, than it says."""
-        fewer = self.stated > SPARE * len(self.stamps) + SPARE_FRAMES
+        fewer = self.broken or self.stated > SPARE * len(self.stamps) + SPARE_FRAMES
         return fewer or self.lasts > SPARE * self.ends + SPARE_SECONDS
 
 

@@ -149,7 +149,7 @@ class Worker:
         finally:
             os.close(descriptor)
             gc.collect()
-        names = ("tick", "codec", "stated", "counted", "lasts", "ends")
+        names = ("tick", "codec", "stated", "counted", "lasts", "ends", "broken")
         fields = {name: getattr(line, name) for name in names}
         stamps, keys = line.stamps.astype(np.int64), line.keys.astype(np.int64)
         return fields | {"stamps": len(stamps), "keys": len(keys)}, [stamps, keys]

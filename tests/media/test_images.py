@@ -12,6 +12,7 @@ from PIL import Image
 
 from media.errors import ImageError
 from media.images import open_photo, read_image, sha256_of
+from media.video import timeline
 
 
 @pytest.fixture
@@ -229,3 +230,30 @@ def test_a_photograph_is_read_once(tmp_path, pixels):
     assert photo.jpeg_quality == 77 and photo.sha256 == sha256_of(data)
     assert photo.pixels_sha256 == sha256_of(repr(photo.pixels.shape).encode() + photo.pixels.tobytes())
     assert photo.facts == {"width": "64", "height": "48", "jpeg_quality": "77", "bytes": str(len(data))}
+
+
+@pytest.mark.parametrize("name", ["TIFF", "GIF"])
+def test_damage_behind_the_first_picture_is_no_fault_of_the_program(name, tmp_path):
+    """Pillow counts pictures by reading them all, and raises what it likes where a later one is damaged."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    pages = [Image.fromarray(np.roll(noise, k, axis=0)) for k in range(3)]
+    data = encode(pages[0], name, save_all=True, append_images=pages[1:])
+    for cut in range(len(data) // 2, len(data), 97):
+        for hurt in (data[:cut], data[:cut] + bytes(len(data) - cut)):
+            try:
+                photo = open_photo(hurt)
+                assert photo.is_animation == (name == "GIF" and photo.num_frames > 1)
+            except ImageError as error:
+                assert error.code == "unreadable"
+
+
+def test_an_animation_that_is_cut_off_says_so(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    frames = [Image.fromarray(np.roll(noise, k, axis=0)) for k in range(6)]
+    data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=100)
+    (tmp_path / "a.png").write_bytes(data)
+    line = timeline(tmp_path / "a.png")
+    assert line.times.tolist() == pytest.approx([0.1 * k for k in range(6)]) and not line.cut_off
+    (tmp_path / "b.png").write_bytes(data[: len(data) * 2 // 3])
+    line = timeline(tmp_path / "b.png")
+    assert line.cut_off and 0 < len(line.stamps) < 6
