@@ -185,4 +185,4 @@ def check_settings(path: str | Path, saved: dict[str, object], settings: dict[st
     changed = {k: (v, settings.get(k)) for k, v in saved.items() if settings.get(k) != v}
     if changed:
         told = ", ".join(f"{name}: expected {old!r}, got {new!r}" for name, (old, new) in changed.items())
-        raise ValueError(f"{path} belongs to a run with other settings ({told}): delete it or use another folder")
+        raise ValueError(f"{path} belongs to a run with other settings ({told}): delete it, or name another")

@@ -130,7 +130,7 @@ def load_trained(model: KFD, folder: str | Path) -> None:
     theirs, ours = ((c.encoder, c.encoder_digest[:12]) for c in (other, model.config))
     if theirs != ours:
         raise ValueError(
-            f"{folder} was trained on another encoder: expected {ours[0]} {ours[1]}, got {theirs[0]} {theirs[1]}; "
+            f"{folder} was trained on another encoder: expected {' '.join(ours)}, got {' '.join(theirs)}; "
             "choose the encoder and the weights it was trained with"
         )
     load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))

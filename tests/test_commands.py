@@ -50,12 +50,14 @@ def in_docstrings() -> Iterator[tuple[str, str]]:
             yield from commands("\n".join(re.findall(r"^    (python -m .*)", joined(text), re.M)))
 
 
-def config_class(module: str) -> type:
-    """The dataclass that a command reads its words into."""
+def config_class(module: str) -> type | None:
+    """The dataclass that a command reads its words into; None for one that takes file names alone."""
     found = find_spec(module)
     assert found is not None, f"there is no module {module}"
     runs = f"{module}.__main__" if found.submodule_search_locations else module
     source = Path(find_spec(runs).origin).read_text(encoding="utf-8")
+    if "sys.argv[1:]" in source:
+        return None
     if "main" in source and "parse(" not in source:  # a package whose command lies in one of its files
         runs = re.search(r"from (\S+) import main", source).group(1)
         source = Path(find_spec(runs).origin).read_text(encoding="utf-8")
@@ -72,7 +74,7 @@ def with_a_gpu(monkeypatch):
 def understand(module: str, words: str) -> None:
     """Raise SystemExit or ValueError for words that the command refuses; a name alone need only exist."""
     given, config = shlex.split(words, comments=True), config_class(module)
-    if given:
+    if given and config:
         parse(config, None, given)
 
 
