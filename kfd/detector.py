@@ -104,19 +104,22 @@ class Detector:
         if crops.ndim != 4 or tuple(crops.shape[1:]) != expected or not crops.is_floating_point():
             got = f"{tuple(crops.shape)} {crops.dtype}"
             raise ValueError(f"crops: expected (B, *{expected}) float in [0, 1], got {got}")
-        output = self.model(crops.to(self.device), self._constants)
-        logit, views_gap = output.logit.float().cpu(), None
+        both = torch.cat([crops, crops.flip(-1)]) if self.decision.flip else crops  # one batch is faster
+        output, count = self.model(both.to(self.device), self._constants), len(crops)
+        logit, views_gap = output.logit.float().cpu()[:count], None
         if self.decision.flip:
-            mirrored = self.model(crops.flip(-1).to(self.device), self._constants).logit.float().cpu()
+            mirrored = output.logit.float().cpu()[count:]
             odds = [log_odds(self.decision, view.numpy()) for view in (logit, mirrored)]
             views_gap = torch.from_numpy(np.abs(odds[0] - odds[1])).float()
             logit = (logit + mirrored) / 2
         return Detection(
             logit=logit,
             score=torch.from_numpy(score_of(self.decision, logit.numpy())).float(),
-            heatmap=None if output.mask_logits is None else output.mask_logits.float().sigmoid().cpu(),
-            consistency_maps=tuple(maps.float().cpu() for maps in output.consistency_maps),
-            embedding=None if output.embedding is None else output.embedding.float().cpu(),
+            heatmap=None
+            if output.mask_logits is None
+            else output.mask_logits[:count].float().sigmoid().cpu(),
+            consistency_maps=tuple(maps[:count].float().cpu() for maps in output.consistency_maps),
+            embedding=None if output.embedding is None else output.embedding[:count].float().cpu(),
             views_gap=views_gap,
         )
 
