@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -56,6 +57,8 @@ def table(config: FacesConfig) -> list[str]:
     for row in rows:
         groups[f"{row['source']}, {row['label']}"].append(row["path"])
     draw = random.Random(config.seed)
+    _dlib()
+    finder_name()
     lines = [f"| {config.split} | pictures | dlib | {finder_name()} | several |", "|---|---|---|---|---|"]
     total, spent = np.zeros(4, int), np.zeros(2)
     for name, paths in sorted(groups.items()):
@@ -88,11 +91,9 @@ def _sure_faces(image: np.ndarray) -> int:
 
 def _dlib_before(image: np.ndarray) -> int:
     """How many sure faces dlib's finder saw, without landmarks."""
-    import dlib
-
     pad = round(PADDING * max(image.shape[:2]))
     padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    longest, detector = max(padded.shape[:2]), dlib.get_frontal_face_detector()
+    longest, detector = max(padded.shape[:2]), _dlib()
     for scale in (min(2.0, WORK_SIDE / longest), min(1.0, RETRY_SIDE / longest)):
         size = round(padded.shape[1] * scale), round(padded.shape[0] * scale)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -100,6 +101,14 @@ def _dlib_before(image: np.ndarray) -> int:
         if found:
             return found
     return 0
+
+
+@cache
+def _dlib():
+    """dlib's finder; to unpack it takes longer than to search a picture, and is not what is timed."""
+    import dlib
+
+    return dlib.get_frontal_face_detector()
 
 
 if __name__ == "__main__":
