@@ -11,8 +11,8 @@ import numpy as np
 
 from common.verdicts import Reason, Verdict
 from data_sim.dialogue import Case
+from kfd.calibration.overall import FaceCount, count_faces
 from kfd.detection import FaceFinding
-from kfd.overall import FaceCount, count_faces
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
@@ -122,7 +122,7 @@ class Analysis:
 
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
         video one for each person, see kfd.video; empty when none was found.
-    verdict: of the whole file, see kfd.overall. reasons: machine-readable, for an
+    verdict: of the whole file, see kfd.calibration.overall. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     footage: the frames behind the faces of a video; None of a photograph.

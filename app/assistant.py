@@ -30,9 +30,9 @@ from app.models import load_models
 from app.report.sealed import Report
 from app.wording import answers
 from data_sim.dialogue import FIRST_QUESTION
+from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
-from kfd.overall import overall_verdict
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
 from media.images import ImageSource

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim import warp
 from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.manifests import read_manifest
-from data_sim.resynthesis import resynthesise
 from data_sim.simulate import SimulationConfig, simulate
+from data_sim.simulation import warp
+from data_sim.simulation.resynthesis import resynthesise
 
 # Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
 # key of a video is (source, kind, video), since different forgeries share their videos' names. `identity`
@@ -214,7 +214,7 @@ def training_batch(
     strength: how often degradations happen, in [0, 1].
     donors: of the faces that are simulated, see data_sim.simulate.simulate.
     known_masks: (K, 1, S, S) in [0, 1], what is forged of those that are not aligned; all of it without.
-    resynthesised: how many of the last faces are re-rendered as a whole (data_sim.resynthesis).
+    resynthesised: how many of the last faces are re-rendered as a whole (data_sim.simulation.resynthesis).
     """
     known = 0 if known_fake is None else len(known_fake)
     last = len(real) - resynthesised

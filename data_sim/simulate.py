@@ -4,7 +4,7 @@ A forgery is a foreground face laid over a background face through a soft mask (
 The foreground is the same face moved a little, or another person's face brought to the
 same landmarks; either the foreground or the background has its colour, sharpness or
 resolution changed, so that the only thing a forgery must show is the seam between two
-statistics. What is random is drawn first (data_sim.recipe); the pixels are made by OpenCV on a CPU
+statistics. What is random is drawn first (data_sim.simulation.recipe); the pixels are made by OpenCV on a CPU
 and as batches of tensors elsewhere, alike to two 255ths.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_sim import render_batch, render_opencv
-from data_sim.recipe import SimulationConfig, draw_recipe
+from data_sim.simulation import render_batch, render_opencv
+from data_sim.simulation.recipe import SimulationConfig, draw_recipe
 from media import regions
 
 

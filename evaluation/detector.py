@@ -41,7 +41,7 @@ from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
 from kfd.detector import SMALLEST_MEASURED, Detector
 from kfd.encoders.backbones import Dtype
-from kfd.quality import compression, sharpness
+from kfd.quality.estimate import compression, sharpness
 from kfd.training.record import read_worlds
 
 

@@ -3,7 +3,7 @@
     python -m evaluation.robustness --data runs/set --split val --checkpoint runs/kfd
     python -m evaluation.robustness --data runs/set --checkpoint runs/kfd --real 6 --fake 6   # a minute, CPU
 
-Every condition (kfd.corruptions) gives one cell: AUC, and at the shipped thresholds the share of real
+Every condition (kfd.quality.corruptions) gives one cell: AUC, and at the shipped thresholds the share of real
 photographs called fake and of fakes called fake, with 95 % intervals, before and after abstaining. The
 same readings, sorted by what can be measured on any photograph (size of the face, estimated compression),
 give the error rates that the page and the report state for the photograph at hand. All of it is written to
@@ -42,9 +42,9 @@ from kfd.calibration.error_rates import (
     refuse_stale,
 )
 from kfd.config import Decision
-from kfd.corruptions import HELD_OUT_SEED, scale_of, spread_over_sources
 from kfd.detection import Quality
 from kfd.detector import Detector
+from kfd.quality.corruptions import HELD_OUT_SEED, scale_of, spread_over_sources
 
 FEWEST = 30  # different real photographs, without which no error rate is stated
 NUM_RESAMPLES = 400  # of the bootstrap of an AUC

@@ -29,7 +29,8 @@ from kfd.calibration.decision import score_of
 from kfd.calibration.fit import fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
-from kfd.corruptions import (
+from kfd.detector import Detector
+from kfd.quality.corruptions import (
     AS_IT_IS,
     HELD_OUT_SEED,
     apply,
@@ -38,8 +39,7 @@ from kfd.corruptions import (
     spread_over_sources,
     to_uint8,
 )
-from kfd.detector import Detector
-from kfd.quality import compression, sharpness
+from kfd.quality.estimate import compression, sharpness
 
 BATCH = 50
 MOST_FALSE_ALARMS = 0.10  # rate on real photographs of one compression, beyond which no verdict is given
@@ -77,7 +77,7 @@ class Reading:
     """Readings of N faces by a detector and by the measures of quality.
 
     logits: (N,). gaps: (N,) |logit of the crop - logit of its mirror image|, or None. losses: (N, 2), by
-    JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.
+    JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.estimate.
     """
 
     logits: np.ndarray
@@ -123,7 +123,7 @@ def calibrate(detector: Detector, faces: FaceSet, settings: CalibrationSettings 
 
 
 def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured: bool = True) -> Reading:
-    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.corruptions.
+    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.quality.corruptions.
 
     measured: False leaves the measures of quality out (NaN).
     """

@@ -71,7 +71,7 @@ class Decision:
     flip: the logit is the mean of those of the crop and of its mirror image.
     min_face: side of a face in pixels below which it is not scored.
     min_sharpness: variance of the Laplacian below which a verdict is withheld.
-    max_jpeg_loss, max_video_loss: estimates of kfd.quality.compression above which a verdict is withheld;
+    max_jpeg_loss, max_video_loss: estimates of kfd.quality.estimate above which a verdict is withheld;
         None: no limit was fitted.
     min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
     max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.

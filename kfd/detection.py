@@ -57,7 +57,7 @@ class Quality:
     face_pixels: side of the face box in pixels of the photograph.
     sharpness: variance of the Laplacian of the grey crop, 0..255 units squared.
     jpeg_loss, video_loss: share of the fine detail that JPEG, and that H.264 or WebP, destroyed, 0..1,
-        estimated from the pixels (kfd.quality).
+        estimated from the pixels (kfd.quality.estimate).
     jpeg_quality: of the file, libjpeg's 1..100; None where it is no JPEG, or not known.
     """
 

@@ -15,10 +15,10 @@ from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import decide, evidence_of, log_odds, may_be_scored, score_of
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
-from kfd.drawings import is_drawn
 from kfd.encoders.backbones import Dtype
 from kfd.model import KFD
-from kfd.quality import compression, sharpness
+from kfd.quality.drawings import is_drawn
+from kfd.quality.estimate import compression, sharpness
 from kfd.reader import Reader, load_reader
 from media.faces import Face, FaceCrop, crop_face, find_faces
 from media.regions import REGION_NAMES, named_regions, region_scores
@@ -147,7 +147,7 @@ class Detector:
         """Find and judge every face of a photograph.
 
         image: (H, W, 3) uint8 RGB, upright (see media.images.read_image).
-        jpeg_quality: of the file (kfd.quality.jpeg_quality); None where it is no JPEG, or not known.
+        jpeg_quality: of the file (kfd.quality.estimate.jpeg_quality); None where it is no JPEG, or not known.
         Returns one finding per face, largest first. Raises NoFaceError when there is none.
         """
         faces = find_faces(image)

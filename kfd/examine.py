@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from common.verdicts import Reason
-from kfd.caveats import photo_caveats, video_caveats
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
+from kfd.quality.caveats import photo_caveats, video_caveats
 from kfd.video import Footage, examine_video
 from media.errors import contained
 from media.files import MediaFile, file_of, open_file, readable

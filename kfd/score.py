@@ -31,15 +31,15 @@ import tyro
 from common.cli import parse
 from common.storage import write_atomically
 from common.verdicts import Reason, Verdict
+from kfd.calibration.overall import count_faces, overall_verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
-from kfd.overall import count_faces, overall_verdict
 from kfd.video import Person
+from media.decoding.sandbox import LIMITS
 from media.errors import MediaError, contained
 from media.files import Listing, list_files, open_file
 from media.kinds import kind_of_file
-from media.sandbox import LIMITS
 
 SKIPPED, HIDDEN = "skipped", "hidden"
 

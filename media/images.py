@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from media.decode import decode, from_array
+from media.decoding.decode import decode, from_array
+from media.decoding.sandbox import PHOTO_SECONDS, decoder
 from media.errors import ImageError, MediaError
 from media.files import MediaFile, open_file
-from media.sandbox import PHOTO_SECONDS, decoder
 
 MIN_SIDE = 32  # pixels; no face finder sees a face in less
 

@@ -1,4 +1,4 @@
-"""Frames of a video or an animation, spread over the whole of it. They are decoded in media.worker."""
+"""Frames of a video or an animation, spread over the whole of it. They are decoded in a worker process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from media.decoding.sandbox import GIGABYTE_SECONDS, PASS_SECONDS, PHOTO_SECONDS, decoder
 from media.errors import MediaError, VideoError
 from media.files import MediaFile, open_file
-from media.sandbox import GIGABYTE_SECONDS, PASS_SECONDS, PHOTO_SECONDS, decoder
 from media.timeline import Timeline, spread
 
 VideoSource = str | Path | MediaFile

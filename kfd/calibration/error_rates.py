@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kfd.config import Decision
-from kfd.corruptions import AS_IT_IS, SOCIAL
 from kfd.detection import Quality
+from kfd.quality.corruptions import AS_IT_IS, SOCIAL
 
 if TYPE_CHECKING:
     from kfd.detector import Detector

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
-from data_sim.recipe import pose
-from kfd.quality import sharpness
+from data_sim.simulation.recipe import pose
+from kfd.quality.estimate import sharpness
 from kfd.training.config import TrainConfig
 from media.regions import REGIONS, region_mask
 

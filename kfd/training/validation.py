@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data_sim.dataset import FaceSet, evenly
 from data_sim.simulate import simulate
-from kfd.corruptions import HELD_OUT_SEED, degrade_held_out
+from kfd.quality.corruptions import HELD_OUT_SEED, degrade_held_out
 from kfd.reader import Reader
 
 BATCH = 60

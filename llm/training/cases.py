@@ -18,10 +18,10 @@ from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case
 from data_sim.simulate import simulate
 from kfd.calibration.decision import decide, evidence_of
-from kfd.corruptions import degrade_held_out
 from kfd.detection import Detection
 from kfd.detector import Detector, regions_to_name
 from kfd.model import KFD
+from kfd.quality.corruptions import degrade_held_out
 from media.regions import region_scores
 
 BATCH = 16  # real faces forged and judged together

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_sim import render_batch, render_opencv
-from data_sim.recipe import ALTERATIONS, Recipe, SimulationConfig, draw_recipe
 from data_sim.simulate import simulate
+from data_sim.simulation import render_batch, render_opencv
+from data_sim.simulation.recipe import ALTERATIONS, Recipe, SimulationConfig, draw_recipe
 from media.images import read_image
 from tests.data_sim.test_degrade import EXAMPLE
 from tests.tiny.faces import drawn_landmarks

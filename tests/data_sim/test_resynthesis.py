@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_sim.dataset import training_batch
-from data_sim.resynthesis import resynthesise, retextured, through_grid
+from data_sim.simulation.resynthesis import resynthesise, retextured, through_grid
 from tests.tiny.faces import drawn_landmarks
 
 SIZE = 64

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data_sim.recipe import Alteration, SimulationConfig, Softening, Upsampling, draw_masks
-from data_sim.render_batch import alter, poisson_foreground, soften, upsampled
 from data_sim.simulate import simulate
-from data_sim.warp import (
+from data_sim.simulation.recipe import Alteration, SimulationConfig, Softening, Upsampling, draw_masks
+from data_sim.simulation.render_batch import alter, poisson_foreground, soften, upsampled
+from data_sim.simulation.warp import (
     MIRROR,
     draw_elastic,
     draw_expression,

@@ -228,8 +228,8 @@ class TestReasons:
         from PIL import Image
 
         from data_sim.degrade import video
-        from kfd.corruptions import to_uint8
-        from kfd.quality import jpeg_quality
+        from kfd.quality.corruptions import to_uint8
+        from kfd.quality.estimate import jpeg_quality
         from media.images import read_image
 
         example = Path(__file__).parents[2] / "app" / "example.jpg"

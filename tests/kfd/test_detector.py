@@ -12,7 +12,7 @@ import torch
 from kfd import Detector, NoFaceError
 from kfd.config import Decision
 from kfd.detector import to_batch
-from kfd.quality import sharpness
+from kfd.quality.estimate import sharpness
 from media.images import read_image
 from media.regions import REGION_NAMES
 from tests.tiny.kfd import SIZE, save_tiny_kfd, tiny_kfd

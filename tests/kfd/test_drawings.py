@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from common.verdicts import Reason
 from kfd.detector import Detector
-from kfd.drawings import KINDS, draw, is_drawn
+from kfd.quality.drawings import KINDS, draw, is_drawn
 from media.faces import crop_face, find_faces
 from media.images import read_image
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.verdicts import Reason, Verdict
 from kfd import score
-from kfd.overall import count_faces, overall_verdict
+from kfd.calibration.overall import count_faces, overall_verdict
 from media.faces import crop_face, find_faces
 from media.images import read_image
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kfd.corruptions import apply, scale_of, shrunk, to_uint8
-from kfd.quality import compression, jpeg_quality, lost_detail
+from kfd.quality.corruptions import apply, scale_of, shrunk, to_uint8
+from kfd.quality.estimate import compression, jpeg_quality, lost_detail
 from media.faces import crop_face, find_faces
 from media.images import read_image
 from media.jpeg import file_facts

@@ -18,10 +18,10 @@ from app.assistant import Assistant
 from app.page import panels
 from app.page.handlers import EXAMPLE, PageHandlers
 from app.wording import findings as wording
-from kfd.caveats import video_caveats
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.detector import Detector
+from kfd.quality.caveats import video_caveats
 from kfd.score import lines_of
 from kfd.video import FRAMES, Footage, Moment, Person, examine_video, judge_track
 from media.images import read_image

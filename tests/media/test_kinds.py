@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from media import kinds
-from media.decode import decode_image
+from media.decoding.decode import decode_image
 from media.errors import ImageError
 from tests.tiny.video import write_video
 
@@ -69,7 +69,7 @@ def test_every_format_that_is_read_is_named_by_a_suffix():
     ("head", "package"), [(b"\0\0\0\x18ftypheic", "pillow-heif"), (b"\xff\x0a", "pillow-jxl-plugin")]
 )
 def test_a_format_whose_package_is_missing_names_it(head, package, monkeypatch):
-    monkeypatch.setattr("media.decode.has_plugin", lambda name: False)
+    monkeypatch.setattr("media.decoding.decode.has_plugin", lambda name: False)
     with pytest.raises(ImageError, match=f"pip install {package}"):
         decode_image(head + bytes(64))
 

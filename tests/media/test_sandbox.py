@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from media import decode, sandbox
+from media.decoding import decode, sandbox
 from media.errors import ImageError, MediaError, VideoError
 from media.images import open_photo, read_image
 from media.timeline import spread

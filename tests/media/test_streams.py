@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from media import streams
+from media.decoding import streams
 from media.errors import VideoError
 from media.files import open_file
 from media.timeline import spread

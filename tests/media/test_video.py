@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from media import streams, video
+from media import video
+from media.decoding import streams
 from media.errors import VideoError
 from media.files import open_file
 from media.timeline import spread

@@ -1,7 +1,7 @@
 """Whether a face is a photograph at all, or drawn, painted or posterised.
 
-    python -m kfd.drawings --data runs/set              # fit the estimate again
-    python -m kfd.drawings --data runs/set --photos 24 --out /tmp/d.json   # seconds
+    python -m kfd.quality.drawings --data runs/set              # fit the estimate again
+    python -m kfd.quality.drawings --data runs/set --photos 24 --out /tmp/d.json   # seconds
 
 The detector was trained on photographs: of a pencil sketch it knows nothing, and says `real`. A photograph
 has grain, many shades and few hard lines; the estimate is a quadratic logistic function of twelve such
@@ -26,7 +26,7 @@ from common.cli import parse
 WEIGHTS = Path(__file__).with_name("drawings.json")
 SIDE = 160  # pixels, of the picture in which the measures are taken
 LIMIT = 0.002  # share of real photographs that may be flagged
-# Photographs are also these, by kfd.corruptions' names; what only compression did is still a photograph.
+# Photographs are also these, by names of corruptions.py; what only compression did is still a photograph.
 CONDITIONS = (
     "as it is",
     "jpeg 30",
@@ -169,7 +169,7 @@ def fit(config: DrawingsConfig) -> str:
 
     from common.storage import write_text
     from data_sim.dataset import FaceSet
-    from kfd.corruptions import apply, spread_over_sources, to_uint8
+    from kfd.quality.corruptions import apply, spread_over_sources, to_uint8
 
     random = np.random.default_rng(config.seed)
     faces = FaceSet.open(config.data, "train")

@@ -1,7 +1,7 @@
 """Quality of a photograph, which limits a finding: sharpness, and how strongly it was compressed.
 
-    python -m kfd.quality --data runs/set                      # fit the estimate of compression again
-    python -m kfd.quality --data runs/set --photos 6 --out /tmp/c.json   # seconds
+    python -m kfd.quality.estimate --data runs/set             # fit the estimate of compression again
+    python -m kfd.quality.estimate --data runs/set --photos 6 --out /tmp/c.json   # seconds
 
 The estimates of compression need no file: they read what JPEG, and what H.264 and WebP, leave in the
 pixels, also after the picture was resized and saved once more. Two, because the two ways of coding leave
@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).with_name("compression.json")
 BLOCK = 8  # pixels, of JPEG's and of most of H.264's transforms
 RIDGE = 10.0
 HIGH_PASS = 1.5  # sigma in pixels
-# What the estimates are fitted on, by kfd.corruptions' names; what is said of both lists is 0 for the last.
+# What the estimates are fitted on, by names of corruptions.py; what is said of both lists is 0 for the last.
 JPEG = ("jpeg 70", "jpeg 50", "jpeg 30", "jpeg 20", "jpeg 10", "resize 50 jpeg 30")
 VIDEO = (
     "webp 50", "webp 20", "webp 5", "video 23", "video 28", "video 33", "video 37", "video 40", "video 44",
@@ -159,7 +159,7 @@ def fit(config: QualityConfig) -> str:
 
     from common.storage import write_text
     from data_sim.dataset import FaceSet
-    from kfd.corruptions import apply, spread_over_sources, to_uint8
+    from kfd.quality.corruptions import apply, spread_over_sources, to_uint8
 
     faces = FaceSet.open(config.data, "train")
     chosen = spread_over_sources(faces, faces.where(label="real"), config.photos)

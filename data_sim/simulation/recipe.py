@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim import warp
 from data_sim.degrade import chance, uniform
+from data_sim.simulation import warp
 from media import regions
 
 # What Alteration.kind counts, each with the least and the most of it: weight of the added detail, sigma in
@@ -49,7 +49,7 @@ class SimulationConfig:
 
 @dataclass(frozen=True)
 class Alteration:
-    """Changes of the statistics of B pictures, see `data_sim.render_batch.alter`.
+    """Changes of the statistics of B pictures, see `data_sim.simulation.render_batch.alter`.
 
     gain, offset: (B, 3) of each colour channel. saturation: (B,) factor.
     kind: (B,) int64, which of ALTERATIONS comes after the colours. amount: (B,) of it.
@@ -80,7 +80,7 @@ class Alteration:
 
 @dataclass(frozen=True)
 class Softening:
-    """How B hard masks become soft ones, see `data_sim.render_batch.soften`.
+    """How B hard masks become soft ones, see `data_sim.simulation.render_batch.soften`.
 
     erode, feather: (B,) sigmas of both blurs, as fractions of the side.
     level: (B,) value above which a blurred mask stays; above a half erodes.

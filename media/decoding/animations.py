@@ -1,4 +1,4 @@
-"""Timelines and frames of animated pictures (GIF, WebP, PNG, AVIF) through Pillow. Runs in media.worker."""
+"""Timelines and frames of animated pictures (GIF, WebP, PNG, AVIF) through Pillow. Runs in the worker."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from media.decode import DECODER_ERRORS, frames_of, num_frames, open_header, to_rgb
+from media.decoding.decode import DECODER_ERRORS, frames_of, num_frames, open_header, to_rgb
+from media.decoding.streams import DecodedFrame
 from media.errors import VideoError
-from media.streams import DecodedFrame
 from media.timeline import Timeline
 
 UNSTATED = 100  # milliseconds that a picture is shown where the file says nothing, or 0: as browsers do

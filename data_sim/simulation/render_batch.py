@@ -1,6 +1,6 @@
 """Recipes of forgeries become pixels, whole batches of tensors at once, on whatever device they are.
 
-The way for a GPU; on a CPU `data_sim.render_opencv` makes the same pictures several times faster.
+The way for a GPU; on a CPU `data_sim.simulation.render_opencv` makes the same pictures several times faster.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_sim import warp
 from data_sim.degrade import gaussian_blur, jpeg, resize
-from data_sim.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
+from data_sim.simulation import warp
+from data_sim.simulation.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
 
 SWEEPS = 12  # of Poisson blending, at each of its levels
 LEVELS = 4  # times that Poisson blending halves the picture

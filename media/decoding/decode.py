@@ -5,7 +5,7 @@ animation is taken, transparency is laid over white, palettes and CMYK become RG
 scaled (not clipped) to 8 bits. Nothing else: no colour management, resizing or sharpening, because
 the detector reads faint traces.
 
-Files are decoded in a process of their own (media.sandbox), which runs the functions below.
+Files are decoded in a process of their own (media.decoding.sandbox), which runs the functions below.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Timelines and frames of video files through PyAV. Runs in the decoding process (media.worker)."""
+"""Timelines and frames of video files through PyAV. Runs in the decoding process (media.decoding.worker)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Recipes of forgeries become pixels, one picture after the other, by OpenCV: the way for a CPU.
 
-Makes what `data_sim.render_batch` makes. Pictures are (S, S, 3) float32 RGB in [0, 1], masks (S, S).
+Makes what `render_batch` makes. Pictures are (S, S, 3) float32 RGB in [0, 1], masks (S, S).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_sim import pictures, render_batch, warp
-from data_sim.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
+from data_sim import pictures
+from data_sim.simulation import render_batch, warp
+from data_sim.simulation.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
 
 KINDS = tuple(ALTERATIONS)
 BLOCK = 16  # pixels; the larger of JPEG's unit at 4:2:0 and 2 ** render_batch.LEVELS

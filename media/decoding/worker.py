@@ -1,4 +1,4 @@
-"""The process that decodes files: started by media.sandbox, which gives it a socket and nothing else.
+"""The process that decodes files: started by the sandbox, which gives it a socket and nothing else.
 
 It limits its own address space, so that whatever a file asks for ends here. It answers one request at a time
 and ends when its other side is gone.
@@ -22,10 +22,10 @@ import av
 import cv2
 import numpy as np
 
-from media import animations, streams
-from media.decode import decode_image
+from media.decoding import animations, streams
+from media.decoding.decode import decode_image
+from media.decoding.messages import receive, send
 from media.errors import MediaError
-from media.messages import receive, send
 from media.timeline import Timeline
 
 MAX_REQUEST = 2**30

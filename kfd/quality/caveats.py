@@ -10,8 +10,8 @@ import numpy as np
 
 from common.verdicts import Verdict
 from data_sim.dialogue import join_words
+from kfd.calibration.overall import count_faces
 from kfd.detection import FaceFinding
-from kfd.overall import count_faces
 from kfd.video import Footage
 from media.images import Photo
 

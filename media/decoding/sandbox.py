@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from media.decoding.messages import Buffer, receive, send
 from media.errors import ImageError, MediaError, VideoError
-from media.messages import Buffer, receive, send
 
 MEMORY = 2 * 2**30  # bytes
 PHOTO_SECONDS = 20.0  # for a photograph, and for each frame of a video
@@ -38,7 +38,7 @@ class Decoder:
     def __init__(self, memory: int = MEMORY) -> None:
         """memory: bytes of address space that it may take beyond what it has when idle."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        root = str(Path(__file__).resolve().parents[1])
+        root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         quiet = {
             "PYTHONPATH": path,
@@ -48,7 +48,7 @@ class Decoder:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "media.worker", str(theirs.fileno()), str(memory)],
+                [sys.executable, "-m", "media.decoding.worker", str(theirs.fileno()), str(memory)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | quiet,

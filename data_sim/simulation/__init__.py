@@ -1,0 +1,1 @@
+"""Forgeries: what is random about one, and the renderers of its pixels."""

@@ -1,0 +1,1 @@
+"""What a photograph allows one to say: sharpness, compression, drawings, corruptions."""

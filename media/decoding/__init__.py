@@ -1,0 +1,1 @@
+"""Bytes become pixels, in a process that may die of them."""
