@@ -16,7 +16,7 @@ from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
-    from kfd.video import Footage
+    from kfd.video import VideoAnalysis
     from llm.conversation import Conversation
 
 
@@ -138,7 +138,7 @@ class Analysis:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     session: Session = field(default_factory=Session, repr=False)
     explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
-    footage: Footage | None = field(default=None, repr=False)
+    footage: VideoAnalysis | None = field(default=None, repr=False)
 
     @property
     def medium(self) -> str:

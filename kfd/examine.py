@@ -13,7 +13,7 @@ from common.verdicts import Reason
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.quality.caveats import photo_caveats, video_caveats
-from kfd.video import Footage, examine_video
+from kfd.video import VideoAnalysis, examine_video
 from media.errors import contained
 from media.files import MediaFile, file_of, open_file, readable
 from media.images import OpenSource, Photo, open_photo
@@ -41,7 +41,7 @@ class Examination:
     faces: tuple[FaceFinding, ...]
     warnings: tuple[str, ...]
     damaged: bool
-    footage: Footage | None = None
+    footage: VideoAnalysis | None = None
 
 
 def examine_file(detector: Detector, source: OpenSource, name: str | None = None) -> Examination:

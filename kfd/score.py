@@ -35,7 +35,7 @@ from kfd.calibration.overall import count_faces, overall_verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
-from kfd.video import Person
+from kfd.video import FaceTrack
 from media.decoding.sandbox import LIMITS
 from media.errors import MediaError, contained
 from media.files import Listing, list_files, open_file
@@ -126,7 +126,7 @@ def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str,
                 "sampled": [round(seconds, 3) for seconds in footage.sampled],
                 "damaged": footage.damaged,
                 "interlaced": footage.interlaced,
-                "left_out": footage.fleeting,
+                "left_out": footage.num_dropped_tracks,
             }
         }
     if not found.faces:
@@ -180,7 +180,7 @@ def _describe(finding: FaceFinding) -> dict[str, object]:
     }
 
 
-def _frames(person: Person) -> list[list[float | None]]:
+def _frames(person: FaceTrack) -> list[list[float | None]]:
     scores = ((moment.seconds, moment.finding.score) for moment in person.moments)
     return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
 

@@ -29,7 +29,7 @@ FRAMES = 16  # examined in a video; more cost time and tell little, because neig
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameFinding:
     """A person in one frame.
 
     frame: which of the examined ones, from 0. seconds: when it is shown, from the start.
@@ -47,7 +47,7 @@ class Moment:
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class FaceTrack:
     """A face that was followed through a video.
 
     finding: score, likelihood ratio and verdict of all frames together; box, crop, maps and regions are
@@ -58,17 +58,18 @@ class Person:
     """
 
     finding: FaceFinding
-    moments: tuple[Moment, ...]
+    moments: tuple[FrameFinding, ...]
     shown: int
     image: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Footage:
+class VideoAnalysis:
     """A video, examined.
 
-    people: in the order of how often they are seen, then of their size. fleeting: how many faces were left
-        out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many it has.
+    people: in the order of how often they are seen, then of their size. num_dropped_tracks: how many faces
+        were left out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many
+        it has.
     sampled: when those examined are shown, in seconds. nominal: the file states no times, these follow from
         its frame rate. damaged: frames that were wanted did not decode whole, or not at all, or the file is
         cut off;
@@ -78,8 +79,8 @@ class Footage:
         frames examined, in order.
     """
 
-    people: tuple[Person, ...]
-    fleeting: int
+    people: tuple[FaceTrack, ...]
+    num_dropped_tracks: int
     codec: str
     seconds: float
     frames: int
@@ -93,7 +94,7 @@ class Footage:
     pixels_sha256: str
 
 
-def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) -> Footage:
+def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) -> VideoAnalysis:
     """Examine `count` frames spread over a video or an animation.
 
     Raises media.errors.VideoError when none can be decoded. A video without a face has no people.
@@ -120,10 +121,10 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
             raise
         failed = True
     damaged = failed or reader.damaged
-    tracks: dict[int, list[Moment]] = {}
+    tracks: dict[int, list[FrameFinding]] = {}
     for frame, numbers in enumerate(track_faces(faces)):
         for number, finding in zip(numbers, findings[frame], strict=True):
-            moment = Moment(frame, float(times[positions[frame]]), finding)
+            moment = FrameFinding(frame, float(times[positions[frame]]), finding)
             tracks.setdefault(number, []).append(moment)
     ranked = sorted(tracks.values(), key=_prominence, reverse=True)
     standing = [track for track in ranked if _stands(track)] or ranked
@@ -132,12 +133,12 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
     shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
     stills = _read_again(source, line, wanted, set(shown))
     people = tuple(
-        Person(replace(finding, index=index), tuple(track), place, stills[position])
+        FaceTrack(replace(finding, index=index), tuple(track), place, stills[position])
         for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
     )
-    return Footage(
+    return VideoAnalysis(
         people=people,
-        fleeting=len(ranked) - len(standing),
+        num_dropped_tracks=len(ranked) - len(standing),
         codec=line.codec,
         seconds=float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
         frames=len(times),
@@ -187,7 +188,7 @@ def _scaled(face: Face, factor: float) -> Face:
     return face if factor == 1 else replace(face, box=box, landmarks=face.landmarks * np.float32(factor))
 
 
-def _stands(track: Sequence[Moment]) -> bool:
+def _stands(track: Sequence[FrameFinding]) -> bool:
     """Whether a track is a person's, for all that can be seen.
 
     Face finders see faces in patterns now and then, over many frames in most videos. A track that is never
@@ -197,12 +198,12 @@ def _stands(track: Sequence[Moment]) -> bool:
     return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == Verdict.FAKE for moment in sure)
 
 
-def _prominence(track: Sequence[Moment]) -> tuple[int, float]:
+def _prominence(track: Sequence[FrameFinding]) -> tuple[int, float]:
     """Rank a track by how often the face is seen, and how large at most."""
     return len(track), max(moment.finding.quality.face_pixels for moment in track)
 
 
-def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFinding, int]:
+def judge_track(detector: Detector, moments: Sequence[FrameFinding]) -> tuple[FaceFinding, int]:
     """The finding of one person out of all frames, and which of them stands for it.
 
     The score is that of the mean logit of the frames without a flaw; where these are fewer than half, that
@@ -237,7 +238,7 @@ def judge_track(detector: Detector, moments: Sequence[Moment]) -> tuple[FaceFind
     return finding, place
 
 
-def _common_flaws(moments: Sequence[Moment]) -> tuple[Reason, ...]:
+def _common_flaws(moments: Sequence[FrameFinding]) -> tuple[Reason, ...]:
     """The commonest flaw of the frames, and those that a fifth of them or more have."""
     counted = Counter(reason for moment in moments for reason in moment.flaws).most_common()
     return tuple(

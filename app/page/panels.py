@@ -23,7 +23,7 @@ from app.templates import load_templates
 from app.wording import answers, strength
 from app.wording import findings as wording
 from kfd.detection import FaceFinding
-from kfd.video import FRAMES, Moment
+from kfd.video import FRAMES, FrameFinding
 from media.regions import REGION_NAMES
 
 PHOTO_SIDE = 1100  # pixels
@@ -182,7 +182,7 @@ def _timeline(analysis: Analysis, face: int) -> dict[str, Any] | None:
     }
 
 
-def _frame(moment: Moment, shown: bool) -> dict[str, Any]:
+def _frame(moment: FrameFinding, shown: bool) -> dict[str, Any]:
     """The face in one frame, with its heat map, and how the frame reads by itself."""
     finding, clock, flaws = moment.finding, wording.clock(moment.seconds), wording.flaws(moment.finding)
     heatmap = heatmap_of(finding)

@@ -20,7 +20,7 @@ from media.face_detector import SMALLEST_FACE
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
-    from kfd.video import Footage, Person
+    from kfd.video import FaceTrack, VideoAnalysis
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
 
@@ -214,7 +214,7 @@ def checking(analysis: Analysis) -> list[str]:
     return [*CHECKING, *([] if analysis.footage is None else [VIDEO_DIGEST])]
 
 
-def frames_sentence(footage: Footage) -> str:
+def frames_sentence(footage: VideoAnalysis) -> str:
     """The frames of a video that were examined, in one sentence."""
     when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
     count = len(footage.sampled)
@@ -229,7 +229,7 @@ def clock(seconds: float) -> str:
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
-def track_sentence(person: Person, frames: int) -> str:
+def track_sentence(person: FaceTrack, frames: int) -> str:
     """In how many of the examined frames a person was seen, how these were read, and which is shown."""
     moments = person.moments
     verdicts = Counter(moment.finding.verdict for moment in moments)

@@ -12,7 +12,7 @@ from common.verdicts import Verdict
 from data_sim.dialogue import join_words
 from kfd.calibration.overall import count_faces
 from kfd.detection import FaceFinding
-from kfd.video import Footage
+from kfd.video import VideoAnalysis
 from media.images import Photo
 
 
@@ -29,7 +29,7 @@ def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iter
     yield from _picture_caveats([photo.pixels], faces, side)
 
 
-def video_caveats(footage: Footage, side: int) -> Iterator[str]:
+def video_caveats(footage: VideoAnalysis, side: int) -> Iterator[str]:
     """What weakens the findings about a video or an animation."""
     if footage.damage:
         yield f"The video is damaged: not every frame decoded whole ({footage.damage})."
@@ -44,8 +44,10 @@ def video_caveats(footage: Footage, side: int) -> Iterator[str]:
         )
     if footage.nominal:
         yield "The file states no times; those given here follow from its frame rate."
-    if footage.fleeting:
-        faces = "One face was" if footage.fleeting == 1 else f"{footage.fleeting} faces were"
+    if footage.num_dropped_tracks:
+        faces = (
+            "One face was" if footage.num_dropped_tracks == 1 else f"{footage.num_dropped_tracks} faces were"
+        )
         yield (
             f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
             "manipulated."

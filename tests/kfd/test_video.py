@@ -23,7 +23,7 @@ from kfd.detection import Detection, FaceFinding, Quality
 from kfd.detector import Detector
 from kfd.quality.caveats import video_caveats
 from kfd.score import lines_of
-from kfd.video import FRAMES, Footage, Moment, Person, examine_video, judge_track
+from kfd.video import FRAMES, FaceTrack, FrameFinding, VideoAnalysis, examine_video, judge_track
 from media.images import read_image
 from media.kinds import is_video, is_video_file
 from media.regions import REGION_NAMES
@@ -66,11 +66,11 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def footage(detector, clip) -> Footage:
+def footage(detector, clip) -> VideoAnalysis:
     return examine_video(detector, clip)
 
 
-def moment(logit: float | None, *reasons: str, seconds: float = 0.0) -> Moment:
+def moment(logit: float | None, *reasons: str, seconds: float = 0.0) -> FrameFinding:
     """A frame that was read as a logit, or not at all; its map points at the nose."""
     detection = None
     if logit is not None:
@@ -83,7 +83,7 @@ def moment(logit: float | None, *reasons: str, seconds: float = 0.0) -> Moment:
     quality, crop = Quality(100.0, 50.0), SimpleNamespace(pixels=np.zeros((8, 8, 3), np.uint8))
     box = (0, 0, 100, 100)
     finding = FaceFinding(0, box, "inconclusive", score, reasons, (), heat, quality, crop, detection)
-    return Moment(0, seconds, finding)
+    return FrameFinding(0, seconds, finding)
 
 
 class TestExamining:
@@ -98,10 +98,12 @@ class TestExamining:
 
     def test_a_face_seen_once_is_left_out_and_counted(self, footage, detector, clip):
         """Face finders see a face in a pattern now and then; over many frames that happens often."""
-        assert footage.fleeting == 1
+        assert footage.num_dropped_tracks == 1
         assert any("One face was left out" in words for words in video_caveats(footage, 64))
         all_fake = Detector(detector.model, dataclasses.replace(detector.decision, fake_above=0.3), "")
-        assert examine_video(all_fake, clip).fleeting == 0, "one that reads as manipulated is never left out"
+        assert examine_video(all_fake, clip).num_dropped_tracks == 0, (
+            "one that reads as manipulated is never left out"
+        )
 
     def test_a_person_is_what_its_own_frames_say(self, footage):
         for person in footage.people:
@@ -121,7 +123,7 @@ class TestExamining:
     def test_a_video_of_one_frame(self, detector, tmp_path):
         write_video(tmp_path / "one.mp4", [FACE])
         found = examine_video(detector, tmp_path / "one.mp4")
-        assert [len(person.moments) for person in found.people] == [1] and found.fleeting == 0
+        assert [len(person.moments) for person in found.people] == [1] and found.num_dropped_tracks == 0
         assert found.seconds == 0 and "single frame" in wording.frames_sentence(found)
 
     def test_the_picture_of_a_person_is_the_frame_that_was_read(self, footage, detector):
@@ -190,9 +192,9 @@ class TestJudging:
         assert one.evidence == many.evidence
 
     def test_what_is_said_of_a_track(self, detector):
-        def told(*moments: Moment) -> str:
+        def told(*moments: FrameFinding) -> str:
             finding, shown = judge_track(detector, moments)
-            return wording.track_sentence(Person(finding, moments, shown, WALL), 16)
+            return wording.track_sentence(FaceTrack(finding, moments, shown, WALL), 16)
 
         real = moment(-3.0)
         real = dataclasses.replace(real, finding=dataclasses.replace(real.finding, verdict="real"))
@@ -205,9 +207,15 @@ class TestJudging:
         frames[-1] = dataclasses.replace(frames[-1], finding=fake)
         finding, shown = judge_track(detector, frames)
         footage = SimpleNamespace(
-            damaged=False, damage="", cut_off=False, interlaced=0, nominal=False, fleeting=0, people=()
+            damaged=False,
+            damage="",
+            cut_off=False,
+            interlaced=0,
+            nominal=False,
+            num_dropped_tracks=0,
+            people=(),
         )
-        footage.people = (Person(finding, tuple(frames), shown, WALL),)
+        footage.people = (FaceTrack(finding, tuple(frames), shown, WALL),)
         assert finding.verdict == "real"
         assert next(video_caveats(footage, 64)).startswith("Face 1: 1 of its 10 frames")
 
