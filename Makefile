@@ -2,7 +2,8 @@
 #   make chat                     the page on http://127.0.0.1:7860 (ARGS="--port 8000" for more)
 #   make chat KFD=DIR ENCODER=FILE LLM=NAME DEVICE=cuda ARGS=--quantize     with models of your choice
 #   make chat LLM_URL=http://127.0.0.1:8000/v1     answers from an OpenAI-compatible endpoint
-#   make test                     all tests (ARGS="-k report" for some)
+#   make test                     the tests, without those marked slow (ARGS="-k report" for some)
+#   make test-all                 all of them, as the continuous integration runs them
 #   make lint                     ruff
 #   make pictures                 the README's screenshot and figure again; needs Chromium
 #   make train-embedded PHOTOS=DIR   build checkpoints/embedded again from a folder of photos
@@ -11,8 +12,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+JOBS ?= 2  # processes that share the tests; each computes on one thread
 
-.PHONY: chat test lint pictures train-embedded
+.PHONY: chat test test-all lint pictures train-embedded
 
 # What chat passes on; each is a flag of python -m app.
 KFD ?=
@@ -28,8 +30,14 @@ chat: $(VENV)/.installed-app$(if $(findstring --quantize,$(ARGS)),$(comma)qlora)
 	  $(if $(LLM),--llm "$(LLM)") $(if $(LLM_URL),--llm-url "$(LLM_URL)") \
 	  $(if $(LLM_MODEL),--llm-model "$(LLM_MODEL)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
+# A file's tests stay in one process, because they share what is costly to set up.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(strip $(JOBS)) --dist loadfile
+
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.installed-test
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

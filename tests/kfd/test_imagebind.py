@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from kfd.encoders.base import normalize_pixels
 from kfd.encoders.imagebind import ImageBind, ImageBindConfig, ImageBindEncoder, load_imagebind
+from tests.tiny.imagebind import CONFIG, TOKEN_STEP, official_shapes, original_outputs, pictures, weights
 
-PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity" / "imagebind"
 NANO = ImageBindConfig(
     image_size=28,
     vision_dim=8,
@@ -32,30 +31,18 @@ CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 @pytest.fixture(scope="module")
 def parity() -> dict[str, torch.Tensor]:
     """Inputs and outputs of the original code, made with random weights."""
-    if not PARITY.is_dir():
-        pytest.skip("the parity tensors (../shared/parity/imagebind) are not beside the checkout")
-    return load_file(PARITY / "tiny_inputs.safetensors") | load_file(PARITY / "tiny_outputs_f32.safetensors")
+    return original_outputs() | pictures()
 
 
 @pytest.fixture(scope="module")
-def tiny(parity: dict[str, torch.Tensor]) -> ImageBind:
-    sizes = json.loads((PARITY / "tiny_config.json").read_text())
-    config = ImageBindConfig(
-        vision_dim=sizes["config"]["vision_embed_dim"],
-        vision_blocks=sizes["config"]["vision_num_blocks"],
-        vision_heads=sizes["config"]["vision_num_heads"],
-        text_dim=sizes["config"]["text_embed_dim"],
-        text_blocks=sizes["config"]["text_num_blocks"],
-        text_heads=sizes["config"]["text_num_heads"],
-        embed_dim=sizes["config"]["out_embed_dim"],
-        taps=tuple(layer + 1 for layer in sizes["fork_layers_zero_based"]),
-    )
-    model, left_aside = load_imagebind(PARITY / "tiny_state_dict.safetensors", config)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ImageBind:
+    path = tmp_path_factory.mktemp("imagebind") / "tiny.safetensors"
+    save_file(weights(), path)
+    model, left_aside = load_imagebind(path, CONFIG)
     assert left_aside == ()
     return model.eval()
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("image", ["image", "image_280", "clips"])
 @torch.no_grad()
 def test_vision_embedding_equals_original(
@@ -68,31 +55,28 @@ def test_vision_embedding_equals_original(
     )
 
 
-@pytest.mark.shared
 @torch.no_grad()
 def test_vision_tokens_and_blocks_equal_original(tiny: ImageBind, parity: dict[str, torch.Tensor]) -> None:
     tower = tiny.vision_tower
     tokens, grid = tower.stem(parity["image"])
     assert grid == (16, 16)
-    torch.testing.assert_close(tokens, parity["vision_tokens_in"], **CLOSE)
+    torch.testing.assert_close(tokens[:, ::TOKEN_STEP], parity["vision_tokens_in"], **CLOSE)
     for index, output in enumerate(tower.trunk(tokens, taps=range(1, 7))[1]):
-        torch.testing.assert_close(output.transpose(0, 1), parity[f"LBD.vision.block{index}"], **CLOSE)
+        torch.testing.assert_close(output[:, ::TOKEN_STEP], parity[f"vision.block{index}"], **CLOSE)
 
 
-@pytest.mark.shared
 @torch.no_grad()
 def test_text_tower_equals_original(tiny: ImageBind, parity: dict[str, torch.Tensor]) -> None:
     input_ids = parity["text_ids"]
     eot = input_ids.argmax(dim=-1)
     tower = tiny.text_tower
     tokens, mask = tower.stem(tower.embed_tokens(input_ids))
-    torch.testing.assert_close(tokens, parity["text_tokens_in"], **CLOSE)
+    torch.testing.assert_close(tokens[:, ::TOKEN_STEP], parity["text_tokens_in"], **CLOSE)
     for index, output in enumerate(tower.trunk(tokens, mask, taps=range(1, 4))[1]):
-        torch.testing.assert_close(output.transpose(0, 1), parity[f"LBD.text.block{index}"], **CLOSE)
+        torch.testing.assert_close(output[:, ::TOKEN_STEP], parity[f"text.block{index}"], **CLOSE)
     torch.testing.assert_close(tiny.encode_texts(input_ids, eot), parity["text_embedding"], **CLOSE)
 
 
-@pytest.mark.shared
 @torch.no_grad()
 def test_text_temperature_is_clipped_as_in_the_original(
     tiny: ImageBind, parity: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
@@ -104,7 +88,6 @@ def test_text_temperature_is_clipped_as_in_the_original(
     torch.testing.assert_close(embedding, parity["text_embedding_logscale5_clipped100"], atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.shared
 @torch.no_grad()
 def test_encoder_taps_are_the_original_blocks(tiny: ImageBind, parity: dict[str, torch.Tensor]) -> None:
     """The encoder normalises pixels itself, so undoing it first must give the original's numbers."""
@@ -113,18 +96,17 @@ def test_encoder_taps_are_the_original_blocks(tiny: ImageBind, parity: dict[str,
     offset, span = normalize_pixels(blank), normalize_pixels(blank + 1) - normalize_pixels(blank)
     features = encoder.image_features((parity["image"] - offset) / span)
     for patches, tap in zip(features.patches, encoder.taps, strict=True):
-        torch.testing.assert_close(
-            patches, parity[f"LBD.vision.block{tap - 1}"].transpose(0, 1)[:, 1:], **CLOSE
-        )
+        # The class token is dropped: patch k is token k + 1.
+        kept = patches[:, TOKEN_STEP - 1 :: TOKEN_STEP]
+        torch.testing.assert_close(kept, parity[f"vision.block{tap - 1}"][:, 1:], **CLOSE)
     torch.testing.assert_close(features.embedding, parity["vision_embedding"], **CLOSE)
 
 
-@pytest.mark.shared
-def test_full_size_has_the_official_keys(parity: dict[str, torch.Tensor]) -> None:
+def test_full_size_has_the_official_keys() -> None:
     with torch.device("meta"):
         model = ImageBind(ImageBindConfig())
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert shapes == json.loads((PARITY / "huge_keys.json").read_text())
+    assert shapes == official_shapes()
     assert sum(tensor.numel() for tensor in model.state_dict().values()) == 986_868_010
 
 

@@ -219,6 +219,7 @@ def two_processes(launcher: str, place: Path, out: Path, **changes: object) -> s
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_of_one(place, capsys, tmp_path):
     """Three pairs make parts of one and two; half the fakes have no C_ref, so that a part can be without."""
     changes = {"data": place / "unpaired", "generated_share": 0.5, "known_share": 0.7, "batch": 3}
@@ -254,6 +255,7 @@ def test_two_processes_give_the_loss_of_one(place, capsys, tmp_path):
     assert printed.count("kept checkpoint") == 1  # only one process prints and writes
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_with_what_two_began(place, tmp_path, capsys):
     """The state and the cache are those of the run, not of a process; the loss curve goes on."""
     changes = {"steps": 30, "val_every": 30, "cache_steps": 3}

@@ -80,6 +80,7 @@ def alone(folder: Path) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_continue_what_one_began(folder: Path, alone, monkeypatch) -> None:
     """Every later step depends on the gradients of the steps before it, summed over both processes."""
     save = fit.save_state
@@ -99,6 +100,7 @@ def test_two_processes_continue_what_one_began(folder: Path, alone, monkeypatch)
         assert values == pytest.approx(alone[place], abs=2e-3), place
 
 
+@pytest.mark.slow
 def test_a_base_model_split_over_two_processes_learns_the_same(folder: Path, alone) -> None:
     printed = launch("fsdp.yaml", words(folder, folder / "split"))
     assert losses(printed).keys() == alone.keys()
