@@ -40,7 +40,7 @@ def official_shapes() -> dict[str, list[int]]:
 
 
 def pictures() -> dict[str, Tensor]:
-    """Normalised pictures that went in: two of 224 pixels, one of 280, one video of two clips of two frames."""
+    """Normalised pictures that went in: two of 224 pixels, one of 280, a video of two clips of two frames."""
     draw = torch.Generator().manual_seed(1)
     shapes = {"image": (2, 3, 224, 224), "image_280": (1, 3, 280, 280), "clips": (1, 2, 3, 2, 224, 224)}
     return {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
