@@ -131,10 +131,13 @@ class Bright(torch.nn.Module):
     def __init__(self, model, sign=1):
         super().__init__()
         self.model, self.config, self.sign = model, model.config, sign
-        self.encoder, self.alignment = model.encoder, model.alignment
+        self.encoder, self.alignment, self.image_size = model.encoder, model.alignment, model.image_size
 
-    def forward(self, images, class_features):
-        output = self.model(images, class_features)
+    def constants(self):
+        return self.model.constants()
+
+    def forward(self, images, constants=None):
+        output = self.model(images, constants)
         left = images[..., : images.shape[-1] // 2].mean((1, 2, 3))
         return SimpleNamespace(**{**vars(output), "logit": 40 * self.sign * (left - 0.5)})
 
