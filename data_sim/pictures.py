@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+WIDE = 4.0  # sigma in pixels from which `smooth` halves
+
 
 def pictures_of(images: Tensor) -> np.ndarray:
     """A batch (B, C, H, W) on the CPU as (B, H, W, C), each picture in one piece of memory.
@@ -37,6 +39,24 @@ def blur(picture: np.ndarray, sigma: float) -> np.ndarray:
     """Blur by a Gaussian of `sigma` pixels."""
     side = 2 * radius(sigma) + 1
     return cv2.GaussianBlur(picture, (side, side), max(sigma, 1e-3), borderType=cv2.BORDER_REFLECT_101)
+
+
+def smooth(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """Nearly `blur`, but what is blurred widely is blurred at half the size; see data_sim.degrade.smooth."""
+    if sigma < WIDE:
+        return blur(picture, sigma)
+    height, width = picture.shape[:2]
+    half = smooth(halve(picture), (sigma**2 - 0.75) ** 0.5 / 2)
+    double = cv2.resize(half, (2 * half.shape[1], 2 * half.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(double[:height, :width])
+
+
+def halve(picture: np.ndarray, edge: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """Means of two by two pixels; `edge` says what lies beyond an odd side."""
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, edge, value=0)
+    return cv2.resize(picture, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
 
 
 def jpeg(picture: np.ndarray, quality: float) -> np.ndarray:

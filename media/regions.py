@@ -54,6 +54,11 @@ PART_NAMES: tuple[str, ...] = tuple(name for name in REGION_NAMES if name != WHO
 
 MAX_NAMED = 3  # a reader can look at three places; a longer list says "everywhere"
 NUM_DIRECTIONS = 32  # sides of the polygon that stands for a convex hull
+_NEXT = np.arange(1, NUM_DIRECTIONS + 1) % NUM_DIRECTIONS
+_DIRECTIONS = np.stack([
+    np.cos(np.arange(NUM_DIRECTIONS) * (2 * np.pi / NUM_DIRECTIONS)),
+    np.sin(np.arange(NUM_DIRECTIONS) * (2 * np.pi / NUM_DIRECTIONS)),
+])  # fmt: skip
 
 
 def with_forehead(landmarks: Tensor) -> Tensor:
@@ -94,20 +99,18 @@ def convex_hull(points: Tensor, size: int, margin: Tensor | float = 0.0, soft: f
     return (inside / max(soft, 1.0) + 0.5).clamp(0, 1)
 
 
-def hull_polygons(points: Tensor, margin: Tensor | float = 0.0) -> np.ndarray:
+def hull_polygons(points: np.ndarray, margin: np.ndarray | float = 0.0) -> np.ndarray:
     """Corners of what `convex_hull` rasterises, for `fill_polygons`.
 
     points: (B, K, 2) float, (X, Y) in pixels. margin: pixels by which the hull grows, a number or (B,).
-    Returns (B, NUM_DIRECTIONS, 2) float64: a tangent of the hull lies in every direction, and the corners are
+    Returns (B, NUM_DIRECTIONS, 2) float: a tangent of the hull lies in every direction, and the corners are
     where neighbours meet. They stand a quarter of a pixel too far in, because `fill_polygons` also fills what
     the outline touches.
     """
-    angles = np.arange(NUM_DIRECTIONS) * (2 * np.pi / NUM_DIRECTIONS)
-    x, y = np.cos(angles), np.sin(angles)
-    grown = torch.as_tensor(margin).double().cpu().reshape(-1, 1).numpy() - 0.25
-    reach = (points.double().cpu().numpy() @ np.stack([x, y])).max(axis=1) + grown  # (B, D)
-    after, x_after, y_after = np.roll(reach, -1, axis=1), np.roll(x, -1), np.roll(y, -1)
-    corners = np.stack([reach * y_after - after * y, after * x - reach * x_after], axis=-1)
+    x, y = _DIRECTIONS
+    reach = (points @ _DIRECTIONS).max(axis=1) + (np.reshape(margin, (-1, 1)) - 0.25)  # (B, D)
+    after = reach[:, _NEXT]
+    corners = np.stack([reach * y[_NEXT] - after * y, after * x - reach * x[_NEXT]], axis=-1)
     return corners / math.sin(2 * math.pi / NUM_DIRECTIONS)
 
 
@@ -122,12 +125,6 @@ def fill_polygons(polygons: Iterable[np.ndarray], size: int) -> np.ndarray:
         corners = np.round(((polygon + 0.5) * 2 - 0.5) * 256).astype(np.int32)
         cv2.fillConvexPoly(canvas, corners, 255, cv2.LINE_8, 8)
     return cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def region_polygons(landmarks: Tensor, region: Region) -> np.ndarray:
-    """The outline of one region for B faces: (B, 68, 2) pixels -> (B, NUM_DIRECTIONS, 2) float64."""
-    points = with_forehead(landmarks)[:, list(region.points)]
-    return hull_polygons(points, region.margin * eye_distance(landmarks))
 
 
 def eye_distance(landmarks: Tensor) -> Tensor:

@@ -26,6 +26,13 @@ ALTERATIONS = {
     "compress": (30.0, 80.0),
     "colour_only": (0.0, 0.0),
 }
+# The outlines face swaps are known for: jaw to forehead, jaw to brows, brows to mouth. Of each the landmarks
+# and the margin, as in media.regions.Region.
+WHOLE_FACE_OUTLINES = (
+    ((*range(17), *regions.FOREHEAD_POINTS), 0.0),
+    (tuple(range(68)), 0.0),
+    (tuple(range(17, 68)), 0.1),
+)
 SHARPENED = 1.2  # sigma in pixels of the detail that sharpening adds
 
 
@@ -246,15 +253,17 @@ def draw_masks(
     chosen[:, parts] = (rank < count[:, None]) & ~whole[:, None]
     chosen[:, regions.REGION_NAMES.index(regions.WHOLE_FACE)] = whole
 
-    landmarks = landmarks.cpu()
+    points = regions.with_forehead(landmarks).double().cpu().numpy()
+    eyes = regions.eye_distance(landmarks).double().cpu().numpy()
     outlines: list[list[np.ndarray]] = [[] for _ in range(batch)]  # the polygons of each face
-    for part in parts:
-        rows = chosen[:, part].nonzero().flatten().tolist()
-        polygons = regions.region_polygons(landmarks[rows], regions.REGIONS[part])
+    kinds = torch.full((batch,), -1, device=device).masked_scatter(whole, kind)
+    jobs = [(chosen[:, part], regions.REGIONS[part].points, regions.REGIONS[part].margin) for part in parts]
+    jobs += [(kinds == number, *outline) for number, outline in enumerate(WHOLE_FACE_OUTLINES)]
+    for which, corners, margin in jobs:
+        rows = which.nonzero().flatten().tolist()
+        polygons = regions.hull_polygons(points[rows][:, corners], margin * eyes[rows]) if rows else []
         for row, polygon in zip(rows, polygons, strict=True):
             outlines[row].append(polygon)
-    for row, outline in zip(whole.nonzero().flatten().tolist(), kind.tolist(), strict=True):
-        outlines[row].append(_whole_face_outline(landmarks[row : row + 1], outline))
     masks = torch.stack([torch.from_numpy(regions.fill_polygons(polygons, size)) for polygons in outlines])
     thinnest = torch.tensor([min(map(_width, polygons)) for polygons in outlines])
     return chosen, masks[:, None].to(device), thinnest.to(device)
@@ -263,16 +272,6 @@ def draw_masks(
 def _width(polygon: np.ndarray) -> float:
     """The shorter side of the smallest box around a polygon (K, 2)."""
     return min(cv2.minAreaRect(polygon.astype(np.float32))[1])
-
-
-def _whole_face_outline(landmarks: Tensor, kind: int) -> np.ndarray:
-    """Jaw to forehead, jaw to brows, or brows to mouth: the outlines face swaps are known for."""
-    if kind == 0:
-        points = regions.with_forehead(landmarks)
-        return regions.hull_polygons(points[:, [*range(17), *regions.FOREHEAD_POINTS]])[0]
-    if kind == 1:
-        return regions.hull_polygons(landmarks)[0]
-    return regions.hull_polygons(landmarks[:, 17:], 0.1 * regions.eye_distance(landmarks))[0]
 
 
 def pose(landmarks: Tensor) -> Tensor:

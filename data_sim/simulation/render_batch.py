@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_sim.degrade import gaussian_blur, jpeg, resize
+from data_sim.degrade import gaussian_blur, jpeg, resize, smooth
 from data_sim.simulation import warp
 from data_sim.simulation.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
 
-SWEEPS = 12  # of Poisson blending, at each of its levels
-LEVELS = 4  # times that Poisson blending halves the picture
+SWEEPS = (12, 12, 12, 8, 6)  # of Poisson blending, from its coarsest level to the picture itself
+LEVELS = len(SWEEPS) - 1  # times that it halves the picture
 
 
 def render(
@@ -63,7 +63,7 @@ def alter(images: Tensor, how: Alteration) -> Tensor:
 
     images: (B, 3, S, S) in [0, 1]. Returns new images in [0, 1].
     """
-    images = (images * how.gain[..., None, None] + how.offset[..., None, None]).clamp(0, 1)
+    images = images * how.gain[..., None, None] + how.offset[..., None, None]
     grey = images.mean(1, keepdim=True)
     images = (grey + (images - grey) * how.saturation[:, None, None, None]).clamp(0, 1)
     changes = {"sharpen": _sharpen, "blur": gaussian_blur, "shrink": resize, "compress": jpeg}
@@ -97,10 +97,10 @@ def soften(masks: Tensor, how: Softening) -> Tensor:
     masks: (B, 1, S, S) in [0, 1]. Returns the same shape, peak 1.
     """
     size = masks.shape[-1]
-    inner = gaussian_blur(masks, how.erode * size)
+    inner = smooth(masks, how.erode * size)
     inner = ((inner - how.level[:, None, None, None]) * 8 + 0.5).clamp(0, 1)
     empty = inner.amax(dim=(1, 2, 3), keepdim=True) < 0.5  # a region too thin to erode
-    soft = gaussian_blur(torch.where(empty, masks, inner), how.feather * size)
+    soft = smooth(torch.where(empty, masks, inner), how.feather * size)
     return (soft / soft.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)).clamp(0, 1)
 
 
@@ -110,7 +110,7 @@ def _colour_to_background(foreground: Tensor, background: Tensor, masks: Tensor,
     Without this a swapped face differs so grossly that nothing subtle is learned.
     """
     gap = _mean_gap(foreground, background, masks)
-    return (foreground + share[:, None, None, None] * gap).clamp(0, 1)
+    return foreground + share[:, None, None, None] * gap
 
 
 def _mean_gap(foreground: Tensor, background: Tensor, masks: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ def poisson_foreground(foreground: Tensor, background: Tensor, masks: Tensor) ->
     mask and equals background - foreground outside, found from coarse to fine.
 
     foreground, background: (B, 3, S, S) in [0, 1]. masks: (B, 1, S, S) in [0, 1].
-    Returns (B, 3, S, S) in [0, 1], equal to the background outside the mask.
+    Returns (B, 3, S, S), equal to the background outside the mask.
     """
     outside = (masks <= 0.5).to(foreground.dtype)
     levels = [((background - foreground) * outside, outside)]
@@ -139,7 +139,7 @@ def poisson_foreground(foreground: Tensor, background: Tensor, masks: Tensor) ->
             correction = F.interpolate(correction, scale_factor=2, mode="bilinear")
             correction = correction[..., : gap.shape[-2], : gap.shape[-1]]
         correction = torch.where(fixed, value, correction)
-        for _ in range(SWEEPS):
+        for _ in range(SWEEPS[number]):
             padded = F.pad(correction, (1, 1, 1, 1), mode="replicate")
             mean = 0.25 * (
                 padded[..., :-2, 1:-1]
@@ -148,7 +148,7 @@ def poisson_foreground(foreground: Tensor, background: Tensor, masks: Tensor) ->
                 + padded[..., 1:-1, 2:]
             )
             correction = torch.where(fixed, value, mean)
-    return (foreground + correction).clamp(0, 1)
+    return foreground + correction
 
 
 def _halve(planes: Tensor) -> Tensor:

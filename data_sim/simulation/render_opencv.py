@@ -20,6 +20,7 @@ KINDS = tuple(ALTERATIONS)
 BLOCK = 16  # pixels; the larger of JPEG's unit at 4:2:0 and 2 ** render_batch.LEVELS
 FRAME = 16  # pixels around all that shows: as far as sharpening, blurring and Poisson blending look
 EVERYWHERE = slice(None), slice(None)
+EDGE = cv2.BORDER_REPLICATE | cv2.BORDER_ISOLATED  # of a part of an array, not of the array around it
 NEIGHBOURS = np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]], dtype=np.float32)
 
 
@@ -53,13 +54,12 @@ def _forge(
     Whatever only shows through the mask is made within a box around it.
     """
     kind, altered = KINDS[int(recipe.alteration.kind[i])], not recipe.untouched[i]
-    behind = alter(own, recipe.alteration, i) if altered and recipe.alter_background[i] else own
-    background[:] = forged[:] = behind
+    background[:] = alter(own, recipe.alteration, i) if altered and recipe.alter_background[i] else own
+    forged[:] = background
     hull = recipe.hulls[i, 0].numpy()
     box = _box(hull, maps.reach(i) + _spread(recipe.softening, i, len(hull)) + FRAME)
-    mask[box] = soften(
-        _remap(np.multiply(hull, np.float32(1 / 255)), maps.of_mask(i, box)), recipe.softening, i, len(hull)
-    )
+    hard = np.multiply(hull[box], np.float32(1 / 255))
+    mask[box] = soften(_remap(hard, maps.of_mask(i, box)), recipe.softening, i, len(hull))
     kernel = None if recipe.upsampling is None else recipe.upsampling.kernel_of(i)
     alter_foreground = altered and not recipe.alter_background[i]
     # A shrunk or upsampled picture has a grid that begins at its corner.
@@ -72,7 +72,7 @@ def _forge(
         foreground = alter(foreground, recipe.alteration, i)
     if everywhere:
         foreground = np.ascontiguousarray(foreground[box])
-    alpha, behind = np.ascontiguousarray(mask[box]), np.ascontiguousarray(behind[box])
+    alpha, behind = np.ascontiguousarray(mask[box]), np.ascontiguousarray(background[box])
     foreground = _colour_to_background(foreground, behind, alpha, float(recipe.colour_share[i]))
     if recipe.poisson[i]:
         foreground = poisson_foreground(foreground, behind, alpha)
@@ -108,7 +108,7 @@ class _Maps:
     def __init__(self, landmarks: Tensor, recipe: Recipe, size: int):
         basis = warp.elastic_basis(size).numpy()  # (S, K)
         self.axis = np.arange(size, dtype=np.float32)
-        self.matrix, self.stay = recipe.matrix.numpy(), np.eye(2, 3, dtype=np.float32)
+        self.matrix = recipe.matrix.numpy()
         batch, knots = len(landmarks), recipe.elastic.numpy()
         affine = np.stack([np.ones_like(self.axis), self.axis], axis=1)
         along_y = [np.broadcast_to(affine, (batch, 2, size, 2)), basis @ knots]
@@ -132,8 +132,9 @@ class _Maps:
         return self._map(i, self.matrix[i], box)
 
     def of_mask(self, i: int, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-        """Of the hull, which lies on the background and is not moved as a whole."""
-        return self._map(i, self.stay, box)
+        """Of the box of the hull, which lies on the background and is not moved as a whole."""
+        top, left = box[0].start or 0, box[1].start or 0
+        return self._map(i, np.array([[1, 0, -left], [0, 1, -top]], np.float32), box)
 
     def _map(self, i: int, matrix: np.ndarray, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = box
@@ -151,12 +152,10 @@ def _remap(picture: np.ndarray, maps: tuple[np.ndarray, np.ndarray]) -> np.ndarr
 
 def alter(picture: np.ndarray, how: Alteration, i: int) -> np.ndarray:
     """Row `i` of an alteration, applied to one picture; see `render_batch.alter`."""
-    colours = np.diag(how.gain[i].numpy()), how.offset[i].numpy()[:, None]
-    picture = cv2.transform(picture, np.concatenate(colours, axis=1))
-    np.clip(picture, 0, 1, out=picture)
     saturation = float(how.saturation[i])
-    mix = np.full((3, 3), (1 - saturation) / 3) + saturation * np.eye(3)
-    picture = cv2.transform(picture, mix.astype(np.float32))
+    mix = np.full((3, 3), (1 - saturation) / 3, np.float32) + np.diag(np.full(3, saturation, np.float32))
+    colours = np.diag(how.gain[i].numpy()), how.offset[i].numpy()[:, None]
+    picture = cv2.transform(picture, mix @ np.concatenate(colours, axis=1))
     np.clip(picture, 0, 1, out=picture)
     kind, amount = KINDS[int(how.kind[i])], float(how.amount[i])
     if kind == "sharpen":
@@ -172,13 +171,13 @@ def alter(picture: np.ndarray, how: Alteration, i: int) -> np.ndarray:
 
 def soften(mask: np.ndarray, how: Softening, i: int, size: int) -> np.ndarray:
     """Row `i` of a softening, applied to one mask of a picture of this size; see `render_batch.soften`."""
-    inner = pictures.blur(mask, float(how.erode[i]) * size)
+    inner = pictures.smooth(mask, float(how.erode[i]) * size)
     inner *= 8
     inner += 0.5 - 8 * float(how.level[i])
     np.clip(inner, 0, 1, out=inner)
     if inner.max() < 0.5:  # a region too thin to erode
         inner = mask
-    soft = pictures.blur(inner, float(how.feather[i]) * size)
+    soft = pictures.smooth(inner, float(how.feather[i]) * size)
     soft *= 1 / max(float(soft.max()), 1e-6)
     return np.clip(soft, 0, 1, out=soft)
 
@@ -193,8 +192,7 @@ def _colour_to_background(
 ) -> np.ndarray:
     """See `render_batch`; returns a new picture."""
     move = share * _mean_gap(foreground, background, mask)[:, None]
-    shifted = cv2.transform(foreground, np.concatenate([np.eye(3), move], axis=1).astype(np.float32))
-    return np.clip(shifted, 0, 1, out=shifted)
+    return cv2.transform(foreground, np.concatenate([np.eye(3), move], axis=1).astype(np.float32))
 
 
 def poisson_foreground(foreground: np.ndarray, background: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -203,7 +201,7 @@ def poisson_foreground(foreground: np.ndarray, background: np.ndarray, mask: np.
     gap = cv2.multiply(cv2.subtract(background, foreground), cv2.merge([outside] * 3))
     levels = [(gap, outside)]
     for _ in range(render_batch.LEVELS):
-        levels.append(tuple(_halve(part) for part in levels[-1]))
+        levels.append(tuple(pictures.halve(part, cv2.BORDER_CONSTANT) for part in levels[-1]))
     correction = np.empty_like(levels[-1][0])
     correction[:] = _mean_gap(foreground, background, mask)
     for number, (gap, known) in enumerate(reversed(levels)):
@@ -215,13 +213,14 @@ def poisson_foreground(foreground: np.ndarray, background: np.ndarray, mask: np.
         value = gap / np.maximum(known, 1e-6)[..., None] if number < render_batch.LEVELS else gap
         fixed = (known > 0.5).astype(np.uint8)
         cv2.copyTo(value, fixed, correction)
-        for _ in range(render_batch.SWEEPS):
-            correction = cv2.filter2D(correction, -1, NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
-            cv2.copyTo(value, fixed, correction)
-    return np.clip(cv2.add(foreground, correction), 0, 1)
-
-
-def _halve(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT, value=0)
-    return cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        x, y, columns, rows = cv2.boundingRect(1 - fixed)
+        if not columns:
+            continue
+        # Only these, and the known ones around them, need the sweeps.
+        part = slice(max(y - 1, 0), y + rows + 1), slice(max(x - 1, 0), x + columns + 1)
+        value, fixed, inner = value[part], fixed[part], correction[part]
+        for _ in range(render_batch.SWEEPS[number]):
+            inner = cv2.filter2D(inner, -1, NEIGHBOURS, borderType=EDGE)
+            cv2.copyTo(value, fixed, inner)
+        correction[part] = inner
+    return cv2.add(foreground, correction)

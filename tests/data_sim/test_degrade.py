@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_sim import pictures
 from data_sim.degrade import (
     NO_JPEG,
     NO_VIDEO,
@@ -21,6 +22,7 @@ from data_sim.degrade import (
     gaussian_blur,
     jpeg,
     resize,
+    smooth,
     video,
 )
 from media.images import read_image
@@ -76,6 +78,20 @@ def test_blur_equals_opencv(photo):
 def test_blur_of_a_kernel_wider_than_the_picture():
     flat = torch.full((1, 3, 6, 6), 0.4)
     torch.testing.assert_close(gaussian_blur(flat, torch.tensor([9.0])), flat)
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (89, 101)])
+def test_smooth_is_a_gaussian_blur_of_any_width(photo, shape):
+    images = to_tensor(*[np.ascontiguousarray(photo[: shape[0], : shape[1]])] * 4)
+    images = torch.nn.functional.pad(images, (50,) * 4)  # beyond the edges one mirrors, the other repeats
+    sigma = torch.tensor([1.5, 4.0, 7.0, 13.0])
+    assert float((smooth(images, sigma) - gaussian_blur(images, sigma)).abs().max()) < 2 / 255
+    one_by_one = [
+        pictures.smooth(p, s) for p, s in zip(pictures.pictures_of(images), sigma.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(
+        pictures.batch_of(np.stack(one_by_one)), smooth(images, sigma), atol=1e-4, rtol=0
+    )
 
 
 def test_neutral_strengths_change_nothing(photo):
