@@ -24,10 +24,10 @@ from kfd.encoders.text import DESCRIPTIONS
 from kfd.encoders.text import train_tokenizer as train_text_tokenizer
 from kfd.model import KFD
 from llm.adapter import add_adapter
-from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
+from llm.training.config import FinetuneConfig
 from llm.training.vocabulary import dialogue_texts, train_tokenizer
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 

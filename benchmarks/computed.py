@@ -24,10 +24,10 @@ from benchmarks.rows import Row
 from benchmarks.sizes import Size
 from kfd.encoders.imagebind import ImageBindConfig
 from llm.base import count_parameters
-from llm.config import FinetuneConfig
 from llm.conversation import VERDICT_QUESTION
 from llm.prompt import opening, question
 from llm.tokens import IGNORED, NO_VERDICT, Batch
+from llm.training.config import FinetuneConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -30,10 +30,10 @@ from common.storage import save_config
 from kfd.detector import Detector
 from llm.adapter import add_adapter
 from llm.base import count_parameters, load_base, token_rms
-from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.training.cases import ground_once
+from llm.training.config import FinetuneConfig
 from llm.training.examples import general_examples
 from llm.training.general import embed_once, read_general, split_general
 from llm.training.loop import Data, fit

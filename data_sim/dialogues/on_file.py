@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from common.verdicts import Verdict
 from data_sim.dialogue import join_words
 from data_sim.dialogues.facts import TRACES, Facts, clock, percent
 from data_sim.dialogues.phrasing import Phrasing, sentences
-
-VERDICT_WORDS = {"fake": "signs of manipulation", "real": "no signs found", "inconclusive": "no verdict"}
 
 
 def quality(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -68,7 +67,7 @@ def which_face(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which of the faces is manipulated?"""
     if not facts.others:
         return sentences(
-            "There is only one face here.", f"For it the finding is: {VERDICT_WORDS[facts.verdict]}."
+            "There is only one face here.", f"For it the finding is: {Verdict(facts.verdict).words.lower()}."
         )
     everyone = sorted(
         [(facts.number, facts.place, facts.verdict)]
@@ -76,7 +75,7 @@ def which_face(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
     fake = [f"face {number} {place}" for number, place, verdict in everyone if verdict == "fake"]
     listed = join_words(
-        f"face {number} {place}: {VERDICT_WORDS[verdict]}" for number, place, verdict in everyone
+        f"face {number} {place}: {Verdict(verdict).words.lower()}" for number, place, verdict in everyone
     )
     if fake:
         verb = "reads" if len(fake) == 1 else "read"

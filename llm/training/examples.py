@@ -9,10 +9,10 @@ from functools import lru_cache
 from itertools import accumulate
 
 from data_sim.dialogue import make_dialogue
-from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.tokens import Tokens
 from llm.training.cases import GroundedCases, mirror_case, vary
+from llm.training.config import FinetuneConfig
 from llm.training.general import GeneralData
 from llm.training.schedule import bucketed, drop_word
 from media.regions import WHOLE_FACE

@@ -15,11 +15,11 @@ from common.distributed import Processes
 from common.schedule import cosine_rate
 from common.storage import load_part, resume_state, save_state
 from data_sim.dialogue import make_dialogue
-from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
 from llm.training.cases import GroundedCases, mirror_maps
+from llm.training.config import FinetuneConfig
 from llm.training.examples import Example, batches, record_example
 from llm.training.general import GeneralData
 from llm.training.losses import Counts, Losses

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kfd.encoders.imagebind import ImageBind, ImageBindConfig
 
-FIXTURES = Path(__file__).parents[1] / "kfd" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "kfd" / "encoders" / "fixtures"
 TOKEN_STEP = 8  # of the tokens between the blocks, one in so many is kept
 CONFIG = ImageBindConfig(
     vision_dim=64, vision_blocks=6, vision_heads=4, text_dim=32, text_blocks=3, text_heads=4, embed_dim=24,

@@ -14,11 +14,11 @@ from data_sim.dataset import FaceSet
 from kfd.detector import Detector
 from llm import finetune
 from llm.base import load_base
-from llm.config import FinetuneConfig
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle, make_markers, render_general
 from llm.tokens import NO_SOFT, collate
 from llm.training.cases import ground
+from llm.training.config import FinetuneConfig
 from llm.training.examples import batches, general_examples, is_general
 from llm.training.general import embed_once, read_general, split_general
 from tests.tiny.checkpoint import save_tiny_checkpoint

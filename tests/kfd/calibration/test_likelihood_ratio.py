@@ -24,7 +24,7 @@ from kfd.calibration.fit import (
 from kfd.config import NOT_FITTED, Decision
 from kfd.detector import Detector
 
-EMBEDDED = Path(__file__).parents[2] / "checkpoints" / "embedded" / "kfd"
+EMBEDDED = Path(__file__).parents[3] / "checkpoints" / "embedded" / "kfd"
 
 
 def drawn(count: int, apart: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

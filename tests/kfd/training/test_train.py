@@ -75,7 +75,7 @@ def finished(data, start, tmp_path_factory) -> tuple[Path, str]:
     """The folder of an uninterrupted run and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     command = [sys.executable, "-m", "kfd.train", *words_for(data, start, out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -121,7 +121,7 @@ def test_a_killed_run_resumes_to_the_same_weights(data, start, finished, tmp_pat
         [sys.executable, "-m", "kfd.train", *words_for(data, start, out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     while process.poll() is None and not (out / "state.pt").exists():
         time.sleep(0.01)

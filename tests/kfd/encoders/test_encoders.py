@@ -13,7 +13,7 @@ from kfd.encoders.base import BATCH_NORM_MOMENTUM, EmbeddedConfig, EmbeddedEncod
 from kfd.encoders.clip import ClipEncoder
 from kfd.encoders.imagebind import ImageBind, ImageBindConfig, ImageBindEncoder
 
-IMAGENET = Path(__file__).resolve().parents[3] / "shared" / "weights" / "mobilenet_v1_imagenet"
+IMAGENET = Path(__file__).resolve().parents[4] / "shared" / "weights" / "mobilenet_v1_imagenet"
 
 
 def _imagebind() -> ImageBindEncoder:

@@ -17,7 +17,7 @@ from kfd.calibration.overall import count_faces, overall_verdict
 from media.faces import crop_face, find_faces
 from media.images import read_image
 
-APP = Path(__file__).parents[2] / "app"
+APP = Path(__file__).parents[3] / "app"
 CHECKPOINT = APP.parent / "checkpoints" / "embedded" / "kfd"
 
 

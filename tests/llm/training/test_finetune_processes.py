@@ -19,7 +19,7 @@ from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.faces import save_tiny_faces
 from tests.tiny.general import save_general
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
 
 

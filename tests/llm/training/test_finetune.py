@@ -61,7 +61,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 def kill_after(module: str, words: list[str], line: str) -> str:
     """Start a command and kill it, without warning, as soon as it prints `line`; returns what it printed."""
-    command, root = [sys.executable, "-m", module, *words], Path(__file__).parents[2]
+    command, root = [sys.executable, "-m", module, *words], Path(__file__).parents[3]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
     printed = ""
     for text in process.stdout:

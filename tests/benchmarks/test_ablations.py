@@ -21,7 +21,7 @@ from evaluation.detector import EvaluateDetectorConfig
 from evaluation.results import SIMULATED
 from kfd.training.config import TrainConfig
 from llm.benchmark import BenchmarkConfig
-from llm.config import FinetuneConfig
+from llm.training.config import FinetuneConfig
 
 CONFIGS = {
     "kfd.train": TrainConfig, "evaluation.detector": EvaluateDetectorConfig, "llm.finetune": FinetuneConfig,

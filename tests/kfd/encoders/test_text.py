@@ -22,7 +22,7 @@ from kfd.encoders.text import (
     train_tokenizer,
 )
 
-PARITY = Path(__file__).resolve().parents[3] / "shared" / "parity" / "imagebind"
+PARITY = Path(__file__).resolve().parents[4] / "shared" / "parity" / "imagebind"
 SENTENCES = [sentence for name in CLASSES for sentence in DESCRIPTIONS[name]]
 
 

@@ -27,7 +27,7 @@ from kfd.training.sampler import PairSampler, choose_reals
 from tests.tiny.encoders import CLIP, IMAGEBIND, SIZE, save_clip, save_imagebind
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "app" / "example.jpg"
 STEPS = 4
 SIZES = {"imagebind-huge": IMAGEBIND, "clip-vit-l14": CLIP}

@@ -15,8 +15,8 @@ from benchmarks import build, computed, full_size, table
 from benchmarks.rows import TASKS, load_rows
 from benchmarks.sizes import SIZES, Size
 from llm.base import count_parameters
-from llm.config import FinetuneConfig
 from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.training.config import FinetuneConfig
 from tests.tiny.live_bytes import LiveBytes
 
 FULL, TINY = SIZES["full"], SIZES["tiny"]
