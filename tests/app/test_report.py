@@ -135,7 +135,7 @@ def test_the_program_digest_covers_files_of_every_kind_in_every_folder(tmp_path,
 
 
 def test_the_program_digest_is_of_the_files_that_run():
-    assert {ROOT / "app/report/data.py", ROOT / "kfd/compression.json"} <= set(program_files(ROOT))
+    assert {ROOT / "app/report/data.py", ROOT / "kfd/quality/compression.json"} <= set(program_files(ROOT))
 
 
 def test_html_escapes_and_fetches_nothing(report):
