@@ -130,11 +130,16 @@ class PageHandlers:
         return self.folder / hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:32]
 
 
+def first_shown(analysis: Analysis) -> int:
+    """The face that the page opens on: the first with the verdict of the whole file."""
+    return next((face.index for face in analysis.faces if face.verdict == analysis.verdict), 0)
+
+
 def _result(analysis: Analysis) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` for a finished analysis."""
-    state = PageState(analysis)
     count = len(analysis.faces)
-    first = next((face.index for face in analysis.faces if face.verdict == analysis.verdict), 0)
+    first = first_shown(analysis)
+    state = PageState(analysis, face=first)  # questions are about the face that is shown
     choices = [(panels.face_label(finding), finding.index) for finding in analysis.faces]
     return (
         state,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import jinja2
 import pytest
 
-from app.page import panels
+from app.page import handlers, panels
 from app.page.ui import style
 from app.palette import DARK, LIGHT
 from app.templates import load_templates
@@ -68,3 +69,11 @@ def test_colours_stand_in_the_palette_alone():
             assert not re.search(r"#[0-9a-fA-F]{6}\b|#[0-9a-fA-F]{3}\b", path.read_text(encoding="utf-8")), (
                 path
             )
+
+
+def test_the_first_question_is_about_the_face_that_is_shown():
+    """The page opened on the forged face of two, and its first answer, "No", spoke of the other one."""
+    faces = [SimpleNamespace(index=0, verdict="real"), SimpleNamespace(index=1, verdict="fake")]
+    assert handlers.first_shown(SimpleNamespace(faces=faces, verdict="fake")) == 1
+    assert handlers.first_shown(SimpleNamespace(faces=faces[:1], verdict="inconclusive")) == 0
+    assert handlers.first_shown(SimpleNamespace(faces=[], verdict="inconclusive")) == 0
