@@ -68,7 +68,7 @@ def table(config: FacesConfig) -> list[str]:
                 image = read_image(config.data / path)
             except MediaError:
                 continue
-            before, seconds_before = _timed(_dlib_before, image)
+            before, seconds_before = _timed(dlib_before, image)
             after, seconds_after = _timed(_sure_faces, image)
             counts += (1, before > 0, after > 0, after > 1)
             spent += (seconds_before, seconds_after)
@@ -89,7 +89,7 @@ def _sure_faces(image: np.ndarray) -> int:
     return sum(face.sure for face in find_faces(image))
 
 
-def _dlib_before(image: np.ndarray) -> int:
+def dlib_before(image: np.ndarray) -> int:
     """How many sure faces dlib's finder saw, without landmarks."""
     pad = round(PADDING * max(image.shape[:2]))
     padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
