@@ -125,7 +125,7 @@ class Analysis:
     verdict: of the whole file, see kfd.calibration.overall. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
-    footage: the frames behind the faces of a video; None of a photograph.
+    video: the frames behind the faces of a video; None of a photograph.
     """
 
     image: np.ndarray
@@ -138,12 +138,12 @@ class Analysis:
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     session: Session = field(default_factory=Session, repr=False)
     explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
-    footage: VideoAnalysis | None = field(default=None, repr=False)
+    video: VideoAnalysis | None = field(default=None, repr=False)
 
     @property
     def medium(self) -> str:
         """The kind of file, in a word."""
-        return "photograph" if self.footage is None else "video"
+        return "photograph" if self.video is None else "video"
 
     @property
     def count(self) -> FaceCount:
@@ -152,7 +152,7 @@ class Analysis:
 
     def image_of(self, face: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, the picture that the box of a face is about."""
-        return self.image if self.footage is None else self.footage.people[face].image
+        return self.image if self.video is None else self.video.tracks[face].image
 
     @property
     def size(self) -> tuple[int, int]:

@@ -87,7 +87,7 @@ class Assistant:
             self.models,
             found.warnings,
             explain=self._explain,
-            footage=found.footage,
+            video=found.video,
         )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:

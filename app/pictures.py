@@ -130,11 +130,11 @@ def overview(analysis: Analysis, longest: int) -> np.ndarray:
 
     longest: of the picture's sides, in pixels, at most.
     """
-    if analysis.footage is None or not analysis.faces:
+    if analysis.video is None or not analysis.faces:
         return numbered_photo(analysis.image, analysis.faces, longest)
-    people = analysis.footage.people
-    columns = math.ceil(math.sqrt(len(people)))
-    stills = [numbered_photo(p.image, [p.finding], longest // columns) for p in people]
+    tracks = analysis.video.tracks
+    columns = math.ceil(math.sqrt(len(tracks)))
+    stills = [numbered_photo(p.image, [p.finding], longest // columns) for p in tracks]
     height, width = (max(still.shape[axis] for still in stills) for axis in (0, 1))
     tiles = np.full((-(-len(stills) // columns) * height, columns * width, 3), 255, np.uint8)
     for number, still in enumerate(stills):

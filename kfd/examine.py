@@ -28,7 +28,7 @@ class Examination:
         those of all frames of a video.
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined.
     faces: one finding a face, of a video one a person; empty when none was found.
-    footage: the frames behind the findings about a video or an animation; None of a photograph.
+    video: the frames behind the findings about a video or an animation; None of a photograph.
     warnings: sentences on what weakens the findings. damaged: the file did not decode whole.
     """
 
@@ -41,7 +41,7 @@ class Examination:
     faces: tuple[FaceFinding, ...]
     warnings: tuple[str, ...]
     damaged: bool
-    footage: VideoAnalysis | None = None
+    video: VideoAnalysis | None = None
 
 
 def examine_file(detector: Detector, source: OpenSource, name: str | None = None) -> Examination:
@@ -96,18 +96,18 @@ def _examine_photo(detector: Detector, photo: Photo) -> Examination:
 
 
 def _examine_clip(detector: Detector, file: MediaFile, name: str) -> Examination:
-    footage = examine_video(detector, file)
+    video = examine_video(detector, file)
     examination = Examination(
         name=name,
-        file_format=f"video, {footage.codec}" if file.kind == "video" else footage.codec,
+        file_format=f"video, {video.codec}" if file.kind == "video" else video.codec,
         num_bytes=file.size,
         sha256=file.sha256,
-        pixels_sha256=footage.pixels_sha256,
-        image=footage.still,
-        faces=tuple(person.finding for person in footage.people),
-        warnings=tuple(video_caveats(footage, detector.image_size)),
-        damaged=footage.damaged,
-        footage=footage,
+        pixels_sha256=video.pixels_sha256,
+        image=video.still,
+        faces=tuple(track.finding for track in video.tracks),
+        warnings=tuple(video_caveats(video, detector.image_size)),
+        damaged=video.damaged,
+        video=video,
     )
     file.check_unchanged()
     return examination

@@ -119,25 +119,23 @@ def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str,
         "faces": count_faces(found.faces).as_json(),
         "whole": {"verdict": verdict, "reasons": list(reasons)},
     }
-    warnings, footage = {"warnings": list(found.warnings)}, found.footage
-    if footage is not None:
+    warnings, video = {"warnings": list(found.warnings)}, found.video
+    if video is not None:
         line = line | {
             "video": {
-                "sampled": [round(seconds, 3) for seconds in footage.sampled],
-                "damaged": footage.damaged,
-                "interlaced": footage.interlaced,
-                "left_out": footage.num_dropped_tracks,
+                "sampled": [round(seconds, 3) for seconds in video.sampled],
+                "damaged": video.damaged,
+                "interlaced": video.interlaced,
+                "left_out": video.num_dropped_tracks,
             }
         }
     if not found.faces:
         reasons = [Reason.DAMAGED] if found.damaged else []
         nothing = _nothing(Reason.NO_FACE, str(NoFaceError()))
         return [line | nothing | {"reasons": [*nothing["reasons"], *reasons]} | warnings]
-    if footage is None:
+    if video is None:
         return [line | _describe(finding) | warnings for finding in found.faces]
-    return [
-        line | _describe(person.finding) | warnings | {"frames": _frames(person)} for person in footage.people
-    ]
+    return [line | _describe(track.finding) | warnings | {"frames": _frames(track)} for track in video.tracks]
 
 
 def _nothing(code: str, message: str) -> dict[str, object]:
@@ -180,8 +178,8 @@ def _describe(finding: FaceFinding) -> dict[str, object]:
     }
 
 
-def _frames(person: FaceTrack) -> list[list[float | None]]:
-    scores = ((moment.seconds, moment.finding.score) for moment in person.moments)
+def _frames(track: FaceTrack) -> list[list[float | None]]:
+    scores = ((frame.seconds, frame.finding.score) for frame in track.frames)
     return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
 
 

@@ -32,11 +32,11 @@ FRAMES = 16  # examined in a video; more cost time and tell little, because neig
 class FrameFinding:
     """A person in one frame.
 
-    frame: which of the examined ones, from 0. seconds: when it is shown, from the start.
+    number: which of the examined ones, from 0. seconds: when it is shown, from the start.
     finding: of that frame by itself.
     """
 
-    frame: int
+    number: int
     seconds: float
     finding: FaceFinding
 
@@ -52,13 +52,13 @@ class FaceTrack:
 
     finding: score, likelihood ratio and verdict of all frames together; box, crop, maps and regions are
         those of the frame shown.
-    moments: every examined frame that shows the face, in order. shown: which of them is shown: the one whose
+    frames: every examined frame that shows the face, in order. shown: which of them is shown: the one whose
         score is nearest that of the finding, or the highest where frames disagree, or the largest face where
         none was scored. image: (H, W, 3) uint8 RGB, that frame.
     """
 
     finding: FaceFinding
-    moments: tuple[FrameFinding, ...]
+    frames: tuple[FrameFinding, ...]
     shown: int
     image: np.ndarray
 
@@ -67,9 +67,9 @@ class FaceTrack:
 class VideoAnalysis:
     """A video, examined.
 
-    people: in the order of how often they are seen, then of their size. num_dropped_tracks: how many faces
-        were left out, see `_stands`. codec: such as "h264". seconds: length of the video. frames: how many
-        it has.
+    tracks: in the order of how often they are seen, then of their size. num_dropped_tracks: how many faces
+        were left out, see `_stands`. codec: such as "h264". seconds: length of the video. num_frames: how
+        many it has.
     sampled: when those examined are shown, in seconds. nominal: the file states no times, these follow from
         its frame rate. damaged: frames that were wanted did not decode whole, or not at all, or the file is
         cut off;
@@ -79,11 +79,11 @@ class VideoAnalysis:
         frames examined, in order.
     """
 
-    people: tuple[FaceTrack, ...]
+    tracks: tuple[FaceTrack, ...]
     num_dropped_tracks: int
     codec: str
     seconds: float
-    frames: int
+    num_frames: int
     sampled: tuple[float, ...]
     damaged: bool
     damage: str
@@ -122,26 +122,26 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
         failed = True
     damaged = failed or reader.damaged
     tracks: dict[int, list[FrameFinding]] = {}
-    for frame, numbers in enumerate(track_faces(faces)):
-        for number, finding in zip(numbers, findings[frame], strict=True):
-            moment = FrameFinding(frame, float(times[positions[frame]]), finding)
-            tracks.setdefault(number, []).append(moment)
+    for place, numbers in enumerate(track_faces(faces)):
+        for number, finding in zip(numbers, findings[place], strict=True):
+            frame = FrameFinding(place, float(times[positions[place]]), finding)
+            tracks.setdefault(number, []).append(frame)
     ranked = sorted(tracks.values(), key=_prominence, reverse=True)
     standing = [track for track in ranked if _stands(track)] or ranked
     judged = [judge_track(detector, track) for track in standing]
     judged = [(_held_back(finding, damaged, line.cut_off), place) for finding, place in judged]
-    shown = [positions[track[place].frame] for track, (_, place) in zip(standing, judged, strict=True)]
+    shown = [positions[track[place].number] for track, (_, place) in zip(standing, judged, strict=True)]
     stills = _read_again(source, line, wanted, set(shown))
-    people = tuple(
+    found = tuple(
         FaceTrack(replace(finding, index=index), tuple(track), place, stills[position])
         for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
     )
     return VideoAnalysis(
-        people=people,
+        tracks=found,
         num_dropped_tracks=len(ranked) - len(standing),
         codec=line.codec,
         seconds=float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0),
-        frames=len(times),
+        num_frames=len(times),
         sampled=tuple(times[positions].tolist()),
         damaged=damaged or line.cut_off,
         damage=reader.damage,
@@ -194,53 +194,53 @@ def _stands(track: Sequence[FrameFinding]) -> bool:
     Face finders see faces in patterns now and then, over many frames in most videos. A track that is never
     surely a face is left out, and one of a single frame too, unless that frame reads as manipulated.
     """
-    sure = [moment for moment in track if Reason.FACE_UNCERTAIN not in moment.finding.reasons]
-    return (len(track) > 1 and bool(sure)) or any(moment.finding.verdict == Verdict.FAKE for moment in sure)
+    sure = [frame for frame in track if Reason.FACE_UNCERTAIN not in frame.finding.reasons]
+    return (len(track) > 1 and bool(sure)) or any(frame.finding.verdict == Verdict.FAKE for frame in sure)
 
 
 def _prominence(track: Sequence[FrameFinding]) -> tuple[int, float]:
     """Rank a track by how often the face is seen, and how large at most."""
-    return len(track), max(moment.finding.quality.face_pixels for moment in track)
+    return len(track), max(frame.finding.quality.face_pixels for frame in track)
 
 
-def judge_track(detector: Detector, moments: Sequence[FrameFinding]) -> tuple[FaceFinding, int]:
+def judge_track(detector: Detector, frames: Sequence[FrameFinding]) -> tuple[FaceFinding, int]:
     """The finding of one person out of all frames, and which of them stands for it.
 
     The score is that of the mean logit of the frames without a flaw; where these are fewer than half, that
     of all scored ones, and the flaws forbid a verdict. Its likelihood ratio is that of one photograph with
     such a score: frames of one video resemble each other, and that they agree is not counted as evidence.
     """
-    scored = [place for place, moment in enumerate(moments) if moment.finding.detection is not None]
+    scored = [place for place, frame in enumerate(frames) if frame.finding.detection is not None]
     if not scored:
-        place = max(range(len(moments)), key=lambda at: moments[at].finding.quality.face_pixels)
-        return moments[place].finding, place
-    clean = [place for place in scored if not moments[place].flaws]
+        place = max(range(len(frames)), key=lambda at: frames[at].finding.quality.face_pixels)
+        return frames[place].finding, place
+    clean = [place for place in scored if not frames[place].flaws]
     used, flaws = clean, ()
-    if 2 * len(clean) < len(moments):
-        used, flaws = scored, _common_flaws(moments)
-    logits = np.array([float(moments[place].finding.detection.logit) for place in used])
+    if 2 * len(clean) < len(frames):
+        used, flaws = scored, _common_flaws(frames)
+    logits = np.array([float(frames[place].finding.detection.logit) for place in used])
     score, verdict, reasons = decide_track(detector.decision, logits, flaws)
     mean = float(logits.mean())
     # Where frames disagree, none is like their mean: then the one that a reader has to look at.
     distance = -logits if Reason.FRAMES_DISAGREE in reasons else np.abs(logits - mean)
     place = used[int(distance.argmin())]
-    frame = moments[place].finding
-    values = torch.tensor(list(frame.region_scores.values()))  # none without a heat map
+    shown = frames[place].finding
+    values = torch.tensor(list(shown.region_scores.values()))  # none without a heat map
     finding = replace(
-        frame,
+        shown,
         verdict=verdict,
         score=score,
         reasons=reasons,
         regions=regions_to_name(verdict, values) if len(values) else (),
-        detection=replace(frame.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
+        detection=replace(shown.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
         evidence=evidence_of(detector.decision, mean) if SCORE_REASONS.issuperset(reasons) else None,
     )
     return finding, place
 
 
-def _common_flaws(moments: Sequence[FrameFinding]) -> tuple[Reason, ...]:
+def _common_flaws(frames: Sequence[FrameFinding]) -> tuple[Reason, ...]:
     """The commonest flaw of the frames, and those that a fifth of them or more have."""
-    counted = Counter(reason for moment in moments for reason in moment.flaws).most_common()
+    counted = Counter(reason for frame in frames for reason in frame.flaws).most_common()
     return tuple(
-        reason for n, (reason, times) in enumerate(counted) if not n or times >= MINORITY * len(moments)
+        reason for n, (reason, times) in enumerate(counted) if not n or times >= MINORITY * len(frames)
     )

@@ -63,8 +63,8 @@ def photo_panel(analysis: Analysis) -> str:
     """The whole photograph, or a still of each person in a video, with the numbered faces."""
     width, height = analysis.size
     facts = [analysis.source.name, f"{width} × {height}", analysis.count.words]
-    if analysis.footage is not None:
-        facts.append(wording.frames_sentence(analysis.footage))
+    if analysis.video is not None:
+        facts.append(wording.frames_sentence(analysis.video))
     picture = data_uri(overview(analysis, PHOTO_SIDE), "JPEG")
     return _fill("photo.html", picture=picture, medium=analysis.medium, facts=facts)
 
@@ -163,36 +163,36 @@ def _regions(finding: FaceFinding) -> Iterator[dict[str, Any]]:
 
 def _timeline(analysis: Analysis, face: int) -> dict[str, Any] | None:
     """A face in every frame examined of a video; None of a photograph."""
-    footage = analysis.footage
-    if footage is None:
+    video = analysis.video
+    if video is None:
         return None
-    person = footage.people[face]
-    seen = {moment.frame: moment for moment in person.moments}
-    shown = person.moments[person.shown]
+    track = video.tracks[face]
+    seen = {frame.number: frame for frame in track.frames}
+    shown = track.frames[track.shown]
     return {
-        "words": wording.track_sentence(person, len(footage.sampled)),
+        "words": wording.track_sentence(track, len(video.sampled)),
         "thresholds": analysis.models.thresholds,
         "frames": [
             _frame(seen[number], seen[number] is shown)
             if number in seen
             else {"seen": False, "words": f"{wording.clock(seconds)}: not seen"}
-            for number, seconds in enumerate(footage.sampled)
+            for number, seconds in enumerate(video.sampled)
         ],
         "limit": wording.VIDEO_LIMIT,
     }
 
 
-def _frame(moment: FrameFinding, shown: bool) -> dict[str, Any]:
+def _frame(frame: FrameFinding, shown: bool) -> dict[str, Any]:
     """The face in one frame, with its heat map, and how the frame reads by itself."""
-    finding, clock, flaws = moment.finding, wording.clock(moment.seconds), wording.flaws(moment.finding)
+    finding, clock, flaws = frame.finding, wording.clock(frame.seconds), wording.flaws(frame.finding)
     heatmap = heatmap_of(finding)
     score = "no score" if finding.score is None else f"score {finding.score:.2f}"
     verdict = wording.VERDICT_WORDS[finding.verdict].lower() + (f", because {flaws}" if flaws else "")
     side = len(finding.crop.pixels)
     return {
         "seen": True,
-        "number": moment.frame,
-        "marks": finding.verdict + (" flawed" if moment.flaws else "") + (" shown" if shown else ""),
+        "number": frame.number,
+        "marks": finding.verdict + (" flawed" if frame.flaws else "") + (" shown" if shown else ""),
         "score": finding.score or 0,
         "clock": clock,
         "words": f"{clock}, {score}: {verdict}",

@@ -129,35 +129,35 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
 
 def _video(analysis: Analysis) -> dict[str, Any] | None:
     """Length of a video, and which frames were examined; None of a photograph."""
-    footage = analysis.footage
-    if footage is None:
+    video = analysis.video
+    if video is None:
         return None
     return {
-        "seconds": round(footage.seconds, 3),
-        "frames": footage.frames,
-        "examined": [round(seconds, 3) for seconds in footage.sampled],
-        "words": wording.frames_sentence(footage),
+        "seconds": round(video.seconds, 3),
+        "frames": video.num_frames,
+        "examined": [round(seconds, 3) for seconds in video.sampled],
+        "words": wording.frames_sentence(video),
     }
 
 
 def _track(analysis: Analysis, face: int) -> dict[str, Any] | None:
     """Every frame of a video in which a person was examined; None of a photograph."""
-    if analysis.footage is None:
+    if analysis.video is None:
         return None
-    person = analysis.footage.people[face]
+    track = analysis.video.tracks[face]
     return {
-        "words": wording.track_sentence(person, len(analysis.footage.sampled)),
+        "words": wording.track_sentence(track, len(analysis.video.sampled)),
         "frames": [
             {
-                "seconds": round(moment.seconds, 3),
-                "clock": wording.clock(moment.seconds),
-                "score": None if moment.finding.score is None else round(moment.finding.score, 4),
-                "verdict": moment.finding.verdict,
-                "verdict_words": wording.VERDICT_WORDS[moment.finding.verdict],
-                "reasons": _reasons(moment.finding.reasons),
-                "shown": number == person.shown,
+                "seconds": round(frame.seconds, 3),
+                "clock": wording.clock(frame.seconds),
+                "score": None if frame.finding.score is None else round(frame.finding.score, 4),
+                "verdict": frame.finding.verdict,
+                "verdict_words": wording.VERDICT_WORDS[frame.finding.verdict],
+                "reasons": _reasons(frame.finding.reasons),
+                "shown": number == track.shown,
             }
-            for number, moment in enumerate(person.moments)
+            for number, frame in enumerate(track.frames)
         ],
     }
 

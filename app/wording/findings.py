@@ -122,12 +122,12 @@ def method(analysis: Analysis) -> list[str]:
         [MAPS] if any(face.region_scores for face in analysis.faces) or not analysis.models.reader else []
     )
     parts += [EXPLAINED] if analysis.explain is not None else []
-    return [" ".join(parts), *([] if analysis.footage is None else [VIDEO]), answers]
+    return [" ".join(parts), *([] if analysis.video is None else [VIDEO]), answers]
 
 
 def limits(analysis: Analysis) -> list[str]:
     """The limits of the findings: all that they do not say."""
-    return [*LIMITS, *([] if analysis.footage is None else [VIDEO_LIMIT])]
+    return [*LIMITS, *([] if analysis.video is None else [VIDEO_LIMIT])]
 
 
 def reason_words(*reasons: Reason) -> str:
@@ -191,8 +191,8 @@ def face_sentence(finding: FaceFinding) -> str:
 
 def photo_sentence(analysis: Analysis) -> str:
     """The finding about the whole photograph or video in one sentence."""
-    footage = analysis.footage
-    where = "the photograph" if footage is None else f"the {len(footage.sampled)} frames examined"
+    video = analysis.video
+    where = "the photograph" if video is None else f"the {len(video.sampled)} frames examined"
     if not analysis.faces:
         return f"No face was found in {where}, so nothing was judged."
     count = analysis.count.judged or len(analysis.faces)
@@ -205,22 +205,22 @@ def photo_sentence(analysis: Analysis) -> str:
         which = "the face" if count == 1 else f"any of the {count} faces"
         if analysis.count.left_out:
             which += " that could be judged"
-        return f"No signs of manipulation were found in {which}{'' if footage is None else f' in {where}'}."
+        return f"No signs of manipulation were found in {which}{'' if video is None else f' in {where}'}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
 
 
 def checking(analysis: Analysis) -> list[str]:
     """The ways in which a reader can check the report."""
-    return [*CHECKING, *([] if analysis.footage is None else [VIDEO_DIGEST])]
+    return [*CHECKING, *([] if analysis.video is None else [VIDEO_DIGEST])]
 
 
-def frames_sentence(footage: VideoAnalysis) -> str:
+def frames_sentence(video: VideoAnalysis) -> str:
     """The frames of a video that were examined, in one sentence."""
-    when = f" between {clock(footage.sampled[0])} and {clock(footage.sampled[-1])}"
-    count = len(footage.sampled)
-    if footage.frames == 1:
+    when = f" between {clock(video.sampled[0])} and {clock(video.sampled[-1])}"
+    count = len(video.sampled)
+    if video.num_frames == 1:
         return "The video has a single frame, which was examined."
-    return f"{clock(footage.seconds)} long, {footage.frames:,} frames, of which {count} were examined{when}."
+    return f"{clock(video.seconds)} long, {video.num_frames:,} frames, of which {count} were examined{when}."
 
 
 def clock(seconds: float) -> str:
@@ -229,25 +229,25 @@ def clock(seconds: float) -> str:
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
-def track_sentence(person: FaceTrack, frames: int) -> str:
+def track_sentence(track: FaceTrack, examined: int) -> str:
     """In how many of the examined frames a person was seen, how these were read, and which is shown."""
-    moments = person.moments
-    verdicts = Counter(moment.finding.verdict for moment in moments)
+    frames = track.frames
+    verdicts = Counter(frame.finding.verdict for frame in frames)
     read = {
         Verdict.FAKE: "signs of manipulation",
         Verdict.REAL: "no signs",
         Verdict.INCONCLUSIVE: "no verdict",
     }
     counted = join_words(f"{words} in {verdicts[v]}" for v, words in read.items() if verdicts[v])
-    if person.finding.score is None:
+    if track.finding.score is None:
         which = "in which the face is largest"
-    elif Reason.FRAMES_DISAGREE in person.finding.reasons:
+    elif Reason.FRAMES_DISAGREE in track.finding.reasons:
         which = "whose score is the highest"
     else:
         which = "whose score is nearest that of all"
     return (
-        f"Seen in {len(moments)} of {frames} frames, by themselves read as: {counted}. Shown is the frame at "
-        f"{clock(moments[person.shown].seconds)}, {which}."
+        f"Seen in {len(frames)} of {examined} frames, by themselves read as: {counted}. Shown is the frame "
+        f"at {clock(frames[track.shown].seconds)}, {which}."
     )
 
 

@@ -116,7 +116,7 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
             "How often the detector errs on photographs of this kind is not known: too few of them were "
             f"measured ({_kind_words(grid.image_size, finding)})."
         )
-    of_photographs = "" if analysis.footage is None else OF_PHOTOGRAPHS
+    of_photographs = "" if analysis.video is None else OF_PHOTOGRAPHS
     fakes = ""
     if rate.found is not None:
         fakes = (

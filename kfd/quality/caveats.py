@@ -29,39 +29,37 @@ def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iter
     yield from _picture_caveats([photo.pixels], faces, side)
 
 
-def video_caveats(footage: VideoAnalysis, side: int) -> Iterator[str]:
+def video_caveats(video: VideoAnalysis, side: int) -> Iterator[str]:
     """What weakens the findings about a video or an animation."""
-    if footage.damage:
-        yield f"The video is damaged: not every frame decoded whole ({footage.damage})."
-    elif footage.damaged and not footage.cut_off:
+    if video.damage:
+        yield f"The video is damaged: not every frame decoded whole ({video.damage})."
+    elif video.damaged and not video.cut_off:
         yield "The video is damaged: not every frame that was wanted could be decoded."
-    if footage.cut_off:
+    if video.cut_off:
         yield "The video is cut off: it is shorter than it says; what is missing was not examined."
-    if footage.interlaced:
+    if video.interlaced:
         yield (
-            f"{footage.interlaced} of the {len(footage.sampled)} frames examined are interlaced: woven of "
+            f"{video.interlaced} of the {len(video.sampled)} frames examined are interlaced: woven of "
             "two moments, which draws combs at moving edges; expect more errors than usual."
         )
-    if footage.nominal:
+    if video.nominal:
         yield "The file states no times; those given here follow from its frame rate."
-    if footage.num_dropped_tracks:
-        faces = (
-            "One face was" if footage.num_dropped_tracks == 1 else f"{footage.num_dropped_tracks} faces were"
-        )
+    if video.num_dropped_tracks:
+        faces = "One face was" if video.num_dropped_tracks == 1 else f"{video.num_dropped_tracks} faces were"
         yield (
             f"{faces} left out: never surely a face, or seen in a single frame that did not read as "
             "manipulated."
         )
-    for person in footage.people:
-        suspicious = sum(moment.finding.verdict == Verdict.FAKE for moment in person.moments)
-        if person.finding.verdict == Verdict.REAL and suspicious:
+    for track in video.tracks:
+        suspicious = sum(frame.finding.verdict == Verdict.FAKE for frame in track.frames)
+        if track.finding.verdict == Verdict.REAL and suspicious:
             yield (
-                f"Face {person.finding.index + 1}: {suspicious} of its {len(person.moments)} frames by "
+                f"Face {track.finding.index + 1}: {suspicious} of its {len(track.frames)} frames by "
                 "themselves read as manipulated; look at them."
             )
-    pictures = [person.image for person in footage.people] or [footage.still]
-    yield from _finder_caveats([person.finding for person in footage.people], "video")
-    yield from _picture_caveats(pictures, [person.finding for person in footage.people], side)
+    pictures = [track.image for track in video.tracks] or [video.still]
+    yield from _finder_caveats([track.finding for track in video.tracks], "video")
+    yield from _picture_caveats(pictures, [track.finding for track in video.tracks], side)
 
 
 def _finder_caveats(faces: Sequence[FaceFinding], medium: str) -> Iterator[str]:

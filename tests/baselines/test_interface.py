@@ -85,8 +85,8 @@ def test_a_video_is_examined(system, kfd_folder, tmp_path):
     _, folder = system
     path = tmp_path / "clip.mp4"
     write_video(path, [read_image(EXAMPLE)] * 4)
-    (person,) = examine_video(Detector.from_pretrained(folder, encoder=kfd_folder), path, 3).people
-    assert len(person.moments) == 3 and 0 <= person.finding.score <= 1
+    (track,) = examine_video(Detector.from_pretrained(folder, encoder=kfd_folder), path, 3).tracks
+    assert len(track.frames) == 3 and 0 <= track.finding.score <= 1
 
 
 def test_files_are_scored(system, kfd_folder, tmp_path, monkeypatch):

@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from common.storage import digest_of, save_config
-from data_sim.dataset import COLUMNS
 from evaluation import detector as evaluate
 from evaluation import measure
 from evaluation.results import read_results
 from kfd.checkpoint import save_kfd
 from kfd.config import Decision
-from tests.tiny.faces import BORDER, add_known_fakes, save_tiny_faces
+from tests.tiny.benchmark import DECISION, FACES, edit_rows, face_set, run
+from tests.tiny.faces import BORDER
 from tests.tiny.kfd import SIZE, tiny_kfd
-
-FACES = 6
-DECISION = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A random detector that has seen pictures, so that its scores differ: untouched statistics damp them."""
-    model = tiny_kfd().train()
-    with torch.no_grad():
-        for seed in range(30):
-            model(torch.rand(8, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)))
-        for layer in (model.classifier.head[0], model.classifier.head[2]):
-            layer.weight.mul_(20)
-    folder = tmp_path_factory.mktemp("kfd")
-    save_kfd(model, folder, DECISION)
-    return folder
-
-
-def face_set(folder: Path, splits: tuple[str, ...]) -> Path:
-    """Noise pictures, no two alike, with known fakes: coarse colours would be near duplicates."""
-    save_tiny_faces(folder, SIZE, FACES, splits)
-    crops = np.load(folder / "crops.npy")
-    noise = np.random.default_rng(1).integers(0, 255, (len(crops), 24, 24, 3)).astype(np.uint8)
-    side = crops.shape[1]
-    np.save(folder / "crops.npy", noise.repeat(3, axis=1).repeat(3, axis=2)[:, :side, :side])
-    return add_known_fakes(folder, SIZE)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return face_set(tmp_path_factory.mktemp("set"), ("train", "val", "test"))
-
-
-def run(monkeypatch, *words: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["evaluation.detector", *map(str, words)])
-    evaluate.main()
-
-
-def edit_rows(folder: Path, change) -> None:
-    with (folder / "manifest.csv").open(newline="") as file:
-        rows = [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file)]
-    for number, row in enumerate(rows):
-        row |= change(number, row)
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def test_one_file_tells_all(data, checkpoint, tmp_path, monkeypatch, capsys):
@@ -205,105 +154,6 @@ def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp
         "the data set's own comes first"
     )
     assert measure.data_digest(faces) != before
-
-
-def test_a_leaking_split_is_refused(checkpoint, tmp_path, monkeypatch):
-    data = face_set(tmp_path / "set", ("train", "test"))
-    words = (
-        "--data",
-        data,
-        "--split",
-        "test",
-        "--checkpoint",
-        checkpoint,
-        "--num-resamples",
-        5,
-        "--simulated",
-        0,
-    )
-    run(monkeypatch, *words)
-    edit_rows(data, lambda number, row: {"group": "0"} if number == FACES else {})
-    with pytest.raises(SystemExit, match=r"leaks into what the detector learnt from: train: group: 1"):
-        run(monkeypatch, *words)
-    run(monkeypatch, *words, "--allow-leaks", "--out", tmp_path / "a.json")
-    results, _ = read_results(tmp_path / "a.json")
-    assert results["data"]["leaks"] == {"group": 1} and results["note"].startswith("This split leaks")
-
-
-def test_a_copied_picture_is_refused_and_a_few_look_alikes_are_left_out(checkpoint, tmp_path, monkeypatch):
-    data = face_set(tmp_path / "set", ("train", "test"))
-    crops = np.load(data / "crops.npy")
-    crops[FACES] = np.clip(crops[0].astype(int) + 3, 0, 255)  # brighter: another file, the same picture
-    np.save(data / "crops.npy", crops)
-    words = (
-        "--data",
-        data,
-        "--split",
-        "test",
-        "--checkpoint",
-        checkpoint,
-        "--num-resamples",
-        5,
-        "--simulated",
-        0,
-    )
-    with pytest.raises(
-        SystemExit, match=r"leaks into what the detector learnt from: train: near duplicate: 1"
-    ):
-        run(monkeypatch, *words)
-    monkeypatch.setattr(measure, "MOST_LEFT_OUT", 0.2)
-    run(monkeypatch, *words, "--out", tmp_path / "a.json")
-    results, items = read_results(tmp_path / "a.json")
-    assert len(items) == 2 * FACES - 1 and f"{FACES}.png" not in {item.path for item in items}
-    assert {"split": "test", "reason": "near_duplicate_of_train", "count": 1} in results["failures"]
-    crops[FACES] = crops[0]
-    np.save(data / "crops.npy", crops)
-    with pytest.raises(SystemExit, match=r"leaks into what the detector learnt from: train: identical: 1"):
-        run(monkeypatch, *words)
-
-
-def test_a_split_that_shares_people_with_validation_is_refused(checkpoint, tmp_path, monkeypatch):
-    """Checkpoint and thresholds are chosen on val: a person of it in test was once let through."""
-    data = face_set(tmp_path / "set", ("train", "val", "test"))
-    words = ("--data", data, "--checkpoint", checkpoint, "--num-resamples", 5, "--simulated", 0)
-    edit_rows(data, lambda number, row: {"group": str(FACES)} if number == 2 * FACES else {})
-    with pytest.raises(SystemExit, match=r"what the detector learnt from: val: group: 1"):
-        run(monkeypatch, *words, "--split", "test")
-    run(monkeypatch, *words, "--split", "val", "--out", tmp_path / "a.json")
-    assert read_results(tmp_path / "a.json")[0]["data"]["leaks"] == {}, "val is compared with train alone"
-
-
-def test_leaks_are_looked_for_in_the_set_that_was_trained_on(checkpoint, tmp_path, monkeypatch):
-    """Trained on one archive, measured on another that shows the same people: Celeb-DF v1 and v2 do."""
-    learnt, data = face_set(tmp_path / "v2", ("train",)), face_set(tmp_path / "v1", ("test",))
-    crops = np.load(data / "crops.npy")
-    np.save(data / "crops.npy", np.ascontiguousarray(crops[:, :, :, ::-1] // 2 + crops[::-1] // 2))
-    edit_rows(data, lambda number, row: {"group": f"other {row['group']}"})
-    words = (
-        "--data",
-        data,
-        "--split",
-        "test",
-        "--checkpoint",
-        checkpoint,
-        "--num-resamples",
-        5,
-        "--simulated",
-        0,
-    )
-    run(monkeypatch, *words, "--out", tmp_path / "a.json")
-    results, _ = read_results(tmp_path / "a.json")
-    assert results["data"]["leaks"] is None and "Leaks were not looked for" in results["note"]
-    words = (*words, "--trained-on", learnt)
-    run(monkeypatch, *words, "--out", tmp_path / "a.json")
-    results, _ = read_results(tmp_path / "a.json")
-    assert results["data"]["leaks"] == {} and "not looked for" not in results["note"]
-    edit_rows(learnt, lambda number, row: {"identity": "celebdf/id0"} if number == 0 else {})
-    edit_rows(data, lambda number, row: {"identity": "celebdf/id0"} if number == 1 else {})
-    with pytest.raises(SystemExit, match=r"what the detector learnt from: train: identity: 1"):
-        run(monkeypatch, *words)
-    with pytest.raises(SystemExit, match="has none of the splits train, val"):
-        run(monkeypatch, *words[:-1], face_set(tmp_path / "tests", ("test",)))
 
 
 def test_simulation_takes_faces_from_all_of_the_split(data, checkpoint, tmp_path, monkeypatch):

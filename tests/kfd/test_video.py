@@ -66,7 +66,7 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def footage(detector, clip) -> VideoAnalysis:
+def video(detector, clip) -> VideoAnalysis:
     return examine_video(detector, clip)
 
 
@@ -87,49 +87,49 @@ def moment(logit: float | None, *reasons: str, seconds: float = 0.0) -> FrameFin
 
 
 class TestExamining:
-    def test_people_and_times(self, footage):
-        first, second = footage.people
-        assert [len(person.moments) for person in footage.people] == [16, 13]
+    def test_people_and_times(self, video):
+        first, second = video.tracks
+        assert [len(track.frames) for track in video.tracks] == [16, 13]
         assert first.finding.box[0] < 200 < second.finding.box[0], "the one seen more often comes first"
-        assert [person.finding.index for person in footage.people] == [0, 1]
-        assert footage.frames == 48 and footage.seconds == pytest.approx(1.92)
-        assert footage.sampled == pytest.approx(tuple((3 * k + 1) / 25 for k in range(16)))
-        assert not footage.damaged and footage.still.shape == (200, 600, 3)
+        assert [track.finding.index for track in video.tracks] == [0, 1]
+        assert video.num_frames == 48 and video.seconds == pytest.approx(1.92)
+        assert video.sampled == pytest.approx(tuple((3 * k + 1) / 25 for k in range(16)))
+        assert not video.damaged and video.still.shape == (200, 600, 3)
 
-    def test_a_face_seen_once_is_left_out_and_counted(self, footage, detector, clip):
+    def test_a_face_seen_once_is_left_out_and_counted(self, video, detector, clip):
         """Face finders see a face in a pattern now and then; over many frames that happens often."""
-        assert footage.num_dropped_tracks == 1
-        assert any("One face was left out" in words for words in video_caveats(footage, 64))
+        assert video.num_dropped_tracks == 1
+        assert any("One face was left out" in words for words in video_caveats(video, 64))
         all_fake = Detector(detector.model, dataclasses.replace(detector.decision, fake_above=0.3), "")
         assert examine_video(all_fake, clip).num_dropped_tracks == 0, (
             "one that reads as manipulated is never left out"
         )
 
-    def test_a_person_is_what_its_own_frames_say(self, footage):
-        for person in footage.people:
-            logits = [float(m.finding.detection.logit) for m in person.moments]
-            finding = person.finding
+    def test_a_person_is_what_its_own_frames_say(self, video):
+        for track in video.tracks:
+            logits = [float(m.finding.detection.logit) for m in track.frames]
+            finding = track.finding
             assert float(finding.detection.logit) == pytest.approx(np.mean(logits))
             assert finding.score == pytest.approx(1 / (1 + np.exp(-np.mean(logits))))
-            shown = person.moments[person.shown].finding
+            shown = track.frames[track.shown].finding
             assert finding.box == shown.box and finding.crop is shown.crop
-            assert abs(logits[person.shown] - np.mean(logits)) == min(abs(np.array(logits) - np.mean(logits)))
+            assert abs(logits[track.shown] - np.mean(logits)) == min(abs(np.array(logits) - np.mean(logits)))
 
     def test_a_video_without_a_face_has_no_people(self, detector, tmp_path):
         write_video(tmp_path / "wall.mp4", [WALL] * 5)
         found = examine_video(detector, tmp_path / "wall.mp4", 3)
-        assert found.people == () and len(found.sampled) == 3
+        assert found.tracks == () and len(found.sampled) == 3
 
     def test_a_video_of_one_frame(self, detector, tmp_path):
         write_video(tmp_path / "one.mp4", [FACE])
         found = examine_video(detector, tmp_path / "one.mp4")
-        assert [len(person.moments) for person in found.people] == [1] and found.num_dropped_tracks == 0
+        assert [len(track.frames) for track in found.tracks] == [1] and found.num_dropped_tracks == 0
         assert found.seconds == 0 and "single frame" in wording.frames_sentence(found)
 
-    def test_the_picture_of_a_person_is_the_frame_that_was_read(self, footage, detector):
-        for person in footage.people:
-            shown = person.moments[person.shown].finding
-            again = [f for f in detector.examine(person.image) if f.box == shown.box]
+    def test_the_picture_of_a_person_is_the_frame_that_was_read(self, video, detector):
+        for track in video.tracks:
+            shown = track.frames[track.shown].finding
+            again = [f for f in detector.examine(track.image) if f.box == shown.box]
             assert len(again) == 1 and (again[0].crop.pixels == shown.crop.pixels).all()
 
     def test_damage_in_the_middle_is_said(self, detector, clip, tmp_path):
@@ -139,9 +139,9 @@ class TestExamining:
         (tmp_path / "hurt.mp4").write_bytes(bytes(data))
         found = examine_video(detector, tmp_path / "hurt.mp4")
         assert found.damaged and any("damaged" in words for words in video_caveats(found, 64))
-        for person in found.people:
-            shown = person.moments[person.shown].finding
-            assert any(f.box == shown.box for f in detector.examine(person.image)), "its own picture"
+        for track in found.tracks:
+            shown = track.frames[track.shown].finding
+            assert any(f.box == shown.box for f in detector.examine(track.image)), "its own picture"
 
     def test_a_film_that_begins_in_black_has_colour(self, assistant, tmp_path):
         write_video(tmp_path / "fade.mp4", [np.zeros_like(FACE)] * 3 + [FACE] * 20)
@@ -171,8 +171,8 @@ class TestJudging:
         assert shown in (0, 2) and finding.regions == ("nose",) and finding.evidence.support == "fake"
 
     def test_mostly_flawed_frames_forbid_a_verdict(self, detector):
-        moments = [moment(3.0), moment(3.0, "blurred"), moment(3.0, "heavy_compression", "blurred")]
-        finding, _ = judge_track(detector, moments)
+        frames = [moment(3.0), moment(3.0, "blurred"), moment(3.0, "heavy_compression", "blurred")]
+        finding, _ = judge_track(detector, frames)
         assert (finding.verdict, finding.reasons) == ("inconclusive", ("blurred", "heavy_compression"))
         assert finding.evidence is None and finding.score == pytest.approx(0.9526, abs=1e-3)
 
@@ -192,9 +192,9 @@ class TestJudging:
         assert one.evidence == many.evidence
 
     def test_what_is_said_of_a_track(self, detector):
-        def told(*moments: FrameFinding) -> str:
-            finding, shown = judge_track(detector, moments)
-            return wording.track_sentence(FaceTrack(finding, moments, shown, WALL), 16)
+        def told(*frames: FrameFinding) -> str:
+            finding, shown = judge_track(detector, frames)
+            return wording.track_sentence(FaceTrack(finding, frames, shown, WALL), 16)
 
         real = moment(-3.0)
         real = dataclasses.replace(real, finding=dataclasses.replace(real.finding, verdict="real"))
@@ -206,7 +206,7 @@ class TestJudging:
         fake = dataclasses.replace(frames[-1].finding, verdict="fake")
         frames[-1] = dataclasses.replace(frames[-1], finding=fake)
         finding, shown = judge_track(detector, frames)
-        footage = SimpleNamespace(
+        video = SimpleNamespace(
             damaged=False,
             damage="",
             cut_off=False,
@@ -215,9 +215,9 @@ class TestJudging:
             num_dropped_tracks=0,
             people=(),
         )
-        footage.people = (FaceTrack(finding, tuple(frames), shown, WALL),)
+        video.tracks = (FaceTrack(finding, tuple(frames), shown, WALL),)
         assert finding.verdict == "real"
-        assert next(video_caveats(footage, 64)).startswith("Face 1: 1 of its 10 frames")
+        assert next(video_caveats(video, 64)).startswith("Face 1: 1 of its 10 frames")
 
     def test_an_uncalibrated_detector_says_so_once(self, detector):
         raw = Detector(detector.model, Decision(), "")
@@ -236,7 +236,7 @@ class TestShown:
     def test_a_conversation_is_about_a_person(self, analysis):
         assert analysis.medium == "video" and analysis.source.file_format == "video, h264"
         assert [exchange.face for exchange in analysis.session.exchanges] == [1]
-        assert analysis.image_of(1) is analysis.footage.people[1].image
+        assert analysis.image_of(1) is analysis.video.tracks[1].image
 
     def test_the_report_lists_every_frame(self, assistant, analysis, tmp_path):
         report = assistant.report(analysis)
