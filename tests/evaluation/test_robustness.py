@@ -307,7 +307,7 @@ class TestWords:
     def test_the_error_rate(self):
         rate = ErrorRate(True, 1, 80, 40, (0.042, 0.01, 0.11), (0.61, 0.45, 0.75))
         grid = Robustness({}, {(True, 1): rate}, 192)
-        analysis = SimpleNamespace(models=SimpleNamespace(robustness=grid), footage=None)
+        analysis = SimpleNamespace(models=SimpleNamespace(robustness=grid), video=None)
         words = strength.error_rate_words(analysis, finding())
         words = words.replace("\u00a0", " ")
         assert "80 genuine ones were tested" in words and "4.2 % (95 % interval 1.0 to 11.0 %)" in words
