@@ -15,13 +15,12 @@ from kfd.calibration import likelihood_ratio as evidence
 from kfd.calibration.decision import log_odds, sigmoid
 from kfd.config import Decision
 
-FALSE_ALARM_RATE = 0.05  # share of real validation faces that may score at or above fake_above
+FALSE_ALARM_RATE = 0.02  # share of a source's real validation faces that may score at or above fake_above
 MISS_RATE = 0.15  # share of fake validation faces that may score at or below real_below
 WEAKEST = VERBAL_SCALE[-1][0]  # likelihood ratio, or its inverse, without which there is no verdict
 FOLDS = 5
 MARGIN = 0.005  # of Cllr
-OWN_RATE = 50  # a source with at least so many real groups keeps FALSE_ALARM_RATE by itself
-NEW_SOURCE = 0.9  # confidence that a source never seen keeps it too, as far as the seen ones differ
+OWN_RATE = 50  # real groups from which a source keeps FALSE_ALARM_RATE by itself; smaller ones do together
 MAX_KNOTS = 12  # of the isotonic line
 EXTREMES = 1e-3, 1 - 1e-3  # scores between which the thresholds lie
 
@@ -46,7 +45,9 @@ def fit_decision(
     groups = np.arange(len(labels)).astype(str) if groups is None else np.asarray(groups).astype(str)
     calibration, held_out = choose(logits, labels, groups)
     odds = log_odds(calibration, logits)
-    limit = false_alarm_limit(logits[labels == 0], groups[labels == 0], _part(sources, labels == 0))
+    real = labels == 0
+    of_reals = logits[real], groups[real], None if sources is None else np.asarray(sources)[real]
+    limit = false_alarm_limit(*of_reals)
     limits = [float(log_odds(calibration, limit)), np.quantile(odds[labels == 1], MISS_RATE)]
     fake_above, real_below = sigmoid(np.array(limits)).tolist()
     least, most = ratio_bounds(held_out / evidence.LN10, labels, groups, sources)
@@ -61,7 +62,7 @@ def fit_decision(
         knot_log_odds=calibration.knot_log_odds,
         min_log10_lr=least,
         max_log10_lr=most,
-        measured=calibration_figures(held_out, labels, groups),
+        measured=calibration_figures(held_out, labels, groups) | _alarm_figures(left_out_alarms(*of_reals)),
     )
 
 
@@ -158,33 +159,49 @@ def calibration_figures(held_out: np.ndarray, labels: np.ndarray, groups: np.nda
 
 
 def false_alarm_limit(logits: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None) -> float:
-    """The least logit that keeps FALSE_ALARM_RATE over all real faces, in every large source, and probably
-    in a source never seen.
+    """The least logit that keeps FALSE_ALARM_RATE over all real faces and in every source.
 
-    A mean over sources hides the people that one of them shows. And a photograph brought to Unmask comes from
-    none of them: taken as a sample of sources, theirs give the upper prediction bound for another one's
-    quantile (Student's t, confidence NEW_SOURCE; from three large sources on). In the detector's own logits,
-    or the bends of a calibration would stretch the spread of the sources where they happen to lie.
+    A mean over sources hides the people that one of them shows. How much a source never seen may exceed the
+    rate is measured by leaving each one out (`left_out_alarms`).
 
     logits: (N,) of real faces. groups: (N,) what is not independent. sources: (N,), or None for one.
     """
-    from scipy.stats import t
-
-    every = [np.ones(len(logits), dtype=bool)]
-    named = [] if sources is None else [sources == name for name in sorted(set(sources.tolist()))]
-    large = [part for part in named if len(set(groups[part])) >= OWN_RATE]
-    quantiles = [
-        float(np.quantile(logits[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in every + large
-    ]
-    own = np.array(quantiles[1:])
-    if len(own) >= 3:
-        spread = own.std(ddof=1) * np.sqrt(1 + 1 / len(own))
-        quantiles.append(float(own.mean() + t.ppf(NEW_SOURCE, len(own) - 1) * spread))
-    return max(quantiles)
+    parts = [np.ones(len(logits), dtype=bool), *_source_parts(groups, sources).values()]
+    return max(float(np.quantile(logits[part], 1 - FALSE_ALARM_RATE, method="higher")) for part in parts)
 
 
-def _part(values: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
-    return None if values is None else np.asarray(values)[chosen]
+def left_out_alarms(
+    logits: np.ndarray, groups: np.ndarray, sources: np.ndarray | None = None
+) -> dict[str, float]:
+    """Shares of each source's real faces at or above the limit that all other sources give, by source.
+
+    Arguments as `false_alarm_limit` takes them; empty where there are fewer than two sources.
+    """
+    parts = _source_parts(groups, sources)
+    if len(parts) < 2:
+        return {}
+    limits = {
+        name: false_alarm_limit(logits[~own], groups[~own], sources[~own]) for name, own in parts.items()
+    }
+    return {name: float(np.mean(logits[own] >= limits[name])) for name, own in parts.items()}
+
+
+def _alarm_figures(alarms: dict[str, float]) -> dict[str, float]:
+    """Mean and highest rate of false alarms in a source left out, for `Decision.measured`."""
+    if not alarms:
+        return {}
+    rates = list(alarms.values())
+    return {"left_out_alarms": round(float(np.mean(rates)), 4), "left_out_alarms_worst": round(max(rates), 4)}
+
+
+def _source_parts(groups: np.ndarray, sources: np.ndarray | None) -> dict[str, np.ndarray]:
+    """(N,) masks of the sources of at least OWN_RATE groups; the others are one part, if so many together."""
+    if sources is None:
+        return {}
+    named = {name: sources == name for name in sorted(set(sources.tolist()))}
+    large = {name: own for name, own in named.items() if len(set(groups[own])) >= OWN_RATE}
+    small = ~np.isin(sources, list(large))
+    return large | ({"small sources": small} if len(set(groups[small])) >= OWN_RATE else {})
 
 
 def _up(score: float) -> float:
