@@ -1,16 +1,20 @@
 """FLOPs and bytes from the shapes alone, where there is no GPU to measure on.
 
-A multiplication with its addition counts as two operations. Counted are matrix products and attention, which
-is counted in full although half of it is masked; the small convolutions of the heads are left out (below
-0.1 %). Parameters are those of the real modules on the meta device. Bytes of activations are what the
-modules were seen to hold at their highest, as so many bytes per token and width; tests keep all of it true.
+The real modules run on the meta device, where nothing is computed, and PyTorch counts their operations: a
+multiplication with its addition as two, attention in full although half of it is masked. Bytes of activations
+are what the modules were seen to hold at their highest, as so many bytes per token and width; tests keep them
+true.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.build import (
     build_assistant,
@@ -23,14 +27,14 @@ from benchmarks.build import (
 from benchmarks.rows import Row
 from benchmarks.sizes import Size
 from kfd.encoders.imagebind import ImageBindConfig
+from kfd.model import KFD
 from llm.base import count_parameters
 from llm.conversation import VERDICT_QUESTION
 from llm.prompt import opening, question
 from llm.tokens import IGNORED, NO_VERDICT, Batch
-from llm.training.config import FinetuneConfig
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 NF4 = (
@@ -55,33 +59,15 @@ class Machine:
         return max(flops / (1e12 * self.tflops), weights / (1e12 * self.bandwidth))
 
 
+def counted(run: Callable[[], object]) -> int:
+    """Floating-point operations of a run, wherever its tensors are."""
+    # Fused attention has no operations of its own on the meta device.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return counter.get_total_flops()
+
+
 # --- detector
-
-
-def vision_flops(config: ImageBindConfig, images: int) -> float:
-    """One pass of the image tower."""
-    patches, dim = (config.image_size // config.patch_size) ** 2, config.vision_dim
-    stem = 2 * images * patches * 6 * config.patch_size**2 * dim
-    return (
-        stem + _blocks(dim, config.vision_blocks, images, 1 + patches) + 2 * images * dim * config.embed_dim
-    )
-
-
-def text_flops(config: ImageBindConfig, texts: int, tokens: int) -> float:
-    """One pass of the text tower over `texts` of `tokens` each, learnable context included."""
-    head = 2 * texts * config.text_dim * config.embed_dim
-    return _blocks(config.text_dim, config.text_blocks, texts, tokens) + head
-
-
-def _blocks(dim: int, blocks: int, sequences: int, length: int) -> float:
-    """Four projections and an MLP of four times the width, 12 dim^2 weights; scores and their mixture."""
-    return blocks * sequences * length * (24 * dim * dim + 4 * length * dim)
-
-
-def alignment_flops(config: ImageBindConfig, images: int) -> float:
-    """The taps' projections and the comparison with two class vectors."""
-    patches = images * (config.image_size // config.patch_size) ** 2
-    return len(config.taps) * 2 * patches * config.embed_dim * (config.vision_dim + 2)
 
 
 def tower_bytes(config: ImageBindConfig, images: int) -> float:
@@ -106,33 +92,6 @@ def layer_parameters(config: PretrainedConfig) -> float:
     width, head = config.hidden_size, config.hidden_size // config.num_attention_heads
     attention = 2 * width * head * (config.num_attention_heads + config.num_key_value_heads)
     return attention + 3 * width * config.intermediate_size
-
-
-def decoder_flops(config: PretrainedConfig, tokens: float, attended: float) -> float:
-    """One pass of all layers over `tokens`, each of which attends to `attended` tokens."""
-    of_layer = 2 * layer_parameters(config) + 4 * attended * config.hidden_size
-    return config.num_hidden_layers * tokens * of_layer
-
-
-def lora_flops(config: PretrainedConfig, tokens: float, rank: int) -> float:
-    """One pass of the LoRA matrices beside q, k, v and o."""
-    width = config.hidden_size
-    keys = width // config.num_attention_heads * config.num_key_value_heads
-    return config.num_hidden_layers * tokens * 2 * rank * (6 * width + 2 * keys)
-
-
-def finetune_flops(config: PretrainedConfig, batch: Batch, rank: int) -> float:
-    """A step with recomputed activations: a frozen matrix is used three times, a trained one four times.
-
-    The last matrix of a layer is used twice, because recomputing stops where nothing more is needed.
-    """
-    rows, length = batch.input_ids.shape
-    tokens = rows * length
-    linear = decoder_flops(config, tokens, 0)
-    attention = decoder_flops(config, tokens, length) - linear
-    head = 2 * 2 * _kept(batch) * config.hidden_size * config.vocab_size
-    last = 2 * config.num_hidden_layers * tokens * config.hidden_size * config.intermediate_size
-    return 3 * linear - last + 4.5 * attention + 4 * lora_flops(config, tokens, rank) + head
 
 
 def finetune_bytes(config: PretrainedConfig, batch: Batch) -> float:
@@ -186,7 +145,10 @@ def _detector_rows(size: Size, tasks: tuple[str, ...], machine: Machine, dtype: 
     name = "ImageBind-Huge" if config == ImageBindConfig() else "tiny ImageBind"
     weights = HALF * frozen + FULL * trained
     if "kfd-inference" in tasks:
-        flops = vision_flops(config, size.images) + alignment_flops(config, size.images)
+        images = torch.empty(size.images, 3, config.image_size, config.image_size, device="meta")
+        classes = torch.empty(2, config.embed_dim, device="meta")
+        with torch.no_grad():
+            flops = counted(lambda: model(images, classes))
         seconds = machine.least_seconds(flops, weights)
         yield Row(
             "kfd-inference",
@@ -200,8 +162,7 @@ def _detector_rows(size: Size, tasks: tuple[str, ...], machine: Machine, dtype: 
         )
     if "kfd-training" in tasks:
         images = 2 * size.pairs
-        flops = vision_flops(config, images) + 2 * alignment_flops(config, images)
-        flops += 2 * text_flops(config, texts, tokens)
+        flops = counted(lambda: _detector_step(model, images))
         seconds = machine.least_seconds(flops, weights)
         activations = max(tower_bytes(config, images), heads_bytes(config, images, texts * tokens))
         yield Row(
@@ -220,11 +181,36 @@ def _detector_rows(size: Size, tasks: tuple[str, ...], machine: Machine, dtype: 
         )
 
 
+def _detector_step(model: KFD, images: int) -> None:
+    """Forward and backward of a training step on the meta device."""
+    side = model.encoder.image_size
+    output = model(torch.empty(images, 3, side, side, device="meta"))
+    (output.logit.sum() + output.mask_logits.sum()).backward()
+
+
+def _finetune_step(llm: PreTrainedModel, rows: int, length: int, kept: int) -> None:
+    """Forward and backward of a fine-tuning step on the meta device, activations recomputed.
+
+    rows, length: of the batch. kept: places of each row whose logits are computed.
+    """
+    embeds = torch.empty(rows, length, llm.config.hidden_size, dtype=llm.dtype, device="meta")
+    places = torch.arange(kept, device="meta")
+    mask = torch.zeros(
+        rows, 1, length, length, dtype=llm.dtype, device="meta"
+    )  # without, values are looked at
+    output = llm(
+        inputs_embeds=embeds.requires_grad_(), attention_mask=mask, use_cache=False, logits_to_keep=places
+    )
+    output.logits.sum().backward()
+
+
 def _finetune_row(size: Size, name: str, machine: Machine) -> Row:
     config = size.llm_config(name)
-    trained, base = count_parameters(build_assistant(size, name, "meta", quantize=False, adapter=True))
+    model = build_assistant(size, name, "meta", quantize=False, adapter=True).train()
+    trained, base = count_parameters(model)
     batch = training_batch(stand_in_prompter(), size)
-    flops = finetune_flops(config, batch, FinetuneConfig.rank)
+    rows, length = batch.input_ids.shape
+    flops = counted(lambda: _finetune_step(model.llm, rows, length, _kept(batch) // rows))
     weights = weight_bytes(config, base, quantize=True)
     seconds = machine.least_seconds(flops, weights)
     return Row(
@@ -245,12 +231,12 @@ def _finetune_row(size: Size, name: str, machine: Machine) -> Row:
 
 def _chat_row(size: Size, name: str, quantize: bool, machine: Machine, dtype: str) -> Row:
     config = size.llm_config(name)
-    parameters = sum(count_parameters(build_base(size, name, "meta")))
+    llm = build_base(size, name, "meta")
+    parameters = sum(count_parameters(llm))
     weights, prompt = weight_bytes(config, parameters, quantize), prompt_tokens()
-    head = 2 * config.hidden_size * config.vocab_size
     table = HALF * config.hidden_size * config.vocab_size  # of embeddings a few rows are read, not all
-    first = machine.least_seconds(decoder_flops(config, prompt, prompt) + head, weights - table)
-    flops = decoder_flops(config, 1, prompt + size.answer) + head
+    first = machine.least_seconds(_flops_of_tokens(llm, prompt), weights - table)
+    flops = _flops_of_tokens(llm, prompt + size.answer) - _flops_of_tokens(llm, prompt + size.answer - 1)
     cache = cache_bytes(config, prompt + size.answer)
     each = machine.least_seconds(flops, weights - table + cache)
     return Row(
@@ -263,6 +249,13 @@ def _chat_row(size: Size, name: str, quantize: bool, machine: Machine, dtype: st
         bytes={"weights": weights, "KV cache": cache},
         parameters=(0, parameters),
     )
+
+
+def _flops_of_tokens(llm: PreTrainedModel, tokens: int) -> int:
+    """Operations of reading so many tokens at once, with the logits of the last."""
+    with torch.no_grad():
+        ids = torch.zeros(1, tokens, dtype=torch.int64, device="meta")
+        return counted(lambda: llm(ids, logits_to_keep=1))
 
 
 def prompt_tokens() -> int:
