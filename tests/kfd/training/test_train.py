@@ -183,6 +183,8 @@ def test_a_much_photographed_person_does_not_drown_the_others():
     assert float(weights[:9].sum() / weights[9]) == pytest.approx(3.0, rel=1e-5)
     kinds = balanced([row("a", "1", "swap"), row("b", "2", "swap"), row("a", "3", "new")], "kind")
     assert float(kinds[:2].sum() / kinds[2]) == pytest.approx(2**0.5, rel=1e-5)
+    evener = balanced([row("a", "1", "swap"), row("b", "2", "swap"), row("a", "3", "new")], "kind", 0.125)
+    assert float(evener[:2].sum() / evener[2]) == pytest.approx(2**0.25, rel=1e-5)
 
 
 def test_a_fake_without_real_photographs_of_its_source_stands_beside_one_as_sharp(data):
