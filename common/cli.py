@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from common.memory import reuse_memory
+
 Config = TypeVar("Config")
 
 
@@ -20,6 +22,7 @@ def parse(config_class: type[Config], description: str | None, args: list[str] |
     """
     import tyro
 
+    reuse_memory()  # here, because every command begins here
     words = list(sys.argv[1:] if args is None else args)
     path, words = _take_config_path(words)
     try:

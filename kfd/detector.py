@@ -86,7 +86,10 @@ class Detector:
             default the public ones. dtype: what it computes in; by default bf16 on a GPU and fp32 on a CPU.
         Raises FileNotFoundError or ValueError that says what is missing or does not fit.
         """
-        return cls(*load_reader(folder, encoder, dtype, device), device)
+        model, decision, digest = load_reader(folder, encoder, dtype, device)
+        if isinstance(model, KFD) and not model.config.frozen_encoder:
+            model.encoder.fold()
+        return cls(model, decision, digest, device)
 
     @property
     def image_size(self) -> int:

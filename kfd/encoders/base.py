@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kfd.encoders.folded import FoldedMobileNet
 from kfd.encoders.towers import TextTower
 
 NUM_LAYERS = 24  # of MobileNetV1's 26; its last block is not used
@@ -110,6 +111,7 @@ class EmbeddedEncoder(nn.Module):
         self.text_dim = config.text_dim
         self.context_length = config.context_length
         self.image_tower = _mobilenet(config.depth_multiplier)
+        self.folded: FoldedMobileNet | None = None
         widths = [layer.convolution.out_channels for layer in self.image_tower.layer]
         self.patch_dims = tuple(widths[tap] for tap in config.taps)
         self.image_head = nn.Linear(widths[-1], config.embed_dim)
@@ -129,15 +131,31 @@ class EmbeddedEncoder(nn.Module):
         return F.normalize(self.text_tower(token_embeddings, eot), dim=-1)
 
     def image_features(self, images: Tensor) -> ImageFeatures:
-        mixed = self.training and self.train_dtype != torch.float32
-        with torch.autocast(images.device.type, self.train_dtype, enabled=mixed):
-            output = self.image_tower(2 * images - 1, output_hidden_states=True)  # MobileNetV1 reads [-1, 1]
-        tapped = [output.hidden_states[tap] for tap in self.config.taps]
+        pixels = 2 * images - 1  # MobileNetV1 reads [-1, 1]
+        if self.folded is not None:
+            layers = self.folded(pixels)
+            pooled = layers[-1].mean(dim=(2, 3))
+        else:
+            mixed = self.training and self.train_dtype != torch.float32
+            with torch.autocast(images.device.type, self.train_dtype, enabled=mixed):
+                output = self.image_tower(pixels, output_hidden_states=True)
+            layers, pooled = output.hidden_states, output.pooler_output.float()
+        tapped = [layers[tap] for tap in self.config.taps]
         return ImageFeatures(
             patches=tuple(features.flatten(2).transpose(1, 2) for features in tapped),  # (B, H_i * W_i, D_i)
             grids=tuple((features.shape[2], features.shape[3]) for features in tapped),
-            embedding=F.normalize(self.image_head(output.pooler_output.float()), dim=-1),
+            embedding=F.normalize(self.image_head(pooled), dim=-1),
         )
+
+    def fold(self) -> None:
+        """Read with copies of the image tower's weights that are faster, until it is trained again."""
+        self.eval()
+        self.folded = FoldedMobileNet(self.image_tower)
+
+    def train(self, mode: bool = True) -> EmbeddedEncoder:
+        if mode:
+            self.folded = None  # its weights would be those of before
+        return super().train(mode)
 
     def load_imagenet(self, folder: str | Path) -> None:
         """Start the image tower from MobileNetV1 trained on ImageNet.

@@ -105,3 +105,28 @@ def test_the_digest_names_the_weights(detector, tmp_path):
 def test_sharpness_orders_pictures(pair):
     soft = cv2.GaussianBlur(pair, (0, 0), 3)
     assert sharpness(np.full((32, 32, 3), 90, np.uint8)) == 0 < sharpness(soft) < sharpness(pair)
+
+
+def test_the_folded_tower_reads_the_same(detector):
+    """Batch norms are folded into convolutions where a detector is loaded to read, not where one trains."""
+    encoder = detector.model.encoder
+    layers = [encoder.image_tower.conv_stem, *encoder.image_tower.layer]
+    generator = torch.Generator().manual_seed(0)
+    for layer in layers:  # statistics of a new network are those of nothing: any would fold to the same
+        norm = layer.normalization
+        norm.running_mean.copy_(0.1 * torch.randn(norm.running_mean.shape, generator=generator))
+        norm.running_var.copy_(0.5 + torch.rand(norm.running_var.shape, generator=generator))
+    names = list(detector.model.state_dict())
+    encoder.fold()
+    assert list(detector.model.state_dict()) == names, "checkpoints hold the weights once"
+    for size in (SIZE, SIZE + 3):  # an odd side is padded otherwise
+        images = torch.rand(2, 3, size, size, generator=generator)
+        folded = detector.model(images)
+        encoder.folded = None
+        plain = detector.model(images)
+        encoder.fold()
+        torch.testing.assert_close(folded.logit, plain.logit, atol=1e-5, rtol=0)
+        torch.testing.assert_close(folded.embedding, plain.embedding, atol=1e-5, rtol=0)
+    encoder.train()
+    assert encoder.folded is None, "what is trained must not be read with the weights of before"
+    encoder.fold()
