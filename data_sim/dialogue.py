@@ -149,6 +149,14 @@ def kfd_result(case: Case) -> str:
     return f"According to KFD prediction, {score} and the verdict is {case.verdict}{reasons}."
 
 
+def score_result(case: Case) -> str:
+    """The [KFD result] as the paper words it: the score, and no verdict."""
+    if case.score is None:
+        why = reasons_in_words(case.reasons)
+        return f"According to KFD prediction, there is no forgery score, because {why}."
+    return f"According to KFD prediction, the forgery score is {format_score(case.score)}."
+
+
 def evidence_text(case: Case) -> str:
     """Tell what the heat map says, for language models that read no soft prompts."""
     if case.score is None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+EVERY_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")  # of a decoder layer
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 

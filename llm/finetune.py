@@ -1,7 +1,7 @@
 """Teach a language model to read the detector: prompt learner, projector and LoRA (paper §3.2-3.3).
 
-    python -m llm.finetune --llm checkpoints/embedded/llm --kfd checkpoints/embedded/kfd \\
-        --data runs/set --out checkpoints/embedded/assistant
+    python -m llm.finetune --llm smollm2-135m-instruct --kfd checkpoints/embedded/kfd --data runs/set \\
+        --out checkpoints/embedded/assistant --dtype bf16
     python -m llm.finetune --config configs/finetune/vicuna-7b.yaml --kfd checkpoints/kfd --data runs/set \\
         --out checkpoints/vicuna --general pandagpt4_visual_instruction_data.json --general-images images
     accelerate launch --config_file configs/accelerate/two_gpus.yaml -m llm.finetune ...
@@ -12,6 +12,10 @@ The detector and the base model stay frozen. Killed at any moment, the same comm
 the same weights (same seed, CPU); it may resume on another number of processes. The checkpoint kept is the
 one with the least validation loss.
 
+What a prompt tells beside the soft prompts is --told; shares of the conversations are told nothing
+(--untold-share) or are in words alone (--blank-share), so that neither can stand in for the other. Answers
+give the detector's verdict, or with --taught truth that of the labels.
+
 The paper's ablations: --no-prompt-learner (Table 4 without FPL: the picture alone, neither E_forgery nor KFD
 result), --no-lora (Table 4 without LoRA), --faces N (Table 3), --llm NAME (Table 6).
 """
@@ -21,6 +25,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -28,6 +33,7 @@ from common.cli import parse
 from common.distributed import Processes, cleanup, init_distributed
 from common.storage import save_config
 from kfd.detector import Detector
+from kfd.encoders.backbones import DTYPES
 from llm.adapter import add_adapter
 from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
@@ -39,6 +45,9 @@ from llm.training.general import embed_once, read_general, split_general
 from llm.training.loop import Data, fit
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: bool = False) -> ForgeryLLM:
     """The base model with fresh LoRA matrices, prompt learner and projector; only these train.
@@ -46,7 +55,8 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
     sharded: split the base model over the processes, see ForgeryLLM.shard.
     """
     torch.manual_seed(config.seed)
-    dtype = torch.bfloat16 if torch.device(processes.device).type == "cuda" else torch.float32
+    usual = "bf16" if torch.device(processes.device).type == "cuda" else "fp32"
+    dtype = DTYPES[config.dtype or usual]
     first = "cpu" if sharded else processes.device  # layer by layer to the GPU, if it does not hold them all
     llm, tokenizer = load_base(config.llm, first, dtype, quantize=config.quantize)
     found = data.train.detections
@@ -64,11 +74,21 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
         llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     learner = ForgeryPromptLearner(sizes).to(processes.device) if config.prompt_learner else None
     projector = VisualProjector(sizes).to(processes.device)
-    style = PromptStyle(config.template, "soft_prompts" if config.prompt_learner else "visual")
-    model = ForgeryLLM(llm, tokenizer, style, learner, projector)
+    model = ForgeryLLM(llm, tokenizer, style_of(config, tokenizer), learner, projector)
     if sharded:
         model.shard(processes.device)
     return model
+
+
+def style_of(config: FinetuneConfig, tokenizer: PreTrainedTokenizerBase) -> PromptStyle:
+    """The wording of prompts that the run trains on."""
+    template = config.template or ("chat" if tokenizer.chat_template else "vicuna")
+    return PromptStyle(
+        template,
+        "soft_prompts" if config.prompt_learner else "visual",
+        told=config.told,
+        system=config.system if template == "chat" else "",
+    )
 
 
 def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Data, str]:
@@ -82,6 +102,8 @@ def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Da
     judged = Path(config.judged or run)
     train = ground_once(judged / "train", detector, config.data, "train", config.faces, config.seed)
     val = ground_once(judged / "val", detector, config.data, "val", config.val_faces, config.seed)
+    if config.taught == "truth":
+        train, val = train.truths(), val.truths()
     data = Data(train, val)
     if config.general:
         records = read_general(config.general, config.general_images or None)

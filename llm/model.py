@@ -16,6 +16,7 @@ from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
 from llm.base import BaseShape, base_digest, base_shape, load_base, shard_base
+from llm.packaged import PACKAGED
 from llm.prompt import PromptStyle
 from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer
 from llm.training.losses import Losses, conversation_losses
@@ -36,6 +37,7 @@ class AssistantInfo:
     base_shape, base_digest: of the base model the parts were trained for.
     style: the prompt's wording. adapter: whether there is a LoRA adapter.
     kfd_digest: of the detector whose findings the prompt learner has learnt to read; "" when unknown.
+    base_sha256: of the base model's file, where a Python package brings it; else "".
     facts: what the training run wants remembered (commit, data, seed, time).
     """
 
@@ -45,6 +47,7 @@ class AssistantInfo:
     style: PromptStyle
     adapter: bool
     kfd_digest: str = ""
+    base_sha256: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -184,6 +187,7 @@ class ForgeryLLM(nn.Module):
             style=self.prompter.style,
             adapter=has_adapter,
             kfd_digest=kfd_digest,
+            base_sha256=PACKAGED[str(base)].sha256 if str(base) in PACKAGED else "",
             facts=facts,
         )
         save_config(info, folder / INFO_FILE)
@@ -274,6 +278,12 @@ def find_base(folder: Path, info: AssistantInfo) -> str:
 def _check_base(info: AssistantInfo, llm: PreTrainedModel, folder: Path, base: str | Path) -> None:
     got = base_shape(llm)
     advice = f"pass base={info.base!r}, or fine-tune for {base}"
+    packaged = PACKAGED.get(str(base))
+    if packaged is not None and info.base_sha256 not in ("", packaged.sha256):
+        raise ValueError(
+            f"{folder} was trained for a file {info.base} with SHA-256 {info.base_sha256}, got "
+            f"{packaged.sha256}: {advice}"
+        )
     if got != info.base_shape:
         raise ValueError(f"{folder} was trained for a base model with {info.base_shape}, got {got}: {advice}")
     if base_digest(llm) != info.base_digest:

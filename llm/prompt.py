@@ -21,13 +21,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from common.verdicts import Verdict
-from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, evidential_strength, kfd_result
+from data_sim.dialogue import (
+    TASK_DESCRIPTION,
+    Case,
+    evidence_text,
+    evidential_strength,
+    kfd_result,
+    score_result,
+)
+from data_sim.dialogues.facts import Facts, told
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = ("vicuna", "chat")
 MODES = ("soft_prompts", "visual", "evidence_text")
+TOLD = ("finding", "facts", "score", "nothing")
+# In place of the one that chat templates bring along, which names another assistant.
+SYSTEM = "You are Unmask. You explain what a deepfake detector found in a face, and say no more than that."
 IMAGE_OPEN, IMAGE_CLOSE = "<Img>", "</Img>"
 TURN_MARK = "###"
 MAX_QUESTION = 1000  # characters
@@ -70,11 +81,17 @@ class PromptStyle:
     template: one of TEMPLATES. mode: one of MODES: "soft_prompts" is the paper's; "visual" has neither
     E_forgery nor the KFD result (the paper's Table 4 without FPL); "evidence_text" has words only.
     task: the description of the task at the head of the first turn.
+    told: one of TOLD, what stands in the place of the paper's KFD result: score and verdict in words; all
+    that is known of the face and its file (data_sim.dialogues.facts); the score alone, as the paper words
+    it; or nothing, so that E_forgery alone carries the finding.
+    system: the system prompt of a chat template; "" leaves what the template brings.
     """
 
     template: str = "vicuna"
     mode: str = "soft_prompts"
     task: str = TASK_DESCRIPTION
+    told: str = "finding"
+    system: str = ""
 
     def __post_init__(self) -> None:
         problems = []
@@ -82,6 +99,12 @@ class PromptStyle:
             problems.append(f"template: expected one of {TEMPLATES}, got {self.template!r}")
         if self.mode not in MODES:
             problems.append(f"mode: expected one of {MODES}, got {self.mode!r}")
+        if self.told not in TOLD:
+            problems.append(f"told: expected one of {TOLD}, got {self.told!r}")
+        if self.mode == "evidence_text" and self.told == "nothing":
+            problems.append("told: a model that reads words only must be told something, got 'nothing'")
+        if self.system and self.template == "vicuna":
+            problems.append(f"system: the template vicuna has no system prompt, got {self.system!r}")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -106,8 +129,10 @@ class TemplateMarkers:
     lead: str
 
 
-def make_markers(template: str, tokenizer: PreTrainedTokenizerBase) -> TemplateMarkers:
+def make_markers(template: str, tokenizer: PreTrainedTokenizerBase, system: str = "") -> TemplateMarkers:
     """The marks of `template`; a chat template is read from the tokenizer, system prompt included.
+
+    system: put in place of the template's own system prompt, unless empty.
 
     Raises ValueError when the tokenizer has no chat template, one that does not take question, answer and
     question as they are, or one without an end mark.
@@ -118,7 +143,8 @@ def make_markers(template: str, tokenizer: PreTrainedTokenizerBase) -> TemplateM
     if tokenizer.chat_template is None:
         raise ValueError("the tokenizer has no chat template: use template='vicuna' or an instruct model")
     first, answered, second = _PLACEHOLDERS
-    messages = [
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [
         {"role": "user", "content": first},
         {"role": "assistant", "content": answered},
         {"role": "user", "content": second},
@@ -182,13 +208,25 @@ def opening(style: PromptStyle, markers: TemplateMarkers, case: Case) -> list[Se
     """The head of the first turn: the evidence, the task description and the KFD result."""
     if style.mode == "visual":
         return [*_picture(markers), Segment("text", f" {style.task}")]
-    words = f"{style.task} {kfd_result(case)}"
-    if case.verdict != Verdict.INCONCLUSIVE:
-        # In words, so that a small model need not work out from the digits how strong a score is.
-        words += f" This is {evidential_strength(case)} evidence."
+    words = " ".join(part for part in (style.task, _result(style, case)) if part)
     if style.mode == "evidence_text":
-        return [Segment("text", f"{markers.start}{markers.lead}{evidence_text(case)} {words}")]
+        maps = "" if style.told == "facts" else f"{evidence_text(case)} "
+        return [Segment("text", f"{markers.start}{markers.lead}{maps}{words}")]
     return [*_picture(markers), Segment("forgery"), Segment("text", f" {words}")]
+
+
+def _result(style: PromptStyle, case: Case) -> str:
+    """The finding in words, as far as the style tells it."""
+    if style.told == "nothing":
+        return ""
+    if style.told == "facts":
+        return told(case if isinstance(case, Facts) else Facts.of(case))
+    if style.told == "score":
+        return score_result(case)
+    if case.verdict == Verdict.INCONCLUSIVE:
+        return kfd_result(case)
+    # In words, so that a small model need not work out from the digits how strong a score is.
+    return f"{kfd_result(case)} This is {evidential_strength(case)} evidence."
 
 
 def _picture(markers: TemplateMarkers) -> list[Segment]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -112,7 +112,7 @@ class PromptTokenizer:
         self.style = style
         self.num_prompts = num_prompts
         self._sentinel = self._plain("\n")
-        self.markers: TemplateMarkers = make_markers(style.template, tokenizer)
+        self.markers: TemplateMarkers = make_markers(style.template, tokenizer, style.system)
         self.marks = special_marks(tokenizer)
         self.yes_id, self.no_id = (self.encode(self.markers.lead + word)[0] for word in ("Yes", "No"))
         if self.yes_id == self.no_id:
@@ -163,10 +163,20 @@ class PromptTokenizer:
             yes += [yes_target if segment.verdict and i == 0 else NO_VERDICT for i in range(len(new))]
         return Tokens(ids, labels, soft, yes)
 
-    def conversation(self, case: Case, turns: Sequence[SaidTurn]) -> Tokens:
-        """A rendered and tokenised training conversation."""
-        segments = render_conversation(self.style, self.markers, case, turns, self.marks)
-        return self.tokenise(segments, verdict_target(case))
+    def conversation(
+        self,
+        case: Case,
+        turns: Sequence[SaidTurn],
+        told: str | None = None,
+        yes_target: float | None = None,
+    ) -> Tokens:
+        """A rendered and tokenised training conversation.
+
+        told: instead of what the style tells, see PromptStyle. yes_target: instead of `verdict_target`.
+        """
+        style = self.style if told is None else replace(self.style, told=told)
+        segments = render_conversation(style, self.markers, case, turns, self.marks)
+        return self.tokenise(segments, verdict_target(case) if yes_target is None else yes_target)
 
     def general(self, turns: Sequence[tuple[str, str]], pictured: bool) -> Tokens:
         """A rendered and tokenised conversation of general instruction data, see `render_general`."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 import yaml
 
 from data_sim.dialogue import ASKABLE, Turn, answers, questions
-from data_sim.dialogues import on_file, on_finding, on_map, on_request
+from data_sim.dialogues import on_file, on_finding, on_map, on_request, untold
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
 from data_sim.wordings import expand
@@ -66,6 +67,36 @@ COMPOSED: Mapping[str, tuple[str, Answer]] = {
 FIXED = ("authentic", "dispute", "score_meaning", "next_steps", "what_is_deepfake", "technique", "limits",
          "method", "identity", "legal", "not_checked", "greeting", "thanks", "out_of_scope")  # fmt: skip
 TOPICS = (*COMPOSED, *FIXED)
+
+
+@dataclass(frozen=True)
+class Repertoire:
+    """What can be talked about. composed: as COMPOSED; fixed: as FIXED."""
+
+    composed: Mapping[str, tuple[str, Answer]]
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (*self.composed, *self.fixed)
+
+
+FULL = Repertoire(COMPOSED, FIXED)
+# For a model that sees the maps but is told no finding: answers without a number.
+UNTOLD = Repertoire(
+    {
+        "verdict": ("verdict", untold.verdict),
+        "where": ("where", untold.where),
+        "region_check": ("region_check", untold.region_check),
+        "compare": ("", untold.compare),
+        "strongest": ("", untold.strongest),
+        "weakest": ("", untold.weakest),
+        "leaning": ("", untold.leaning),
+        "likelihood": ("", untold.likelihood),
+        "shorter": ("", untold.shorter),
+        "for_child": ("", on_request.for_child),
+    }
+)
 OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
 OF_CLIPS = ("when", "frames")
 _ABOUT_MANNERS = ("greeting", "thanks", "other_language")  # asked as they stand
@@ -95,45 +126,50 @@ def make_conversation(
     heldout: bool = False,
     opening: str | None = "verdict",
     without: tuple[str, ...] = (),
+    repertoire: Repertoire = FULL,
 ) -> list[Turn]:
     """A conversation of `turns` questions about one face.
 
     heldout: ask only in wordings that training never uses. opening: topic of the first turn, None for any.
-    without: topics that are not asked, for measuring on topics never trained on.
+    without: topics that are not asked, for measuring on topics never trained on. repertoire: what can be
+    talked about.
     Raises ValueError for fewer than one turn or an unknown topic.
     """
-    unknown = ({opening} - {None} | set(without)) - set(TOPICS)
+    unknown = ({opening} - {None} | set(without)) - set(repertoire.topics)
     if turns < 1 or unknown:
         raise ValueError(
-            f"expected at least one turn and topics out of {TOPICS}, got {turns}, {sorted(unknown)}"
+            f"expected at least one turn and topics out of {repertoire.topics}, "
+            f"got {turns}, {sorted(unknown)}"
         )
     say = Phrasing(rng, terse=rng.random() < _TERSE)
     pool = [
         topic
-        for topic in TOPICS
+        for topic in repertoire.topics
         if topic not in without and (facts.clip or topic not in OF_CLIPS or rng.random() < 0.2)
     ]
     done: list[Turn] = []
     topic = opening or rng.choice(pool)
     while True:
-        done.append(_turn(topic, facts, say, heldout, before=done[-1].intent if done else ""))
+        done.append(_turn(topic, facts, say, heldout, done[-1].intent if done else "", repertoire))
         if len(done) == turns:
             return done
         again = topic in OF_REGIONS and rng.random() < 0.5
         topic = "region_check" if again else rng.choice(pool)
 
 
-def _turn(topic: str, facts: Facts, say: Phrasing, heldout: bool, before: str) -> Turn:
+def _turn(
+    topic: str, facts: Facts, say: Phrasing, heldout: bool, before: str, repertoire: Repertoire
+) -> Turn:
     asked = _regions(topic, facts, say.rng)
     leaning = before in (*OF_REGIONS, "verdict") and say.rng.random() < _LEAD
     patterns = _topics().get(topic, {}).get("after", ()) if leaning and not heldout else ()
     question = _question(topic, asked, patterns, heldout, say.rng)
-    answer = _answer(topic, facts, asked, say)
+    answer = _answer(topic, facts, asked, say, repertoire)
     if topic not in _ALONE and not heldout and say.rng.random() < _DOUBLE:
         other = say.rng.choice(("where", "how_sure", "why", "quality"))
-        if other != topic:
+        if other != topic and other in repertoire.composed:
             question = f"{question.rstrip('.?')}? {_question(other, (), (), heldout, say.rng)}"
-            answer = f"{answer} {_answer(other, facts, (), say)}"
+            answer = f"{answer} {_answer(other, facts, (), say, repertoire)}"
     return Turn(question if topic in _ABOUT_MANNERS else manner(question, say.rng), answer, topic)
 
 
@@ -151,9 +187,9 @@ def _question(topic: str, asked: tuple[str, ...], patterns: tuple, heldout: bool
     return rng.choice(wordings)
 
 
-def _answer(topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    if topic in COMPOSED:
-        return COMPOSED[topic][1](facts, asked, say)
+def _answer(topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing, repertoire: Repertoire) -> str:
+    if topic in repertoire.composed:
+        return repertoire.composed[topic][1](facts, asked, say)
     return say.rng.choice(answers(topic, facts))
 
 

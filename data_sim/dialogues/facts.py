@@ -7,7 +7,8 @@ evaluation and chat alike); `llm.checks` holds answers against the same fields.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from common.enfsi import NO_SUPPORT
 from data_sim.dialogue import Case, format_score, join_words, reasons_in_words, region_words
@@ -57,10 +58,10 @@ class ErrorRates:
 class Facts(Case):
     """One face and the file it is in: a case with all that people ask about.
 
-    heat: mean P(fake) of every region of REGION_NAMES; empty without a score. face_pixels: width of the face.
-    traces: index into TRACES. blurred: whether the face is too soft to be read well. rates: see ErrorRates;
-    None where this kind was never measured. number, place: of this face among all; others: the other faces.
-    clip: set for a video.
+    heat: mean P(fake) of every region of REGION_NAMES; empty without a score. face_pixels: width of the face;
+    0 where nothing is known of the file, which is then not spoken of. traces: index into TRACES. blurred:
+    whether the face is too soft to be read well. rates: see ErrorRates; None where this kind was never
+    measured. number, place: of this face among all; others: the other faces. clip: set for a video.
     Raises ValueError where these do not fit together.
     """
 
@@ -79,6 +80,11 @@ class Facts(Case):
             raise ValueError(f"heat: expected a value for each of {REGION_NAMES}, got {self.heat}")
         if not 0 <= self.traces < len(TRACES):
             raise ValueError(f"traces: expected an index into TRACES, got {self.traces}")
+
+    @classmethod
+    def of(cls, case: Case, **more: Any) -> Facts:
+        """A case as facts. more: fields of Facts that a case has not; what is left out is not known."""
+        return cls(**{field.name: getattr(case, field.name) for field in fields(Case)} | more)
 
     @property
     def support(self) -> str:
@@ -143,6 +149,8 @@ def _map(facts: Facts) -> str:
 
 
 def _photograph(facts: Facts) -> str:
+    if not facts.face_pixels:
+        return ""
     what = "Video" if facts.clip else "Photograph"
     blur = ", blurred" if facts.blurred else ""
     return f"{what}: face {facts.face_pixels} pixels wide, {TRACES[facts.traces]}{blur}."

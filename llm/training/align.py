@@ -1,9 +1,9 @@
-"""A warm start for the prompt learner: regions first, in the language model's own words.
+"""A warm start for the prompt learner: regions and verdict first, in the language model's own words.
 
 Through a frozen language model the prompt learner hears of its mistakes only by way of a few words in long
 answers, which takes far longer than a small model's training lasts. So it first learns, without the language
-model, to put the embedding of a region's words into its prompts wherever that region is to be named.
-Pretraining has taught the small model to read exactly that, and any model knows its own words.
+model, to put the embedding of a region's words into its prompts wherever that region is to be named, and that
+of "fake" or "real" as the face is. Any model knows its own words.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from media.regions import REGION_NAMES
 SCALE, BIAS = 10.0, -4.0  # from the cosine of a prompt with a word to the logit that the region is named
 
 
-def region_directions(model: ForgeryLLM) -> Tensor:
-    """(R, C) unit vectors, one for each of REGIONS: the mean embedding of its words, less what all share."""
+def word_directions(model: ForgeryLLM) -> Tensor:
+    """(R + 2, C) unit vectors, one for each of REGIONS, "fake" and "real": the mean embedding of its words,
+    less what all share."""
     table = model.llm.get_input_embeddings().weight.detach()
-    words = [model.prompter.encode(" " + region_words([name]).removeprefix("the ")) for name in REGION_NAMES]
+    said = [*(region_words([name]).removeprefix("the ") for name in REGION_NAMES), "fake", "real"]
+    words = [model.prompter.encode(f" {text}") for text in said]
     means = torch.stack([table[ids].float().mean(dim=0) for ids in words])  # the whole table may be gigabytes
     return F.normalize(means - means.mean(dim=0), dim=1)
 
 
-def region_logits(prompts: Tensor, directions: Tensor) -> Tensor:
-    """Compute how clearly any of the prompts says each region: (B, n_f, C) and (R, C) -> (B, R) logits."""
+def word_logits(prompts: Tensor, directions: Tensor) -> Tensor:
+    """Compute how clearly any of the prompts says each word: (B, n_f, C) and (W, C) -> (B, W) logits."""
     likeness = F.normalize(prompts, dim=-1) @ directions.T  # (B, n_f, R)
     return SCALE * likeness.amax(dim=1) + BIAS
 
@@ -39,12 +41,12 @@ def region_logits(prompts: Tensor, directions: Tensor) -> Tensor:
 def align(
     model: ForgeryLLM, faces: GroundedCases, steps: int, lr: float, seed: int, batch_size: int = 32
 ) -> float:
-    """Train the prompt learner to say the regions of each case; the language model is not computed.
+    """Train the prompt learner to say regions and verdict of each case; the language model is not computed.
 
     Returns the mean loss of the last tenth of the steps.
     """
     device = model.device
-    directions = region_directions(model)
+    directions = word_directions(model)
     optimizer = torch.optim.AdamW(model.prompt_learner.parameters(), lr=lr, weight_decay=0.05)
     rng = random.Random(seed)
     losses: list[float] = []
@@ -57,11 +59,15 @@ def align(
             mirror_case(faces.cases[row]) if turned else faces.cases[row]
             for row, turned in zip(rows, mirrored, strict=True)
         ]
-        named = [[float(name in case.regions) for name in REGION_NAMES] for case in cases]
+        yes = [faces.yes_target(row, case) for row, case in zip(rows, cases, strict=True)]
+        named = [
+            [*(float(name in case.regions) for name in REGION_NAMES), fake, 1 - fake]
+            for case, fake in zip(cases, yes, strict=True)
+        ]
         found = mirror_maps(faces.detection(rows, device), torch.tensor(mirrored, device=device))
         prompts = model.prompt_learner(found)
         loss = F.binary_cross_entropy_with_logits(
-            region_logits(prompts, directions), torch.tensor(named, device=device)
+            word_logits(prompts, directions), torch.tensor(named, device=device)
         )
         optimizer.zero_grad()
         loss.backward()

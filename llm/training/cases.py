@@ -22,7 +22,8 @@ from kfd.detection import Detection
 from kfd.detector import Detector, regions_to_name
 from kfd.model import KFD
 from kfd.quality.corruptions import degrade_held_out
-from media.regions import region_scores
+from llm.tokens import verdict_target
+from media.regions import REGION_NAMES, WHOLE_FACE, region_scores
 
 BATCH = 16  # real faces forged and judged together
 CASES_FILE, TENSORS_FILE = "cases.json", "detections.safetensors"
@@ -34,16 +35,27 @@ class GroundedCases:
 
     detections: the detector's answers (B = N), stored in half precision.
     cases: what is to be said of each face, see `judged_case`. labels: 0 real, 1 fake.
-    forged: the regions truly replaced.
+    forged: the regions truly replaced. taught: "detector" where the cases are its findings, "truth" where
+    they are what is true of the faces, see `truths`.
     """
 
     detections: Detection
     cases: tuple[Case, ...]
     labels: tuple[int, ...]
     forged: tuple[tuple[str, ...], ...]
+    taught: str = "detector"
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def truths(self) -> GroundedCases:
+        """The same faces with cases as the truth has them, whatever the detector says (the paper's)."""
+        cases = tuple(true_case(*pair) for pair in zip(self.cases, self.forged, strict=True))
+        return dataclasses.replace(self, cases=cases, taught="truth")
+
+    def yes_target(self, row: int, case: Case) -> float:
+        """P(Yes) to be learnt of a face: its label, or as `verdict_target` has it of the case."""
+        return float(self.labels[row]) if self.taught == "truth" else verdict_target(case)
 
     def detection(self, rows: list[int], device: str | torch.device = "cpu") -> Detection:
         """The detections of some faces, float32, on `device`."""
@@ -74,7 +86,8 @@ def judged_case(detector: Detector, score: float, logit: float, strength: Tensor
     verdict, reasons = decide(detector.decision, score)
     worth = evidence_of(detector.decision, logit)
     named = regions_to_name(verdict, strength)
-    return Case(verdict, score, named, reasons, strength=worth.verbal if worth else "")
+    heat = tuple(zip(REGION_NAMES, strength.clamp(0, 1).tolist(), strict=True))
+    return Case(verdict, score, named, reasons, heat, worth.verbal if worth else "")
 
 
 def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
@@ -160,7 +173,7 @@ def ground_once(
     faces = faces or FaceSet.open(data, split)
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
                 "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
-                "regions": "heatmap"}  # fmt: skip
+                "regions": "heatmap", "heat": True}  # fmt: skip
     settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
@@ -190,10 +203,25 @@ def mirror_maps(found: Detection, which: Tensor) -> Detection:
 
 def mirror_case(case: Case) -> Case:
     """The case of the mirrored face: left and right change places."""
+    regions = tuple(_other_side(name) for name in case.regions)
+    heat = tuple((_other_side(name), value) for name, value in case.heat)
+    return dataclasses.replace(case, regions=regions, heat=heat)
+
+
+def _other_side(name: str) -> str:
     sides = {"left": "right", "right": "left"}
-    names = (name.split("_", 1) for name in case.regions)
-    regions = tuple("_".join((sides.get(first, first), *rest)) for first, *rest in names)
-    return dataclasses.replace(case, regions=regions)
+    first, *rest = name.split("_", 1)
+    return "_".join((sides.get(first, first), *rest))
+
+
+def true_case(case: Case, forged: tuple[str, ...]) -> Case:
+    """The case as the truth has it.
+
+    forged: the regions truly replaced; none of a real face. The score stays the detector's, which is all that
+    a prompt may tell of it.
+    """
+    heat = tuple((name, float(name in forged or WHOLE_FACE in forged)) for name in REGION_NAMES)
+    return Case(Verdict.FAKE if forged else Verdict.REAL, case.score, forged, heat=heat)
 
 
 def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float = 0.08) -> Case:
@@ -209,7 +237,7 @@ def vary(case: Case, rng: random.Random, withheld: float = 0.08, unscored: float
     )
     if draw < unscored:
         return Case(Verdict.INCONCLUSIVE, None, (), tuple(flaws))
-    return Case(Verdict.INCONCLUSIVE, case.score, case.regions, tuple(flaws))
+    return Case(Verdict.INCONCLUSIVE, case.score, case.regions, tuple(flaws), case.heat)
 
 
 def _half(found: Detection) -> Detection:
@@ -246,7 +274,8 @@ def _from_plain(values: dict, tensors: dict[str, Tensor]) -> GroundedCases:
             c["score"],
             tuple(c["regions"]),
             tuple(map(Reason, c["reasons"])),
-            strength=c["strength"],
+            tuple((name, value) for name, value in c["heat"]),
+            c["strength"],
         )
         for c in values["cases"]
     )

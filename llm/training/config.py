@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm.adapter import ATTENTION
+from kfd.encoders.backbones import DTYPES
+from llm.adapter import EVERY_LINEAR
+from llm.prompt import SYSTEM, TOLD
+
+TAUGHT = ("detector", "truth")
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """Settings of one fine-tuning run."""
 
-    llm: str  # folder or hub id of the base model
+    llm: str  # folder or hub id of the base model, or a name of llm.packaged
     kfd: str  # folder of the detector
     data: str  # a face set made by data_sim.build
     out: str  # folder of the assistant
@@ -20,7 +24,12 @@ class FinetuneConfig:
     )
     judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
     encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
-    template: str = "vicuna"  # vicuna, or chat for the tokenizer's own template
+    template: str = ""  # vicuna, or chat for the tokenizer's own; by default its own where it has one
+    system: str = SYSTEM  # system prompt of a chat template
+    told: str = "facts"  # facts, finding, score or nothing: what the prompt tells, see llm.prompt.PromptStyle
+    untold_share: float = 0.3  # of conversations that are told nothing all the same: E_forgery must do
+    blank_share: float = 0.3  # of conversations in words alone, with blank soft prompts
+    taught: str = "detector"  # whose verdict answers give: the detector's, or (the paper) the truth
     general: str = (
         ""  # general instruction data in PandaGPT's format, against forgetting; see llm.training.general
     )
@@ -34,9 +43,9 @@ class FinetuneConfig:
     steps: int = 1200  # optimizer steps
     batch_size: int = 8  # conversations computed together; several processes divide them among themselves
     accumulate: int = 1  # batches per optimizer step
-    max_turns: int = 5  # a conversation has 1 to this many turns
-    where_share: float = 0.3  # of conversations that open with the question for the regions
-    open_share: float = 0.2  # of those that open with any question; the rest opens with that for the verdict
+    max_turns: int = 6  # a conversation has 1 to this many turns
+    where_share: float = 0.15  # of conversations that open with the question for the regions
+    open_share: float = 0.4  # of those that open with any question; the rest opens with that for the verdict
     dropped_words: float = 0.2  # share of questions that lose a word, as a stand-in for wordings never seen
     local_weight: float = 2.0  # how often a face with single regions is drawn, against once for any other
     max_tokens: int = 1024  # longer conversations are cut at the end
@@ -51,8 +60,9 @@ class FinetuneConfig:
     verdict_weight: float = 0.5  # of the Yes/No loss against the language loss
     rank: int = 16  # of LoRA
     alpha: int = 32  # of LoRA
-    dropout: float = 0.05  # in front of LoRA
-    targets: tuple[str, ...] = ATTENTION  # layers that get LoRA
+    dropout: float = 0.0  # in front of LoRA; no conversation comes twice, so there is little to forget
+    targets: tuple[str, ...] = EVERY_LINEAR  # layers that get LoRA
+    dtype: str = ""  # of the frozen weights: fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU
     num_prompts: int = 9  # tokens of E_forgery
     quantize: bool = False  # QLoRA: base weights in 4 bits
     checkpointing: bool = False  # recompute activations: less memory, more time
@@ -70,6 +80,22 @@ class FinetuneConfig:
             for name in positive
             if getattr(self, name) < 1
         ]
+        if self.told not in TOLD:
+            problems.append(f"told: expected one of {TOLD}, got {self.told!r}")
+        if self.taught not in TAUGHT:
+            problems.append(f"taught: expected one of {TAUGHT}, got {self.taught!r}")
+        if self.taught == "truth" and self.told in ("finding", "facts"):
+            problems.append(
+                f"taught: the truth would contradict the verdict that told={self.told!r} states; tell score "
+                "or nothing"
+            )
+        if self.dtype and self.dtype not in DTYPES:
+            problems.append(f"dtype: expected one of {tuple(DTYPES)}, got {self.dtype!r}")
+        if min(self.untold_share, self.blank_share) < 0 or self.untold_share + self.blank_share > 1:
+            problems.append(
+                "untold_share, blank_share: expected shares that add up to at most 1, got "
+                f"{self.untold_share} and {self.blank_share}"
+            )
         if not 0 <= self.general_share < 1:
             problems.append(f"general_share: expected at least 0 and below 1, got {self.general_share}")
         if problems:

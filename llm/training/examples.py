@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
-from data_sim.dialogue import make_dialogue
+from data_sim.dialogue import Case, Turn, make_dialogue
+from data_sim.dialogues.conversation import UNTOLD, make_conversation
+from data_sim.dialogues.drawn import draw_facts
+from data_sim.dialogues.facts import Facts
 from llm.model import ForgeryLLM
-from llm.tokens import Tokens
+from llm.tokens import NO_VERDICT, Tokens
 from llm.training.cases import GroundedCases, mirror_case, vary
 from llm.training.config import FinetuneConfig
 from llm.training.general import GeneralData
@@ -52,15 +55,41 @@ def draw_example(
 ) -> Example:
     """A random face, a random conversation about it. weights: cumulative, of the faces."""
     row = rng.choices(range(len(faces)), cum_weights=weights)[0]
+    return face_example(config, model, faces, row, rng)
+
+
+def face_example(
+    config: FinetuneConfig, model: ForgeryLLM, faces: GroundedCases, row: int, rng: random.Random
+) -> Example:
+    """A random conversation about a face: told all that the style tells, nothing, or in words alone."""
     mirrored = rng.random() < 0.5
-    case = vary(mirror_case(faces.cases[row]) if mirrored else faces.cases[row], rng)
+    case = mirror_case(faces.cases[row]) if mirrored else faces.cases[row]
+    style, draw = model.prompter.style, rng.random()
+    told, blank = style.told, config.untold_share <= draw < config.untold_share + config.blank_share
+    if style.mode == "visual" or draw < config.untold_share:
+        told, blank = "nothing", False
+    if told in ("finding", "facts"):
+        case = vary(case, rng)  # of other words a model could not see that a photograph is too poor
+    if told == "facts":
+        case = draw_facts(case, rng)
     draw = rng.random()
     opening = "where" if draw < config.where_share else "verdict"
     opening = None if draw > 1 - config.open_share else opening
-    turns = make_dialogue(case, rng, turns=rng.randint(1, config.max_turns), opening=opening)
+    turns = _dialogue(case, told, rng, rng.randint(1, config.max_turns), opening)
     turns = [drop_word(turn, rng) if rng.random() < config.dropped_words else turn for turn in turns]
-    row = row if case.score is not None else None
-    return Example(model.prompter.conversation(case, turns), row, mirrored)
+    yes = NO_VERDICT if case.score is None else faces.yes_target(row, case)
+    tokens = model.prompter.conversation(case, turns, told, yes)
+    return Example(tokens, None if blank or case.score is None else row, mirrored)
+
+
+def _dialogue(case: Case, told: str, rng: random.Random, turns: int, opening: str | None) -> list[Turn]:
+    """Questions, and answers that say nothing which the prompt does not hold."""
+    if told == "finding":
+        return make_dialogue(case, rng, turns, opening=opening)
+    if isinstance(case, Facts):
+        return make_conversation(case, rng, turns, opening=opening)
+    without = ("likelihood",) if told == "score" else ()
+    return make_conversation(Facts.of(case), rng, turns, opening=opening, without=without, repertoire=UNTOLD)
 
 
 @lru_cache(maxsize=2)

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from common.distributed import Processes
 from common.schedule import cosine_rate
 from common.storage import load_part, resume_state, save_state
-from data_sim.dialogue import make_dialogue
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
 from llm.training.cases import GroundedCases, mirror_maps
 from llm.training.config import FinetuneConfig
-from llm.training.examples import Example, batches, record_example
+from llm.training.examples import Example, batches, face_example, record_example
 from llm.training.general import GeneralData
 from llm.training.losses import Counts, Losses
 from llm.training.schedule import FLOOR, Log, bucketed, set_rate
@@ -126,10 +125,7 @@ def validate(config: FinetuneConfig, model: ForgeryLLM, data: Data, processes: P
     """Losses of fixed conversations about validation faces, and of the held-out general data."""
     model.eval()
     rng = random.Random(config.seed + 1)
-    examples = []
-    for row, case in enumerate(data.val.cases):
-        turns = make_dialogue(case, rng, turns=config.max_turns)
-        examples.append(Example(model.prompter.conversation(case, turns), row))
+    examples = [face_example(config, model, data.val, row, rng) for row in range(len(data.val))]
     sizes = config.batch_size, config.max_tokens
     language, verdict = mean_losses(model, data.val, examples, *sizes, processes)
     general = None

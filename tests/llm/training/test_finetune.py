@@ -50,6 +50,7 @@ def flags(folder: Path, out: Path, **changes: object) -> list[str]:
         "llm": folder / "llm", "kfd": folder / "kfd", "data": folder / "set", "out": out, "run": f"{out}-run",
         "faces": 4, "val-faces": 2, "steps": 6, "batch-size": 2, "max-turns": 2, "rank": 2, "val-every": 3,
         "save-every": 2, "log-every": 1, "num-prompts": 3, "align-steps": 3,
+        "told": "finding",
     }  # fmt: skip
     return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
 
@@ -186,7 +187,9 @@ def test_an_ablation_trains_saves_and_chats(
     assert (model.prompt_learner is None) is (mode == "visual")
     detector = Detector.from_pretrained(folder / "kfd")
     val = ground_once(tmp_path / "assistant-run" / "val", detector, folder / "set", "val", 2, seed=0)
-    config = finetune.FinetuneConfig(llm="", kfd="", data="", out="", batch_size=2, max_turns=2)
+    config = finetune.FinetuneConfig(
+        llm="", kfd="", data="", out="", batch_size=2, max_turns=2, told="finding"
+    )
     assert str(validate(config, model, Data(val, val), ALONE)) == last, "the checkpoint is the trained model"
     model.eval()
     conversation = Conversation(model, Case("fake", 0.9), detector(torch.rand(1, 3, 64, 64)))
