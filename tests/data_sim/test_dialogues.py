@@ -9,7 +9,16 @@ import pytest
 
 from data_sim.dialogue import ASKABLE
 from data_sim.dialogues import on_map
-from data_sim.dialogues.conversation import COMPOSED, FIXED, TOPICS, _topics, make_conversation, slip
+from data_sim.dialogues.conversation import (
+    COMPOSED,
+    FIXED,
+    TOPICS,
+    UNTOLD,
+    _topics,
+    make_conversation,
+    slip,
+)
+from data_sim.dialogues.drawn import draw_facts
 from data_sim.dialogues.facts import Clip, ErrorRates, Facts, OtherFace, clock, percent, told
 from data_sim.dialogues.phrasing import MARKED, Phrasing
 from media.regions import REGION_NAMES
@@ -123,3 +132,32 @@ def test_times_shares_and_slips() -> None:
     assert (clock(62.04), clock(3.8), percent(0.034)) == ("1:02.0", "0:03.8", "3 %")
     assert slip("eye", random.Random(0)) == "eye"
     assert slip("Is this manipulated?", random.Random(0)) != "Is this manipulated?"
+
+
+def test_a_model_that_is_told_nothing_learns_no_number_and_no_word_for_strength() -> None:
+    rng = random.Random(6)
+    for _ in range(200):
+        known = facts(rng, rng.choice(("fake", "real", "inconclusive")))
+        for turn in make_conversation(known, rng, 6, repertoire=UNTOLD):
+            assert not re.search(r"\d|weak|moderate|strong|pixels|frames", turn.answer), turn
+    with pytest.raises(ValueError, match="quality"):
+        make_conversation(known, rng, opening="quality", repertoire=UNTOLD)
+
+
+def test_drawn_facts_keep_the_face_and_vary_the_file() -> None:
+    rng = random.Random(7)
+    known = facts(rng, "real")
+    drawn = [draw_facts(known, rng) for _ in range(300)]
+    assert {(one.score, one.heat, one.verdict, one.strength) for one in drawn} == {
+        (known.score, known.heat, known.verdict, known.strength)
+    }
+    assert len({told(one) for one in drawn}) == 300
+    assert {bool(one.others) for one in drawn} == {one.clip is None for one in drawn} == {True, False}
+    assert all(other.number != one.number for one in drawn for other in one.others)
+    assert not any(one.clip.stretches for one in drawn if one.clip), "a genuine face has no such stretch"
+    assert draw_facts(known, random.Random(1)) == draw_facts(known, random.Random(1))
+
+
+def test_nothing_is_said_of_a_file_that_is_not_known() -> None:
+    known = Facts.of(facts(random.Random(8), "fake"), face_pixels=0, rates=None, others=(), clip=None)
+    assert "pixels" not in told(known) and "Map: " in told(known)

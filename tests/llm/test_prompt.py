@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import Qwen2Tokenizer
 
-from data_sim.dialogue import Case, evidence_text, kfd_result, random_case
+from data_sim.dialogue import TASK_DESCRIPTION, Case, evidence_text, kfd_result, random_case
 from llm.prompt import (
     PromptStyle,
     answer,
@@ -21,7 +23,9 @@ from llm.prompt import (
     special_marks,
 )
 from llm.tokens import IGNORED, NO_SOFT, NO_VERDICT, PromptTokenizer, collate, verdict_target
+from media.regions import REGION_NAMES
 from tests.tiny.llm import (
+    CHATML,
     FAKE,
     dialogue,
     llama3_tokenizer,
@@ -235,3 +239,45 @@ def test_batches_are_padded_on_the_right(prompter: PromptTokenizer) -> None:
     assert batch.labels[0, len(short) :].unique().tolist() == [IGNORED]
     torch.testing.assert_close(batch.input_ids[0, : len(short)], torch.tensor(short.input_ids))
     assert collate([short, long], max_tokens=10).input_ids.shape == (2, 10)
+
+
+HEAT = (*((name, 0.1 * place) for place, name in enumerate(REGION_NAMES[:10])), ("whole_face", 0.3))
+
+
+@pytest.mark.parametrize(("told", "has", "lacks"), [
+    ("finding", ["score is 0.93", "verdict is fake", "evidence"], ["Map:"]),
+    ("facts", ["Score: 0.93", "Verdict: fake", "Map: forehead 0.90"], ["KFD"]),
+    ("score", ["According to KFD prediction, the forgery score is 0.93."], ["verdict", "Verdict"]),
+    ("nothing", [TASK_DESCRIPTION], ["0.93", "fake.", "KFD"]),
+])  # fmt: skip
+def test_a_prompt_tells_what_its_style_says(told: str, has: list[str], lacks: list[str]) -> None:
+    markers = make_markers("vicuna", llama_tokenizer())
+    text = as_text(opening(PromptStyle(told=told), markers, replace(FAKE, heat=HEAT)))
+    assert all(words in text for words in has) and not any(words in text for words in lacks), text
+
+
+def test_facts_need_the_values_of_all_regions() -> None:
+    with pytest.raises(ValueError, match="heat: expected a value for each"):
+        opening(PromptStyle(told="facts"), make_markers("vicuna", llama_tokenizer()), FAKE)
+
+
+def test_our_system_prompt_takes_the_place_of_the_template_s_own() -> None:
+    """SmolLM2's template otherwise introduces the assistant by another name."""
+    tokenizer = qwen_tokenizer()
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.chat_template = (
+        "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are Somebody.<|im_end|>\n{% endif %}"
+        + CHATML
+    )
+    assert "You are Somebody" in make_markers("chat", tokenizer).start
+    start = make_markers("chat", tokenizer, "You are Unmask.").start
+    assert "You are Unmask." in start and "Somebody" not in start
+
+
+def test_styles_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"told: expected one of .* got .verdict."):
+        PromptStyle(told="verdict")
+    with pytest.raises(ValueError, match="must be told something"):
+        PromptStyle("chat", "evidence_text", told="nothing")
+    with pytest.raises(ValueError, match="no system prompt"):
+        PromptStyle("vicuna", system="You are Unmask.")

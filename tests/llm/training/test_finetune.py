@@ -27,6 +27,7 @@ from llm.conversation import Conversation
 from llm.model import ForgeryLLM
 from llm.training.align import align
 from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
+from llm.training.examples import face_example
 from llm.training.loop import ALONE, Data, validate
 from llm.training.schedule import FLOOR, bucketed
 from media.regions import REGION_NAMES
@@ -99,6 +100,51 @@ def test_finetune_writes_an_assistant_that_chats(folder: Path, tmp_path: Path, c
     found = detector(torch.rand(1, 3, 64, 64))
     conversation = Conversation(model, Case("fake", 0.9), found)
     assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
+
+
+@pytest.mark.parametrize("changes", [
+    {"told": "facts"}, {"told": "score", "taught": "truth"}, {"told": "nothing", "blank-share": 0},
+])  # fmt: skip
+def test_what_is_told_and_taught_is_a_setting(folder: Path, tmp_path: Path, changes: dict) -> None:
+    out = tmp_path / "assistant"
+    finetune.main(flags(folder, out, **changes))
+    model = ForgeryLLM.from_pretrained(out)
+    assert model.prompter.style.told == changes["told"]
+    detector = Detector.from_pretrained(folder / "kfd")
+    found = ground_once(f"{out}-run" / Path("val"), detector, folder / "set", "val", 2, seed=0)
+    conversation = Conversation(model, found.cases[0], found.detection([0]))
+    assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
+
+
+def test_the_truth_cannot_be_taught_beside_a_verdict_in_words() -> None:
+    with pytest.raises(ValueError, match="the truth would contradict the verdict that told='facts'"):
+        finetune.FinetuneConfig(llm="", kfd="", data="", out="", taught="truth")
+    with pytest.raises(ValueError, match="add up to at most 1"):
+        finetune.FinetuneConfig(llm="", kfd="", data="", out="", untold_share=0.7, blank_share=0.5)
+
+
+def test_the_truth_is_that_of_the_labels(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    truths = faces.truths()
+    assert [case.verdict for case in truths.cases] == ["real", "real", "fake", "fake"]
+    assert [case.regions for case in truths.cases] == list(faces.forged)
+    assert [truths.yes_target(row, case) for row, case in enumerate(truths.cases)] == [0, 0, 1, 1]
+    assert [case.score for case in truths.cases] == [case.score for case in faces.cases]
+
+
+def test_a_share_of_conversations_is_told_nothing_and_a_share_sees_nothing(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    model = ForgeryLLM.from_pretrained(folder / "assistant")
+    rng, shares = random.Random(0), {"untold-share": 0.4, "blank-share": 0.4}
+    words = {name.replace("-", "_"): value for name, value in shares.items()}
+    config = finetune.FinetuneConfig(llm="", kfd="", data="", out="", told="finding", max_turns=1, **words)
+    drawn = [face_example(config, model, faces, rng.randrange(4), rng) for _ in range(200)]
+    told = ["KFD" in model.prompter.decode(example.tokens.input_ids) for example in drawn]
+    seen = [example.row is not None for example in drawn]
+    assert 50 < told.count(False) < 110 and 50 < seen.count(False) < 120
+    assert all(t or s for t, s in zip(told, seen, strict=True)), "something must be known"
 
 
 def test_a_killed_run_resumes_with_the_same_losses_to_the_same_weights(
@@ -255,6 +301,8 @@ def test_the_mirror_image_has_left_and_right_exchanged() -> None:
     case = Case("fake", 0.9, ("left_eye", "nose", "right_cheek", "whole_face"))
     assert mirror_case(case).regions == ("right_eye", "nose", "left_cheek", "whole_face")
     assert mirror_case(mirror_case(case)) == case
+    warm = replace(case, heat=(("left_eye", 0.8), ("nose", 0.3)))
+    assert mirror_case(warm).heat == (("right_eye", 0.8), ("nose", 0.3))
     assert set(mirror_case(replace(case, regions=REGION_NAMES)).regions) == set(REGION_NAMES)
     found = detection(faces=2)
     turned = mirror_maps(found, torch.tensor([True, False]))
