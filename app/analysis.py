@@ -186,4 +186,5 @@ def case_of(analysis: Analysis, face: int) -> Case:
         )
     finding = analysis.faces[face]
     strength = finding.evidence.verbal if finding.evidence else ""
-    return Case(finding.verdict, finding.score, finding.regions, finding.reasons, strength=strength)
+    heat = tuple(finding.region_scores.items())
+    return Case(finding.verdict, finding.score, finding.regions, finding.reasons, heat, strength)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -48,7 +47,7 @@ class LocalBackend:
     def conversation(self, case: Case, finding: FaceFinding) -> Conversation:
         if self._soft:
             return Conversation(self.model, case, finding.detection)
-        return Conversation(self.model, with_heat(case, finding))
+        return Conversation(self.model, case)
 
 
 class EndpointBackend:
@@ -63,7 +62,6 @@ class EndpointBackend:
         self.record = ChatRecord(endpoint.model, tuned=False, host=endpoint.host, face_sent=send_image)
 
     def conversation(self, case: Case, finding: FaceFinding) -> RemoteConversation:
-        case = with_heat(case, finding)
         face = finding.crop.pixels if self.send_image else None
         return RemoteConversation(ChatWriter(self.endpoint, case, face), case)
 
@@ -81,11 +79,6 @@ class PromptEmbedsBackend:
     def conversation(self, case: Case, finding: FaceFinding) -> RemoteConversation:
         writer = EmbedsWriter(self.endpoint, self.model, case, finding.detection)
         return RemoteConversation(writer, case)
-
-
-def with_heat(case: Case, finding: FaceFinding) -> Case:
-    """The case together with the heat map's means, for models that read evidence as text."""
-    return replace(case, heat=tuple(finding.region_scores.items()))
 
 
 def load_chat_backend(choice: ModelChoice, kfd_digest: str) -> ChatBackend:

@@ -31,6 +31,7 @@ from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
 from llm.serving.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
+from media.regions import REGION_NAMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -95,7 +96,8 @@ def _merge(model: ForgeryLLM) -> None:
 @torch.inference_mode()
 def _first_words(model: ForgeryLLM) -> Tensor:
     """(V,) the distribution of the first word said about a face without findings."""
-    tokens = model.prompter.conversation(Case("real", 0.1), [])
+    heat = tuple((name, 0.1) for name in REGION_NAMES)
+    tokens = model.prompter.conversation(Case("real", 0.1, heat=heat), [])
     ids, index = ([row] for row in (tokens.input_ids, tokens.soft_index))
     embeds = model.embed(
         torch.tensor(ids, device=model.device), torch.tensor(index, device=model.device), None

@@ -25,6 +25,7 @@ from llm.prompt import opening, question
 from llm.tokens import NO_SOFT, collate
 from llm.training.cases import ground_once
 from llm.training.loop import ALONE, Data, validate
+from media.regions import REGION_NAMES
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.faces import save_tiny_faces
 from tests.tiny.general import save_general
@@ -34,7 +35,7 @@ pytest.importorskip("bitsandbytes")
 
 QUESTIONS = ("Is this a deepfake image?", "Where are the signs?", "How sure are you?")
 TEMPERATURE = 2.0  # sampled with a seed: after 20 steps the likeliest answer is to end at once
-CASE = Case("fake", 0.93, ("nose",))
+CASE = Case("fake", 0.93, ("nose",), heat=tuple((name, 0.4) for name in REGION_NAMES))
 
 
 @pytest.fixture(scope="module")
