@@ -22,7 +22,7 @@ from media.faces import Face, find_faces
 from media.files import MediaFile, open_file
 from media.images import pixels_digest, sha256_of
 from media.timeline import Timeline, spread
-from media.tracks import track_faces
+from media.tracks import colours, find_cuts, track_faces
 from media.video import FrameReader, VideoSource, timeline
 
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
@@ -105,7 +105,7 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
     line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
-    positions, digests, faces, findings = [], [], [], []
+    positions, digests, histograms, faces, findings = [], [], [], [], []
     still, failed = None, False
     reader = FrameReader(source, line, wanted)
     try:
@@ -114,6 +114,7 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
             found = find_faces(image)
             positions.append(position)
             digests.append(pixels_digest(image))
+            histograms.append(colours(image))
             faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
             findings.append(detector.judge(image, found))
     except VideoError as error:
@@ -122,7 +123,7 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
         failed = True
     damaged = failed or reader.damaged
     tracks: dict[int, list[FrameFinding]] = {}
-    for place, numbers in enumerate(track_faces(faces)):
+    for place, numbers in enumerate(track_faces(faces, find_cuts(histograms))):
         for number, finding in zip(numbers, findings[place], strict=True):
             frame = FrameFinding(place, float(times[positions[place]]), finding)
             tracks.setdefault(number, []).append(frame)

@@ -2,14 +2,16 @@
 
 Frames are seconds apart, so a face is followed by where it is and how large, not by motion. A link
 that is in doubt is not made: two tracks of one person cost little, one track of two persons would mix
-an untouched face into the verdict on a forged one. Cuts are not looked for: somebody who appears in the next
-shot just where another was takes over the track.
+an untouched face into the verdict on a forged one. So no face is followed over a cut: somebody who appears in
+the next shot just where another was would take over the track.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from media.faces import Face
@@ -17,19 +19,46 @@ from media.faces import Face
 MOVED = 0.75  # mean distance of the landmarks, in sides of the face, up to which a face can be the same
 GROWN = 1.6  # ratio of sides up to which it can
 PATIENCE = 3  # sampled frames that a face may be away, hidden or turned, and still come back
+# Distance of two frames' colours, 0 to 1, from which a cut lies between them: half of the scale. In ten clips
+# neighbours of 16 frames differed by 0.29 at most, frames of different clips by 0.66 at least.
+CUT = 0.5
 
 
-def track_faces(frames: Sequence[Sequence[Face]]) -> list[list[int]]:
+def colours(frame: np.ndarray) -> np.ndarray:
+    """The histogram of a frame by hue, saturation and value.
+
+    frame: (H, W, 3) uint8 RGB. Returns (256,) float32 that sums to 1.
+    """
+    small = cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA)
+    hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
+    counts = cv2.calcHist([hsv], [0, 1, 2], None, [8, 4, 8], [0, 180, 0, 256, 0, 256]).ravel()
+    return counts / counts.sum()
+
+
+def find_cuts(histograms: Sequence[np.ndarray]) -> list[int]:
+    """Positions of the sampled frames with which another shot begins, the first frame's 0 left out.
+
+    histograms: of each frame, see `colours`; compared by Hellinger's distance.
+    """
+    distances = [cv2.compareHist(a, b, cv2.HISTCMP_BHATTACHARYYA) for a, b in pairwise(histograms)]
+    return [place for place, distance in enumerate(distances, start=1) if distance > CUT]
+
+
+def track_faces(frames: Sequence[Sequence[Face]], cuts: Sequence[int] = ()) -> list[list[int]]:
     """Give every face the number of its person.
 
     frames: the faces of each sampled frame, in the order of time, all in pixels of the same frame.
+    cuts: positions of the frames with which another shot begins; no face is followed into it.
     Returns for each frame the track of each face; tracks count from 0 in the order of appearance, and
     no two faces of a frame share one.
     """
     last: list[tuple[int, Face]] = []  # per track: the frame it was last seen in, and the face
     tracks = []
+    shot = 0  # the frame with which it began
     for time, faces in enumerate(frames):
-        waiting = {track for track, (seen, _) in enumerate(last) if time - seen <= PATIENCE}
+        shot = time if time in cuts else shot
+        earliest = max(shot, time - PATIENCE)
+        waiting = {track for track, (seen, _) in enumerate(last) if seen >= earliest}
         costs = {
             (track, i): cost
             for track in waiting

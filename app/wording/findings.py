@@ -71,9 +71,10 @@ LIMITS = (
 VIDEO = (
     f"Of a video, up to {FRAMES} frames spread evenly over its length are examined, each as a photograph. "
     "Faces are followed from frame to frame by place and size: people who are in the picture together are "
-    "judged apart, but where a cut puts another person in the same place both count as one, and a person who "
-    "moves far may count as two. The score of a face is that of the mean logit of its frames without a flaw: "
-    "sharp, large, little compressed, read alike when mirrored. Where these are fewer than half, no verdict "
+    "judged apart; at a cut, told by the colours of the picture, following ends, so a person who is seen "
+    "before and after it, or who moves far, may count as two. The score of a face is that of the mean logit "
+    "of its frames without a flaw: sharp, large, little compressed, read alike when mirrored. Where these are "
+    "fewer than half, no verdict "
     "is given, nor where the frames contradict each other. A single frame's reading is no finding, it errs "
     "more often. Box, heat map and regions are those of one frame, the one whose score is nearest that of "
     "all, or highest where frames contradict each other; answers combine them with the score and verdict of "

@@ -18,8 +18,8 @@ from kfd.training.config import TrainConfig
 from media.regions import REGIONS, region_mask
 
 AHEAD = 3  # batches each process may be ahead
-# A kind of forgery that few people are shown in is drawn oftener than the fourth root of `balanced` would: what
-# it teaches is the method, not the people.
+# A kind of forgery that few people are shown in is drawn oftener than the fourth root would have it: what it
+# teaches is the method, not the people.
 KINDS_POWER = 0.125
 PARTNERS = 40  # real faces of which the one most alike in sharpness stands beside a fake of no real source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from media.faces import Face
-from media.tracks import PATIENCE, track_faces
+from media.tracks import PATIENCE, colours, find_cuts, track_faces
 from tests.tiny.faces import drawn_landmarks
 
 
@@ -53,3 +53,23 @@ def test_the_nearest_wins():
 
 def test_nothing_to_track():
     assert track_faces([]) == [] and track_faces([[], []]) == [[], []]
+
+
+def test_nobody_is_followed_over_a_cut():
+    """The next shot's speaker sits where the last one's sat, and once took over the track."""
+    seats = [[face(100)]] * 6
+    assert track_faces(seats, cuts=[3]) == [[0], [0], [0], [1], [1], [1]]
+    assert track_faces(seats) == [[0]] * 6
+
+
+def test_a_cut_is_another_picture_not_movement_nor_light():
+    rng = np.random.default_rng(0)
+    room = np.full((120, 160, 3), (180, 120, 60), np.uint8)
+    room[40:90, 50:90] = (210, 170, 150)
+    moved = np.roll(room, 30, axis=1)
+    darker = (room * 0.9).astype(np.uint8)
+    noisy = np.clip(room + rng.normal(0, 3, room.shape), 0, 255).astype(np.uint8)
+    street = np.full((120, 160, 3), (40, 90, 200), np.uint8)
+    shots = [room, moved, darker, noisy, street, street, room]
+    assert find_cuts([colours(shot) for shot in shots]) == [4, 6]
+    assert find_cuts([]) == [] and find_cuts([colours(room)]) == []
