@@ -2,7 +2,7 @@
 
 config.json         its config dataclass; `system` is the name
 decision.json       calibration and thresholds, fitted on validation
-model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; no frozen tower
+model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; no frozen model
 tokenizer.json      of systems that read texts
 """
 
@@ -12,10 +12,13 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from baselines.clip import ClipConfig, build_clip
+from baselines.convnets import ConvConfig, build_conv
+from baselines.qwen.config import QwenConfig
 from baselines.system import System
 from baselines.towers import LoadedTower, load_tower
 from baselines.vlaforge.config import VlaForgeConfig
@@ -27,13 +30,22 @@ from kfd.encoders.backbones import Dtype
 from kfd.encoders.text import TOKENIZER_FILE, load_tokenizer, save_tokenizer
 from kfd.reader import system_of
 
+if TYPE_CHECKING:
+    from baselines.qwen.model import LoadedQwen
+
 CONFIGS: dict[str, type] = {
     "clip-probe": ClipConfig,
     "clip-lora": ClipConfig,
     "clip-vp": ClipConfig,
     "clip-coop": ClipConfig,
     "vlaforge": VlaForgeConfig,
+    "sbi": ConvConfig,
+    "mesonet4": ConvConfig,
+    "qwen-vl": QwenConfig,
 }
+SystemName = Literal[
+    "clip-probe", "clip-lora", "clip-vp", "clip-coop", "vlaforge", "sbi", "mesonet4", "qwen-vl"
+]
 
 
 def config_class(system: str) -> type:
@@ -52,15 +64,35 @@ def new_system(
 ) -> System:
     """A system to be trained, on `device`.
 
-    weights, dtype: of the frozen tower, see baselines.towers.load_tower. say: is told what was read.
+    weights, dtype: of the frozen model underneath, see `load_underneath`. say: is told what was read.
     """
-    loaded = load_tower(config.encoder, weights, dtype, device, say)
-    config = replace(config, encoder_digest=loaded.digest)
-    return build(config, loaded).to(device)
+    if isinstance(config, ConvConfig):
+        return build_conv(config).to(device)
+    loaded = load_underneath(config, weights, dtype, device, say)
+    return build(replace(config, encoder_digest=loaded.digest), loaded).to(device)
 
 
-def build(config: object, loaded: LoadedTower) -> System:
-    """A system on its tower, untrained."""
+def load_underneath(
+    config: object,
+    weights: str | Path | None,
+    dtype: Dtype | None,
+    device: str,
+    say: Callable[[str], None],
+) -> LoadedTower | LoadedQwen:
+    """The frozen model underneath a system; see `load_tower` and baselines.qwen.model.load_qwen."""
+    if isinstance(config, QwenConfig):
+        from baselines.qwen.model import load_qwen
+
+        return load_qwen(config, weights, dtype, device, say)
+    return load_tower(config.encoder, weights, dtype, device, say)
+
+
+def build(config: object, loaded: LoadedTower | LoadedQwen) -> System:
+    """A system on what is frozen underneath, untrained."""
+    if isinstance(config, QwenConfig):
+        from baselines.qwen.model import QwenClassifier
+
+        return QwenClassifier(config, loaded)
     kind = VlaForge if isinstance(config, VlaForgeConfig) else build_clip
     return kind(config, loaded.tower, loaded.tokenizer)
 
@@ -83,24 +115,31 @@ def load_system(
 ) -> tuple[System, Decision]:
     """Rebuild a saved system, in eval mode, on `device`.
 
-    encoder, dtype: of the frozen tower, which `folder` does not hold; see baselines.towers.load_tower.
+    encoder, dtype: of the frozen model, which `folder` does not hold; see `load_underneath`.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     folder = Path(folder)
     config = storage.read_config(config_class(system_of(folder)), folder / storage.CONFIG_FILE)
     decision = storage.read_config(Decision, folder / DECISION_FILE)
-    loaded = load_tower(config.encoder, encoder, dtype, device, say=lambda note: None)
+    if isinstance(config, ConvConfig):
+        if encoder is not None:
+            raise ValueError(f"{config.system} stands on no frozen model: leave --encoder {encoder} out")
+        return _with_weights(build_conv(config), folder, device), decision
+    loaded = load_underneath(config, encoder, dtype, device, say=lambda note: None)
     if loaded.digest != config.encoder_digest:
         raise ValueError(
             f"{folder} was trained on other weights of {config.encoder}: expected digest "
             f"{config.encoder_digest[:12]}, got {loaded.digest[:12]}; pass the file, folder or hub id it was "
             "trained with as --encoder"
         )
-    if (folder / TOKENIZER_FILE).is_file():
+    if isinstance(loaded, LoadedTower) and (folder / TOKENIZER_FILE).is_file():
         loaded = replace(loaded, tokenizer=load_tokenizer(folder))
-    model = build(config, loaded)
+    return _with_weights(build(config, loaded), folder, device), decision
+
+
+def _with_weights(model: System, folder: Path, device: str) -> System:
     load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
-    return model.eval().to(device), decision
+    return model.eval().to(device)
 
 
 def system_digest(folder: str | Path) -> str:

@@ -105,12 +105,17 @@ class FaceSet:
         found = np.searchsorted(self.index, int(pair))
         return int(found) if found < len(self.index) and self.index[found] == int(pair) else None
 
-    def mask_of(self, position: int) -> Tensor | None:
-        """The data set's own mask of a face: (size, size) float32 in [0, 1], 1 where forged; None without."""
-        line, inner = self.rows[position]["mask"], slice(self.border, self.border + self.size)
+    def mask_of(self, position: int, shift: tuple[int, int] = (0, 0)) -> Tensor | None:
+        """The data set's own mask of a face: (size, size) float32 in [0, 1], 1 where forged; None without.
+
+        shift: (X, Y) in [-border, border], as `read` takes it.
+        """
+        line = self.rows[position]["mask"]
         if self.masks is None or line == "":
             return None
-        return torch.from_numpy(np.array(self.masks[int(line), inner, inner])).float() / 255
+        x, y = (self.border + step for step in shift)
+        mask = self.masks[int(line), y : y + self.size, x : x + self.size]
+        return torch.from_numpy(np.array(mask)).float() / 255
 
     def read(self, positions: list[int], shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Crops as a detector sees them.
@@ -218,8 +223,10 @@ def training_batch(
     """
     known = 0 if known_fake is None else len(known_fake)
     last = len(real) - resynthesised
-    forged = simulate(real[known:last], landmarks[known:last], generator, simulation, donors)
-    pristine, fake, masks = forged.pristine, forged.images, forged.masks
+    pristine, fake, masks = real[:0], real[:0], real[:0, :1]
+    if known < last:
+        forged = simulate(real[known:last], landmarks[known:last], generator, simulation, donors)
+        pristine, fake, masks = forged.pristine, forged.images, forged.masks
     if resynthesised:
         pristine = torch.cat([pristine, real[last:]])
         fake = torch.cat([fake, resynthesise(real[last:], generator)])

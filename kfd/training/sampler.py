@@ -139,7 +139,7 @@ class PairSampler:
         fake = aligned = masks = None
         if known:
             fake, fake_landmarks = self.faces.read(known, shift[: len(known)])
-            masks = self._named_masks(known, fake_landmarks).to(config.device)
+            masks = named_masks(self.faces, known, fake_landmarks).to(config.device)
             fake = fake.to(config.device)
             aligned = torch.tensor([self.faces.pair_of(i) is not None for i in known], device=config.device)
         generator = torch.Generator(config.device).manual_seed(config.seed * 1_000_003 + step)
@@ -212,16 +212,20 @@ class PairSampler:
     def _sharpness(self, position: int) -> float:
         return sharpness(np.array(self.faces.crops[self.faces.index[position]]))
 
-    def _named_masks(self, positions: list[int], landmarks: Tensor) -> Tensor:
-        """What their manifest says was replaced, else everything: (K, 1, S, S) float32 in [0, 1]."""
-        masks = torch.ones(len(positions), 1, self.faces.size, self.faces.size)
-        for k, position in enumerate(positions):
-            names = self.faces.rows[position]["regions"].split("|")
-            parts = [
-                region_mask(landmarks[k : k + 1], region, self.faces.size)
-                for region in REGIONS
-                if region.name in names
-            ]
-            if parts:
-                masks[k] = torch.stack(parts).amax(0)
-        return masks
+
+def named_masks(faces: FaceSet, positions: list[int], landmarks: Tensor) -> Tensor:
+    """What the manifest says was replaced, else everything: (K, 1, S, S) float32 in [0, 1].
+
+    landmarks: (K, 68, 2), of those faces as they were read.
+    """
+    masks = torch.ones(len(positions), 1, faces.size, faces.size)
+    for k, position in enumerate(positions):
+        names = faces.rows[position]["regions"].split("|")
+        parts = [
+            region_mask(landmarks[k : k + 1], region, faces.size)
+            for region in REGIONS
+            if region.name in names
+        ]
+        if parts:
+            masks[k] = torch.stack(parts).amax(0)
+    return masks

@@ -18,19 +18,34 @@ BATCH = 60
 class Validation:
     """Real validation faces against simulated forgeries of them, and against each kind of known fake."""
 
-    def __init__(self, faces: FaceSet, num_images: int, known_fakes: bool):
+    def __init__(
+        self,
+        faces: FaceSet,
+        num_images: int,
+        known_fakes: bool,
+        simulated: bool = True,
+        kinds: tuple[str, ...] = (),
+    ):
         """num_images: most real faces, and most fakes of each kind, that are used.
 
-        known_fakes: False keeps to real faces and simulation, as the paper's protocol asks.
+        known_fakes: False keeps to real faces and simulation, as the paper's protocol asks. simulated: False
+        keeps to known fakes. kinds: of the known fakes that are used; empty for all.
+        Raises ValueError where nothing is left.
         """
         self.faces = faces
         reals = evenly(faces.where(label="real"), num_images)
-        self.sets = {"simulated": (reals, None)}
-        for kind in sorted({row["kind"] for row in faces.rows if known_fakes and row["label"] == "fake"}):
+        self.sets: dict[str, tuple[list[int], list[int] | None]] = {}
+        if simulated:
+            self.sets["simulated"] = (reals, None)
+        found = {row["kind"] for row in faces.rows if known_fakes and row["label"] == "fake"}
+        for kind in sorted(found & set(kinds) if kinds else found):
             fakes = evenly(faces.where(label="fake", kind=kind), num_images)
             sources = {faces.rows[i]["source"] for i in fakes}
             partners = [i for s in sources for i in faces.where(label="real", source=s)]
             self.sets[kind] = (evenly(partners or reals, num_images), fakes)
+        if not self.sets or not reals:
+            wanted = f"fakes of the kinds {', '.join(kinds)}" if kinds else "fakes"
+            raise ValueError(f"split val needs real faces and {wanted}: they choose the checkpoint")
 
     def logits_by_set(self, model: Reader) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """(labels, logits) of every validation set."""
