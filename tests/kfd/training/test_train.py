@@ -22,7 +22,7 @@ from kfd.checkpoint import load_kfd
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
 from kfd.training.config import TrainConfig
 from kfd.training.record import read_worlds
-from kfd.training.sampler import PairSampler, balanced
+from kfd.training.sampler import PairSampler, balanced, named_masks
 from kfd.training.step import update_average
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
@@ -203,11 +203,10 @@ def test_a_fake_without_real_photographs_of_its_source_stands_beside_one_as_shar
 def test_a_fake_that_names_its_regions_is_forged_there_only(data):
     faces = FaceSet.open(data, "train")
     fake = faces.where(label="fake")[0]
-    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all"))
     landmarks = faces.read([fake])[1]
-    assert sampler._named_masks([fake], landmarks).min() == 1
+    assert named_masks(faces, [fake], landmarks).min() == 1
     faces.rows[fake].update(regions="left_eye|mouth")
-    mask = sampler._named_masks([fake], landmarks)[0, 0]
+    mask = named_masks(faces, [fake], landmarks)[0, 0]
     mouth, eye, brow = (landmarks[0, points].mean(0).long() for points in (MOUTH, LEFT_EYE, RIGHT_BROW))
     assert mask[mouth[1], mouth[0]] > 0.9 and mask[eye[1], eye[0]] > 0.9 and mask[brow[1], brow[0]] < 0.1
 
