@@ -16,6 +16,7 @@ from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
+    from kfd.opinions import Opinion
     from kfd.video import VideoAnalysis
     from llm.conversation import Conversation
 
@@ -125,7 +126,8 @@ class Analysis:
     verdict: of the whole file, see kfd.calibration.overall. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
-    video: the frames behind the faces of a video; None of a photograph.
+    video: the frames behind the faces of a video; None of a photograph. opinions: of other systems, a tuple
+        for each face; empty where none was asked.
     """
 
     image: np.ndarray
@@ -139,6 +141,7 @@ class Analysis:
     session: Session = field(default_factory=Session, repr=False)
     explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
     video: VideoAnalysis | None = field(default=None, repr=False)
+    opinions: tuple[tuple[Opinion, ...], ...] = field(default=(), repr=False)
 
     @property
     def medium(self) -> str:
@@ -149,6 +152,10 @@ class Analysis:
     def count(self) -> FaceCount:
         """How many faces were found, judged and left out."""
         return count_faces(self.faces)
+
+    def opinions_of(self, face: int) -> tuple[Opinion, ...]:
+        """What other systems say of a face; kfd.opinions.agreement compares them with the finding."""
+        return self.opinions[face] if self.opinions else ()
 
     def image_of(self, face: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB, the picture that the box of a face is about."""

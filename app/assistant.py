@@ -33,6 +33,7 @@ from data_sim.dialogue import FIRST_QUESTION
 from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
+from kfd.opinions import SecondReader, second_opinions
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
 from media.images import ImageSource
@@ -50,11 +51,18 @@ class Assistant:
     It holds no case: what is found and said lives in the Analysis.
     """
 
-    def __init__(self, detector: Detector, llm: ChatBackend, models: ModelRecord):
-        """llm: see app.chat_backends."""
+    def __init__(
+        self,
+        detector: Detector,
+        llm: ChatBackend,
+        models: ModelRecord,
+        readers: tuple[SecondReader, ...] = (),
+    ):
+        """llm: see app.chat_backends. readers: whose opinions stand beside every finding."""
         self.detector = detector
         self.llm = llm
         self.models = models
+        self.readers = readers
 
     @classmethod
     def from_pretrained(cls, folder: str | Path = DEFAULT_CHECKPOINT, device: str = "cpu") -> Assistant:
@@ -88,6 +96,7 @@ class Assistant:
             found.warnings,
             explain=self._explain,
             video=found.video,
+            opinions=second_opinions(self.readers, source, found) if self.readers else (),
         )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:

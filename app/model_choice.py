@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import tyro
 
 DEFAULT_CHECKPOINT = Path("checkpoints/embedded")
 
@@ -23,6 +25,9 @@ class ModelChoice:
     device: str = "cpu"  # "cpu" or "cuda"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU, fp32 on a CPU
     quantize: bool = False  # load the language model in 4 bits; needs bitsandbytes
+    # Folders of other systems (docs/baselines.md) that read every face too, or FOLDER=WEIGHTS where a frozen
+    # model underneath lies elsewhere. Repeatable; what they say never changes the finding.
+    opinion: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
 
     def __post_init__(self) -> None:
         problems = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from app.analysis import ModelRecord, WeightsFile
@@ -11,13 +12,16 @@ from common.storage import CONFIG_FILE, digest_of, read_config
 from kfd.calibration.error_rates import Robustness
 from kfd.config import KFDConfig
 from kfd.detector import Detector
+from kfd.opinions import SecondReader
 from kfd.reader import KFD_NAME, system_of
 
 PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
 
 
-def load_models(choice: ModelChoice) -> tuple[Detector, ChatBackend, ModelRecord]:
-    """Detector, language model, and what the report says of both.
+def load_models(
+    choice: ModelChoice,
+) -> tuple[Detector, ChatBackend, ModelRecord, tuple[SecondReader, ...]]:
+    """Detector, language model, what the report says of both, and the second readers.
 
     Raises FileNotFoundError naming what is missing; ValueError for models that do not fit one another, such
     as an assistant that learnt to read another detector; EndpointError when an endpoint that has to be asked
@@ -33,7 +37,10 @@ def load_models(choice: ModelChoice) -> tuple[Detector, ChatBackend, ModelRecord
         )
     detector = load_detector(choice)
     backend = load_chat_backend(choice, detector.digest)
-    return detector, backend, model_record(choice, detector, backend)
+    readers = tuple(SecondReader.load(folder, choice.device) for folder in choice.opinion)
+    record = model_record(choice, detector, backend)
+    files = [WeightsFile(f"second opinion {r.name} ({r.system})", r.detector.digest) for r in readers]
+    return detector, backend, replace(record, files=(*record.files, *files)), readers
 
 
 def load_detector(choice: ModelChoice) -> Detector:

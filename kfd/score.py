@@ -9,11 +9,12 @@ warnings; `faces`, how many the file shows, how many were judged and why others 
 and reasons of the whole file, which follow from all its faces. That of a video or an animation also has
 `frames`, [seconds, score] of each examined frame that shows the face, and `video`: when those examined are
 shown, whether the file is damaged, how many frames are interlaced, and how many faces were left out.
-A file without a result has one line with `score: null`, the
-reason and what to do about it. In a folder
-every entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are
-passed over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is
-scored. With --out, a re-run continues where the last one stopped.
+With `--opinion DIR`, repeatable, a line also has `opinions`, what other systems (docs/baselines.md) say of
+the same face at their own thresholds, and `agreement`, a sentence; neither changes the rest of the line. A
+file without a result has one line with `score: null`, the reason and what to do about it. In a folder every
+entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are passed
+over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is scored.
+With --out, a re-run continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ from kfd.calibration.overall import count_faces, overall_verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
+from kfd.opinions import SecondReader, agreement, second_opinions
 from kfd.video import FaceTrack
 from media.decoding.sandbox import LIMITS
 from media.errors import MediaError, contained
@@ -51,6 +53,8 @@ class ScoreConfig:
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
     device: str = "cpu"
+    # Folders of other systems, or FOLDER=WEIGHTS where a frozen model underneath lies elsewhere.
+    opinion: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -63,22 +67,27 @@ def main() -> None:
     try:
         listing = list_files(config.paths, config.out)
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
+        readers = tuple(SecondReader.load(choice, config.device) for choice in config.opinion)
         named = frozenset(config.paths)
         if config.out is None:
             tally: Counter[str] = Counter()
-            for _, lines in scored(listing, named, detector, {}):
+            for _, lines in scored(listing, named, detector, {}, readers):
                 tally[outcome(lines)] += 1
                 for line in lines:
                     print(json.dumps(line), flush=True)
         else:
-            tally = score_into(config.out, listing, named, detector)
+            tally = score_into(config.out, listing, named, detector, readers)
         print(account(tally, sum(listing.hidden.values())), file=sys.stderr)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
 def scored(
-    listing: Listing, named: frozenset[Path], detector: Detector, done: dict[str, str]
+    listing: Listing,
+    named: frozenset[Path],
+    detector: Detector,
+    done: dict[str, str],
+    readers: tuple[SecondReader, ...] = (),
 ) -> Iterable[tuple[Path, list[dict[str, object]]]]:
     """Every entry that is not done, with its lines. named: on the command line, so never skipped."""
     entries = sorted([*((path, "") for path in listing.files), *listing.skipped])
@@ -87,29 +96,42 @@ def scored(
             continue
         if not reason and path not in named and kind_of_file(path) is None:
             reason = "neither a photograph nor a video, by its content and its name"
-        yield path, [_passed_over(path, detector, SKIPPED, reason)] if reason else lines_of(path, detector)
+        if reason:
+            yield path, [_passed_over(path, detector, SKIPPED, reason, readers)]
+        else:
+            yield path, lines_of(path, detector, readers)
     for folder, count in listing.hidden.items():
         if count and str(folder) not in done:
             words = "1 hidden file or folder was" if count == 1 else f"{count} hidden files or folders were"
-            yield folder, [_passed_over(folder, detector, HIDDEN, f"{words} passed over")]
+            yield folder, [_passed_over(folder, detector, HIDDEN, f"{words} passed over", readers)]
 
 
-def lines_of(path: Path, detector: Detector) -> list[dict[str, object]]:
+def lines_of(
+    path: Path, detector: Detector, readers: tuple[SecondReader, ...] = ()
+) -> list[dict[str, object]]:
     """The output lines of one photograph or video, at least one, never an exception for a bad file."""
-    line = _start(path, detector)
+    line = _start(path, detector, readers)
     try:
         with contained(str(path)), open_file(path) as file:
             try:
                 found = examine_file(detector, file)
             finally:
                 line["sha256"] = file.sha256
-            return _describe_all(line, found)
+            lines = _describe_all(line, found)
+            if readers and found.faces:
+                opinions = second_opinions(readers, file, found)
+                for told, finding, others in zip(lines, found.faces, opinions, strict=True):
+                    told["opinions"] = [opinion.as_json() for opinion in others]
+                    told["agreement"] = agreement(finding, others)
+            return lines
     except MediaError as error:
         return [line | _nothing(error.code, str(error))]
 
 
-def _start(path: Path, detector: Detector) -> dict[str, object]:
-    return {"path": str(path), "sha256": None, "checkpoint": detector.digest}
+def _start(path: Path, detector: Detector, readers: tuple[SecondReader, ...]) -> dict[str, object]:
+    line = {"path": str(path), "sha256": None, "checkpoint": detector.digest}
+    others = {"opinion_checkpoints": [reader.detector.digest for reader in readers]} if readers else {}
+    return line | others
 
 
 def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
@@ -144,9 +166,11 @@ def _nothing(code: str, message: str) -> dict[str, object]:
     return {**fields, "reasons": [code], "regions": [], "warnings": [], "message": message}
 
 
-def _passed_over(path: Path, detector: Detector, reason: str, message: str) -> dict[str, object]:
+def _passed_over(
+    path: Path, detector: Detector, reason: str, message: str, readers: tuple[SecondReader, ...]
+) -> dict[str, object]:
     """The line of what was not examined; it has no verdict, not even an inconclusive one."""
-    return _start(path, detector) | _nothing(reason, message) | {"verdict": None}
+    return _start(path, detector, readers) | _nothing(reason, message) | {"verdict": None}
 
 
 def outcome(lines: list[dict[str, object]]) -> str:
@@ -183,7 +207,13 @@ def _frames(track: FaceTrack) -> list[list[float | None]]:
     return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
 
 
-def score_into(out: Path, listing: Listing, named: frozenset[Path], detector: Detector) -> Counter[str]:
+def score_into(
+    out: Path,
+    listing: Listing,
+    named: frozenset[Path],
+    detector: Detector,
+    readers: tuple[SecondReader, ...] = (),
+) -> Counter[str]:
     """Append the lines of every entry that `out` does not hold yet, with progress.
 
     Returns how many files had which outcome, those of earlier runs included.
@@ -192,11 +222,11 @@ def score_into(out: Path, listing: Listing, named: frozenset[Path], detector: De
     from tqdm import tqdm
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = resume(out, detector.digest)
+    done = resume(out, detector.digest, [reader.detector.digest for reader in readers])
     tally, total = Counter(done.values()), len(listing.files) + len(listing.skipped)
     bar = tqdm(unit="file", initial=min(len(done), total), total=total)
     with out.open("a", encoding="utf-8") as file, bar:
-        for _, lines in scored(listing, named, detector, done):
+        for _, lines in scored(listing, named, detector, done, readers):
             file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
             tally[outcome(lines)] += 1
@@ -204,10 +234,11 @@ def score_into(out: Path, listing: Listing, named: frozenset[Path], detector: De
     return tally
 
 
-def resume(out: Path, digest: str) -> dict[str, str]:
+def resume(out: Path, digest: str, opinions: Sequence[str] = ()) -> dict[str, str]:
     """Paths that `out` holds completely, each with its outcome.
 
-    What a kill may have cut short is taken out of the file. digest: of the weights that go on.
+    What a kill may have cut short is taken out of the file. digest: of the weights that go on. opinions: of
+    those of the second readers.
     """
     if not out.is_file():
         return {}
@@ -216,6 +247,8 @@ def resume(out: Path, digest: str) -> dict[str, str]:
         lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         if any(line["checkpoint"] != digest for line in lines):
             raise ValueError(f"{out} was made with other weights; choose another --out")
+        if any(line.get("opinion_checkpoints", []) != list(opinions) for line in lines):
+            raise ValueError(f"{out} was made with other second opinions; choose another --out")
     except (KeyError, TypeError, json.JSONDecodeError):
         raise ValueError(f"{out} is no file of kfd.score; choose another --out") from None
     # The last photograph may have lost faces: a kill can fall between two of its lines.

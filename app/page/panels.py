@@ -23,6 +23,7 @@ from app.templates import load_templates
 from app.wording import answers, strength
 from app.wording import findings as wording
 from kfd.detection import FaceFinding
+from kfd.opinions import agreement
 from kfd.video import FRAMES, FrameFinding
 from media.regions import REGION_NAMES
 
@@ -111,6 +112,8 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         strength=f"{strength.evidence_words(finding)} {strength.evidence_meaning(finding)}",
         ratio="" if found is None else f"{strength.ratio_words(found)}. {strength.RATIO_KEY}",
         error_rate=strength.error_rate_words(analysis, finding),
+        agreement=agreement(finding, analysis.opinions_of(face)),
+        opinions=[wording.opinion_sentence(opinion) for opinion in analysis.opinions_of(face)],
         regions=list(_regions(finding)),
         quality=wording.quality_sentence(finding),
         good_for=models.good_for,

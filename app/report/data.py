@@ -24,6 +24,7 @@ from app.wording import answers
 from app.wording import findings as wording
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from kfd.detection import FaceFinding
+from kfd.opinions import agreement
 from media.regions import REGION_NAMES
 
 SCHEMA = "unmask-report/1"
@@ -73,7 +74,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
             "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
             "language_model": _language_model(analysis),
         },
-        "method": [*wording.method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
+        "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
         "limits": wording.limits(analysis),
         "checking": wording.checking(analysis),
         "pictures": {
@@ -123,6 +124,11 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
             "words": wording.quality_sentence(face),
         },
         "track": _track(analysis, face.index),
+        "opinions": [
+            {**opinion.as_json(), "words": wording.opinion_sentence(opinion)}
+            for opinion in analysis.opinions_of(face.index)
+        ],
+        "agreement": agreement(face, analysis.opinions_of(face.index)),
         "pictures": _face_pictures(analysis, face),
     }
 

@@ -115,6 +115,9 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> Iterator[Block]:
     strength = f"{face['evidence']['words']} {face['evidence']['meaning']}".strip()
     yield Paragraph(strength, lead="Strength of the evidence.")
     yield Paragraph(face["error_rate"]["words"], lead="Error rate.")
+    if face.get("opinions"):
+        yield Paragraph(face["agreement"], lead="Second opinions.")
+        yield Bullets(tuple(opinion["words"] for opinion in face["opinions"]))
     yield _face_pictures(face["pictures"], data["pictures"])
     yield Paragraph(face["explanation"])
     if face["region_table"]:

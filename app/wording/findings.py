@@ -20,6 +20,7 @@ from media.face_detector import SMALLEST_FACE
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
+    from kfd.opinions import Opinion
     from kfd.video import FaceTrack, VideoAnalysis
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
@@ -248,6 +249,34 @@ def track_sentence(track: FaceTrack, examined: int) -> str:
     return (
         f"Seen in {len(frames)} of {examined} frames, by themselves read as: {counted}. Shown is the frame "
         f"at {clock(frames[track.shown].seconds)}, {which}."
+    )
+
+
+def second_method(analysis: Analysis) -> list[str]:
+    """What the second opinions are, where there are any."""
+    readers = [opinion.reader for opinion in analysis.opinions_of(0)] if analysis.opinions else []
+    if not readers:
+        return []
+    names = "; ".join(f"{r.name} is {r.words or KFD_READER}".rstrip(".") for r in readers)
+    return [
+        f"Second opinions: {names}. Each reads the same faces at its own calibrated thresholds. They stand "
+        "beside the finding and are no part of it: nothing is averaged, and no verdict changes."
+    ]
+
+
+def opinion_sentence(opinion: Opinion) -> str:
+    """What another system says of a face, with its score and its own thresholds."""
+    reader, finding, decision = opinion.reader, opinion.finding, opinion.reader.detector.decision
+    says = f"{reader.name} ({reader.system}): {VERDICT_WORDS[opinion.verdict].lower()}"
+    if finding is None:
+        return f"{says}; it did not follow this person."
+    why = reasons_in_words(finding.reasons) if finding.reasons else ""
+    says += f", because {why}" if why else ""
+    if finding.score is None or not decision.is_fitted:
+        return f"{says}."
+    return (
+        f"{says}; score {finding.score:.2f}, by its own thresholds no signs up to {decision.real_below:.2f} "
+        f"and manipulated from {decision.fake_above:.2f}."
     )
 
 

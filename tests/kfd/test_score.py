@@ -91,7 +91,9 @@ def test_a_rerun_goes_on_where_a_kill_cut_the_file(album, checkpoint, scored, tm
     first_line = whole.index(b"\n") + 1
     examined = []
     original = score.lines_of
-    monkeypatch.setattr(score, "lines_of", lambda path, d: examined.append(path.name) or original(path, d))
+    monkeypatch.setattr(
+        score, "lines_of", lambda path, *by: examined.append(path.name) or original(path, *by)
+    )
     for cut, again in ((len(whole), 1), (len(whole) - 20, 2), (first_line, 4), (first_line + 30, 4)):
         out = tmp_path / f"{cut}.jsonl"
         out.write_bytes(whole[:cut])

@@ -1,0 +1,116 @@
+"""Second opinions stand beside a finding, at their own thresholds, and change nothing in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.assistant import Assistant
+from app.model_choice import ModelChoice
+from app.page.panels import verdict_panel
+from baselines.checkpoint import new_system, save_system
+from baselines.clip import ClipConfig
+from common.verdicts import Verdict
+from kfd import score
+from kfd.config import Decision
+from kfd.detector import Detector
+from kfd.examine import examine_file
+from kfd.opinions import Opinion, SecondReader, agreement, second_opinions
+from media.images import read_image
+from tests.tiny.openai_server import serving
+from tests.tiny.video import write_video
+
+EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
+
+
+@pytest.fixture(scope="module")
+def others(kfd_folder, tmp_path_factory) -> list[str]:
+    """The same probe twice, with thresholds by which it calls everything real, and everything fake."""
+    torch.manual_seed(0)
+    model = new_system(ClipConfig("clip-probe", "embedded"), kfd_folder, say=lambda note: None)
+    folder = tmp_path_factory.mktemp("others")
+    decisions = {
+        "lenient": Decision(real_below=0.98, fake_above=0.99),
+        "strict": Decision(real_below=0.01, fake_above=0.02),
+    }
+    for name, decision in decisions.items():
+        save_system(model, folder / name, replace(decision, fitted_on="a test", min_sharpness=0.0))
+    return [f"{folder / name}={kfd_folder}" for name in decisions]
+
+
+def test_each_decides_at_its_own_thresholds_and_the_finding_stays(others, kfd_folder):
+    detector = Detector.from_pretrained(kfd_folder)
+    readers = [SecondReader.load(choice) for choice in others]
+    found = examine_file(detector, EXAMPLE)
+    before = [(face.verdict, face.score, face.reasons) for face in found.faces]
+    ((lenient, strict),) = second_opinions(readers, EXAMPLE, found)
+    assert (lenient.verdict, strict.verdict) == (Verdict.REAL, Verdict.FAKE)
+    assert lenient.finding.score == pytest.approx(strict.finding.score)
+    assert lenient.as_json()["system"] == "clip-probe" and lenient.as_json()["name"] == "lenient"
+    assert [(face.verdict, face.score, face.reasons) for face in found.faces] == before
+
+
+def test_the_people_of_a_video_are_matched_by_where_they_are(others, kfd_folder, tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_video(path, [read_image(EXAMPLE)] * 4)
+    found = examine_file(Detector.from_pretrained(kfd_folder), path)
+    (opinions,) = second_opinions([SecondReader.load(others[0])], path, found)
+    assert opinions[0].finding is not None
+
+
+def test_the_sentence_says_who_agrees(others, kfd_folder):
+    lenient, strict = (SecondReader.load(choice) for choice in others)
+    (finding,) = examine_file(Detector.from_pretrained(kfd_folder), EXAMPLE).faces
+    real, fake, none = (
+        replace(finding, verdict=v) for v in (Verdict.REAL, Verdict.FAKE, Verdict.INCONCLUSIVE)
+    )
+    assert agreement(fake, []) == ""
+    assert agreement(fake, [Opinion(strict, fake)]) == "strict agrees with the finding."
+    both = agreement(fake, [Opinion(lenient, real), Opinion(strict, fake)])
+    assert both.startswith("strict agrees with the finding. lenient says the opposite")
+    assert "The finding does not change" in both
+    assert agreement(fake, [Opinion(lenient, None)]) == "lenient gives no verdict."
+    assert "stays without one" in agreement(none, [Opinion(strict, fake)])
+    assert agreement(none, [Opinion(strict, none)]) == "No system gives a verdict."
+
+
+def test_the_command_writes_them_and_mixes_no_others(others, kfd_folder, tmp_path, monkeypatch):
+    out = tmp_path / "scores.jsonl"
+    words = [EXAMPLE, "--checkpoint", kfd_folder, "--out", out]
+    with_them = [*words, "--opinion", others[0], "--opinion", others[1]]
+
+    def run(words) -> None:
+        monkeypatch.setattr(sys, "argv", ["kfd.score", *map(str, words)])
+        score.main()
+
+    run(with_them)
+    (line,) = [json.loads(text) for text in out.read_text().splitlines()]
+    assert [(o["name"], o["verdict"]) for o in line["opinions"]] == [("lenient", "real"), ("strict", "fake")]
+    assert line["agreement"] and line["checkpoint"] != line["opinions"][0]["checkpoint"]
+    run(with_them)
+    with pytest.raises(SystemExit, match="other second opinions"):
+        run(words)
+
+
+def test_page_and_report_show_opinions_that_disagree(others, kfd_folder, tmp_path):
+    with serving(lambda body: ["The detector examined this face."]) as server:
+        choice = ModelChoice(kfd=kfd_folder, llm_url=server.url, opinion=tuple(others))
+        assistant = Assistant.load(choice)
+        analysis = assistant.analyse(EXAMPLE)
+    page = verdict_panel(analysis, 0)
+    assert "Second opinions, which are no part of the finding" in page
+    report = assistant.report(analysis)
+    face = report.data["faces"][0]
+    assert [opinion["verdict"] for opinion in face["opinions"]] == ["real", "fake"]
+    assert face["agreement"] in page and face["opinions"][0]["words"].split(" (")[0] in page
+    assert any("nothing is averaged" in text for text in report.data["method"])
+    names = [file["name"] for file in report.data["models"]["files"]]
+    assert "second opinion strict (clip-probe)" in names
+    report.save(tmp_path / "report.pdf")
+    report.save(tmp_path / "report.html")
+    assert face["agreement"] in (tmp_path / "report.html").read_text() and report.intact
