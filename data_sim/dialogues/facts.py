@@ -109,10 +109,12 @@ class Facts(Case):
         return self.spread < EVEN
 
     def value(self, names: Iterable[str]) -> float:
-        """The mean heat of regions, as printed. Raises KeyError for a region without a value."""
+        """The highest heat among regions, as printed: a number that the prompt holds, unlike their mean.
+
+        Raises KeyError for a region without a value.
+        """
         values = dict(self.heat)
-        wanted = [values[name] for name in names]
-        return round(sum(wanted) / len(wanted), 2)
+        return round(max(values[name] for name in names), 2)
 
 
 def told(facts: Facts) -> str:

@@ -53,7 +53,7 @@ def region_value(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
             f"The map gives {words} {format_score(value)} of 1, which is {level(value)}.",
             f"{format_score(value)} for {words}; that is {level(value)}.",
             f"{capital(words)}: {format_score(value)}, a {level(value)} value.",
-            f"Over {words} the map has a mean of {format_score(value)}.",
+            f"Over {words} the map reaches {format_score(value)}.",
         ),
         each,
         say.maybe(f"The highest part is {at(*facts.parts[0])}.", often=0.4),
@@ -143,7 +143,7 @@ def spread(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
         )
     return say.one(
         f"The values range {ends}, so {the(facts.parts[0][0])} stands out.",
-        f"By {format_score(facts.spread)}: {ends}.",
+        f"Clearly: they range {ends}.",
     )
 
 

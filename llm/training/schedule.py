@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from data_sim.dialogue import Turn
+from data_sim.dialogue import ASKABLE, Turn
 from llm.tokens import Tokens
 
+_WORD = re.compile(r"[a-z]+")
+_PARTS = {word for words in ASKABLE for word in _WORD.findall(words)}
 FLOOR = 0.05  # of the peak learning rate, where the cosine ends
 
 
@@ -28,10 +31,14 @@ def bucketed(items: Sequence[Tokens], batch_size: int) -> list[list[int]]:
 
 
 def drop_word(turn: Turn, rng: random.Random) -> Turn:
-    """The turn with one word of its question left out; short questions stay as they are."""
+    """The turn with one word of its question left out, but none that names a part of the face.
+
+    Short questions stay as they are.
+    """
     words = turn.question.split()
-    if len(words) > 4:
-        words.pop(rng.randrange(len(words)))
+    spare = [place for place, word in enumerate(words) if not _PARTS & set(_WORD.findall(word.lower()))]
+    if len(words) > 4 and spare:
+        words.pop(rng.choice(spare))
     return replace(turn, question=" ".join(words))
 
 

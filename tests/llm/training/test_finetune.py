@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet
-from data_sim.dialogue import Case, region_words
+from data_sim.dialogue import Case, Turn, region_words
 from kfd.calibration.decision import decide
 from kfd.config import Decision
 from kfd.detector import Detector, regions_to_name
@@ -29,7 +29,7 @@ from llm.training.align import align
 from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
 from llm.training.examples import face_example
 from llm.training.loop import ALONE, Data, validate
-from llm.training.schedule import FLOOR, bucketed
+from llm.training.schedule import FLOOR, bucketed, drop_word
 from media.regions import REGION_NAMES
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.faces import save_tiny_faces
@@ -423,6 +423,13 @@ def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- schedule
+
+
+def test_a_dropped_word_is_never_the_part_asked_about() -> None:
+    """Bug: "Is the manipulated, would you say" was answered with the value of a region nobody named."""
+    rng, turn = random.Random(0), Turn("Is the left eye, or the lips, manipulated?", "No.", "region_check")
+    shorter = {drop_word(turn, rng).question for _ in range(100)}
+    assert len(shorter) == 5 and all("left eye," in text and "lips," in text for text in shorter)
 
 
 def test_buckets_hold_everything_once_and_like_with_like() -> None:
