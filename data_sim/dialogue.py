@@ -32,7 +32,7 @@ def _askable() -> dict[str, tuple[str, ...]]:
 ASKABLE = _askable()  # what people may ask about, in words -> the regions meant; "eyes", "lips", "nose"
 
 _CHATTER = ("greeting", "thanks")  # their questions take no opener and no closer
-_FIRST_QUESTION_SHARE = 0.25  # of opening verdict questions asked in the paper's own words, the app's default
+FIRST_QUESTION_SHARE = 0.25  # of opening verdict questions asked in the paper's own words, the app's default
 DISTANCES = ((0.4, "far from"), (0.2, "at some distance from"), (0.0, "close to"))  # of a score from one half
 
 
@@ -238,7 +238,7 @@ def make_dialogue(
     while len(intents) < turns:
         intents += rng.sample(pool, len(pool))
     dialogue = [make_turn(intent, case, rng, heldout) for intent in intents[:turns]]
-    if opening == "verdict" and not heldout and rng.random() < _FIRST_QUESTION_SHARE:
+    if opening == "verdict" and not heldout and rng.random() < FIRST_QUESTION_SHARE:
         dialogue[0] = Turn(FIRST_QUESTION, dialogue[0].answer, opening)
     return dialogue
 

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 import yaml
 
-from data_sim.dialogue import ASKABLE, Turn, answers, questions
+from data_sim.dialogue import ASKABLE, FIRST_QUESTION, FIRST_QUESTION_SHARE, Turn, answers, questions
 from data_sim.dialogues import on_file, on_finding, on_map, on_request, untold
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
@@ -152,9 +152,12 @@ def make_conversation(
     while True:
         done.append(_turn(topic, facts, say, heldout, done[-1].intent if done else "", repertoire))
         if len(done) == turns:
-            return done
+            break
         again = topic in OF_REGIONS and rng.random() < 0.5
         topic = "region_check" if again else rng.choice(pool)
+    if opening == "verdict" and not heldout and rng.random() < FIRST_QUESTION_SHARE:
+        done[0] = Turn(FIRST_QUESTION, done[0].answer, opening)
+    return done
 
 
 def _turn(

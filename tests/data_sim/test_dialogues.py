@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from data_sim.dialogue import ASKABLE
+from data_sim.dialogue import ASKABLE, FIRST_QUESTION
 from data_sim.dialogues import on_map
 from data_sim.dialogues.conversation import (
     COMPOSED,
@@ -161,3 +161,10 @@ def test_drawn_facts_keep_the_face_and_vary_the_file() -> None:
 def test_nothing_is_said_of_a_file_that_is_not_known() -> None:
     known = Facts.of(facts(random.Random(8), "fake"), face_pixels=0, rates=None, others=(), clip=None)
     assert "pixels" not in told(known) and "Map: " in told(known)
+
+
+def test_a_quarter_of_conversations_open_with_the_question_that_the_page_asks() -> None:
+    rng = random.Random(9)
+    opened = [make_conversation(facts(rng), rng, 1)[0].question == FIRST_QUESTION for _ in range(400)]
+    assert 70 < sum(opened) < 150
+    assert make_conversation(facts(rng), rng, 1, heldout=True)[0].question != FIRST_QUESTION
