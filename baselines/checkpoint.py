@@ -119,7 +119,9 @@ def load_system(
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     folder = Path(folder)
-    config = storage.read_config(config_class(system_of(folder)), folder / storage.CONFIG_FILE)
+    with storage.naming(folder / storage.CONFIG_FILE):
+        kind = config_class(system_of(folder))
+    config = storage.read_config(kind, folder / storage.CONFIG_FILE)
     decision = storage.read_config(Decision, folder / DECISION_FILE)
     if isinstance(config, ConvConfig):
         if encoder is not None:

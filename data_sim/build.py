@@ -18,7 +18,6 @@ contact_sheet.jpg. All crops are held in memory: 150 KB each at the usual size.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -31,8 +30,10 @@ import numpy as np
 import tyro
 
 from common.cli import parse
-from common.storage import write_atomically, write_rows, write_text
-from data_sim.dataset import BORDER, COLUMNS
+from common.locks import one_writer
+from common.storage import digest_of, write_atomically, write_rows, write_text
+from common.strict_json import to_json
+from data_sim.dataset import BORDER, COLUMNS, MANIFEST_DIGEST
 from data_sim.manifests import read_manifest, read_table
 from media.faces import Face, crop_face, face_of, find_faces
 from media.files import list_files
@@ -71,7 +72,8 @@ class Candidate:
 def main() -> None:
     config = parse(BuildConfig, __doc__)
     try:
-        build(config)
+        with one_writer(config.out):
+            build(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -84,7 +86,6 @@ def build(config: BuildConfig) -> None:
     rows = read_rows(config)
     reals = [row for row in rows if row["label"] == "real"]
     fakes = [row for row in rows if row["label"] == "fake"]
-    config.out.mkdir(parents=True, exist_ok=True)
     items = list(_progress(_extract_all([(row, None) for row in reals], config), len(reals), "real"))
     by_frame = {(i.row["group"], i.row["frame"]): i for i in items if i.face is not None}
     jobs = [(row, by_frame.get((row["group"], row["frame"]))) for row in fakes]
@@ -238,8 +239,14 @@ def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
     write_rows(config.out / "manifest.csv", COLUMNS, rows)
     reasons = ("path", "reason")
     write_rows(config.out / "rejected.csv", reasons, (dict(zip(reasons, r, strict=True)) for r in rejected))
-    settings = {"size": config.size, "border": BORDER, "build": asdict(config), "failures": failures}
-    write_text(config.out / "set.json", json.dumps(settings, indent=2, default=str))
+    settings = {
+        "size": config.size,
+        "border": BORDER,
+        MANIFEST_DIGEST: digest_of(config.out / "manifest.csv"),
+        "build": asdict(config),
+        "failures": failures,
+    }
+    write_text(config.out / "set.json", to_json(settings, indent=2, default=str))
     counts = Counter((item.row["split"], item.row["label"], item.row["source"]) for item in kept)
     for key, count in sorted(counts.items()):
         print(f"{count:6d}  {' / '.join(key)}")

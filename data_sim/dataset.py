@@ -6,7 +6,8 @@ A set is a folder (made by `python -m data_sim.build`):
     crops.npy       (N, T, T, 3) uint8 RGB, T = size + 2 * border
     landmarks.npy   (N, 68, 2) float32, pixels of the stored crop
     masks.npy       (M, T, T) uint8, 255 where forged, of the faces whose data set has masks
-    set.json        size, border, the command's settings, and what gave no face (see read_failures)
+    set.json        size, border, the command's settings, what gave no face (see read_failures), and the
+                    SHA-256 of manifest.csv: rows belong to crops by place, so one lost row shifts labels
 
 The stored crop is a little wider than what a detector sees; its centre is, pixel for
 pixel, the crop that `media.faces.crop_face` gives at inference.
@@ -14,7 +15,6 @@ pixel, the crop that `media.faces.crop_face` gives at inference.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.storage import digest_of, naming
+from common.strict_json import fits, read_json_object
 from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.manifests import read_manifest
 from data_sim.simulate import SimulationConfig, simulate
@@ -38,6 +40,7 @@ COLUMNS = (
     "path", "split", "label", "kind", "source", "group", "regions", "pair", "video", "identity", "frame",
     "track", "mask", "box", "width", "height", "jpeg_quality", "bytes",
 )  # fmt: skip
+MANIFEST_DIGEST = "manifest_sha256"  # in set.json
 BORDER = 14  # pixels stored around what a detector sees: room to shift a crop while training
 
 
@@ -65,8 +68,8 @@ class FaceSet:
         """Open one split. Raises FileNotFoundError or ValueError that says what to do."""
         folder = Path(folder)
         table = _manifest(folder)
-        settings = json.loads((folder / "set.json").read_text())
-        crops = np.load(folder / "crops.npy", mmap_mode="r")
+        settings = _settings(folder)
+        crops = _array(folder / "crops.npy")
         if len(crops) != len(table):
             raise ValueError(
                 f"{folder}: manifest.csv has {len(table)} rows and crops.npy {len(crops)} faces; rows belong "
@@ -75,15 +78,16 @@ class FaceSet:
         index = np.array([i for i, row in enumerate(table) if row["split"] == split], dtype=np.int64)
         if not len(index):
             raise ValueError(f"{folder} has no split {split!r}; it has {sorted({r['split'] for r in table})}")
-        return cls(
-            settings["size"],
-            settings["border"],
-            tuple(table[i] for i in index),
-            crops,
-            np.load(folder / "landmarks.npy"),
-            index,
-            np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").is_file() else None,
-        )
+        masks = _array(folder / "masks.npy") if (folder / "masks.npy").is_file() else None
+        landmarks = np.array(_array(folder / "landmarks.npy"))
+        if landmarks.shape != (len(table), 68, 2) or not np.isfinite(landmarks).all():
+            raise ValueError(
+                f"{folder / 'landmarks.npy'}: expected {(len(table), 68, 2)} finite numbers, got "
+                f"{landmarks.shape}; build the set again"
+            )
+        size, border = settings["size"], settings["border"]
+        rows = tuple(table[i] for i in index)
+        return cls(size, border, rows, crops, landmarks, index, masks)
 
     @staticmethod
     def splits(folder: str | Path) -> set[str]:
@@ -133,10 +137,34 @@ class FaceSet:
         return pixels, torch.from_numpy(np.stack(points))
 
 
-def _manifest(folder: Path) -> list[dict[str, str]]:
-    """The rows of a set's manifest with every column; old sets have fewer."""
-    if not (folder / "set.json").is_file():
+def _settings(folder: Path) -> dict[str, object]:
+    """What set.json says. Raises FileNotFoundError without it, ValueError for a damaged one."""
+    path = folder / "set.json"
+    if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no face set (set.json); make one: python -m data_sim.build")
+    settings = read_json_object(path)
+    if not all(fits(settings.get(name), int) and settings[name] >= 0 for name in ("size", "border")):
+        raise ValueError(f"{path}: expected size and border in pixels; build the set again")
+    return settings
+
+
+def _array(path: Path) -> np.ndarray:
+    """A memory map of a .npy file. Raises ValueError naming it where it is damaged."""
+    with naming(path):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _manifest(folder: Path) -> list[dict[str, str]]:
+    """The rows of a set's manifest with every column; old sets have fewer, and no digest of it.
+
+    Raises ValueError for a manifest that is not the one which the set was built with.
+    """
+    expected = _settings(folder).get(MANIFEST_DIGEST)
+    if expected is not None and digest_of(folder / "manifest.csv") != expected:
+        raise ValueError(
+            f"{folder / 'manifest.csv'} was changed after the set was built: its rows belong to crops by "
+            "their place. Restore it, or build the set again"
+        )
     rows = read_manifest(folder / "manifest.csv", inside=False)  # the photographs are not read any more
     return [dict.fromkeys(COLUMNS, "") | row for row in rows]
 
@@ -162,7 +190,7 @@ def read_failures(folder: str | Path, split: str) -> list[dict[str, object]] | N
 
     Returns dicts of label, kind, source, reason and count; None where a set does not tell, being old.
     """
-    settings = json.loads((Path(folder) / "set.json").read_text(encoding="utf-8"))
+    settings = _settings(Path(folder))
     if "failures" not in settings:
         return None
     return [

@@ -18,7 +18,6 @@ set has them, are cut alike and say who was forged.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import sys
@@ -35,7 +34,9 @@ import tyro
 from PIL import Image
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_rows, write_text
+from common.strict_json import read_json_object, to_json
 from data_sim.build import FAILURES_FILE
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.read import LayoutName, read_layout
@@ -101,7 +102,8 @@ class Crop:
 def main() -> None:
     try:
         config = parse(FramesConfig, __doc__)
-        extract(config)
+        with one_writer(config.out):
+            extract(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -143,11 +145,11 @@ def start(config: FramesConfig) -> None:
     """Write down what the run depends on. Raises ValueError when the folder holds another run."""
     settings = {"frames": config.frames, "root": str(config.root.resolve())}
     file = config.out / "settings.json"
-    if file.is_file() and (old := json.loads(file.read_text(encoding="utf-8"))) != settings:
+    if file.is_file() and (old := read_json_object(file)) != settings:
         raise ValueError(
             f"{config.out} holds a run with {old}, not {settings}; delete it or use another folder"
         )
-    write_text(file, json.dumps(settings))
+    write_text(file, to_json(settings))
 
 
 def _map(jobs: list[list[Record]], config: FramesConfig) -> Iterator[None]:
@@ -168,7 +170,7 @@ def finished(part: Path) -> bool:
     """Whether a video has been read; one that was missing is looked for again."""
     if not part.is_file():
         return False
-    failures = json.loads(part.read_text(encoding="utf-8"))["failures"]
+    failures = read_json_object(part)["failures"]
     return all(failure["reason"] != "missing" for failure in failures)
 
 
@@ -200,7 +202,7 @@ def write_clip(clip: list[Record], out: Path, count: int) -> None:
             if crop.mask is not None:
                 Image.fromarray(crop.mask).convert("L").save(path.with_suffix(".mask.png"))
             rows.append(_row(clip[0], crop, path.relative_to(out), track))
-    write_text(part_of(out, clip), json.dumps({"rows": rows, "failures": failures}))
+    write_text(part_of(out, clip), to_json({"rows": rows, "failures": failures}))
 
 
 def read_clip(clip: list[Record], count: int, failures: list[dict[str, str]]) -> Iterator[Sample]:
@@ -285,7 +287,7 @@ def _failure(record: Record, frame: str, reason: str) -> dict[str, str]:
 
 def collect(out: Path, clips: list[list[Record]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Put the notes of all videos together into manifest.csv and failures.csv, in the order of the videos."""
-    parts = [json.loads(part_of(out, clip).read_text(encoding="utf-8")) for clip in clips]
+    parts = [read_json_object(part_of(out, clip)) for clip in clips]
     rows = [row for part in parts for row in part["rows"]]
     failures = [failure for part in parts for failure in part["failures"]]
     for name, columns, lines in (

@@ -19,7 +19,6 @@ that merely look like one of theirs are left out and counted. Name the set that 
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from common.cli import parse
 from common.storage import write_text
+from common.strict_json import to_json
 from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet
 from evaluation.compare import compare_files
@@ -108,7 +108,7 @@ def _compare(config: EvaluateDetectorConfig) -> None:
     found = compare_files(*config.compare, num_resamples=config.num_resamples)
     print(to_markdown(compared(found)))
     if config.out is not None:
-        write_text(config.out, json.dumps(found, indent=1) + "\n")
+        write_text(config.out, to_json(found, indent=1) + "\n")
 
 
 def _measure(config: EvaluateDetectorConfig) -> None:

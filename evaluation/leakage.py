@@ -13,7 +13,6 @@ person who hardly moved. Copies cut more than two or three hundredths of the sid
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -27,6 +26,7 @@ import tyro
 
 from common.cli import parse
 from common.storage import write_text
+from common.strict_json import to_json
 from data_sim.dataset import FaceSet, video_of
 
 HASH_SIDE = 16  # the lowest frequencies along each axis that the hash reads
@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     if config.out is not None:
         report = {"a": config.a, "b": config.b, **as_report(leaks)}
-        write_text(config.out, json.dumps(report, indent=2) + "\n")
+        write_text(config.out, to_json(report, indent=2) + "\n")
     print(f"{config.a} and {config.b}: {as_text(leaks)}")
     sys.exit(1 if leaks else 0)
 

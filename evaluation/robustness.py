@@ -13,7 +13,6 @@ robustness.json in the detector's folder, cell by cell: a run that was stopped g
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,9 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_text
+from common.strict_json import read_json_object, to_json
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
@@ -66,7 +67,8 @@ def main() -> None:
     try:
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         faces = FaceSet.open(config.data, config.split)
-        stored = measure_grid(detector, faces, config)
+        with one_writer(config.checkpoint / ROBUSTNESS_FILE):
+            stored = measure_grid(detector, faces, config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(table(stored["cells"]))
@@ -90,9 +92,9 @@ def measure_grid(detector: Detector, faces: FaceSet, config: RobustnessConfig) -
     }
     cells: dict[str, dict[str, object]] = {}
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path)
         refuse_stale(path, stored, detector)
-        changed = [name for name, value in head.items() if stored[name] != value]
+        changed = [name for name, value in head.items() if stored.get(name) != value]
         if changed:
             raise ValueError(f"{path} was measured with another {' and '.join(changed)}; delete it first")
         cells = stored["cells"]
@@ -105,8 +107,7 @@ def measure_grid(detector: Detector, faces: FaceSet, config: RobustnessConfig) -
         ordered = {name: cells[name] for name in CONDITIONS if name in cells}
         rates = [dataclasses.asdict(rate) for rate in _rates(ordered, labels, units)]
         stored = head | {"cells": ordered, "rates": rates}
-        text = json.dumps(stored, indent=1) + "\n"
-        write_text(path, text)
+        write_text(path, to_json(stored, indent=1) + "\n")
     return stored
 
 

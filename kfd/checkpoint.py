@@ -113,7 +113,10 @@ def load_kfd(
         _check_embedded(encoder)
         if dtype not in (None, "fp32"):
             raise ValueError(f"the embedded encoder is measured in fp32, got {dtype}")
-        model = KFD(config, EmbeddedEncoder(config_of(EmbeddedConfig, config.encoder_settings)), tokenizer)
+        with storage.naming(folder / storage.CONFIG_FILE):
+            settings = config_of(EmbeddedConfig, config.encoder_settings)
+        storage.check_sizes(lambda: KFD(config, EmbeddedEncoder(settings), tokenizer), folder)
+        model = KFD(config, EmbeddedEncoder(settings), tokenizer)
     load_trained(model, folder)
     if not config.frozen_encoder:
         fast_layout(model.encoder)

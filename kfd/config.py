@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, get_args, get_type_hints
+
+from common.strict_json import fits
 
 EncoderName = Literal["embedded", "imagebind-huge", "clip-vit-b32", "clip-vit-l14", "openclip-vit-h14"]
 
@@ -99,6 +101,10 @@ class Decision:
     measured: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(Decision)
+        wrong = [f.name for f in fields(self) if not fits(getattr(self, f.name), hints[f.name])]
+        if wrong:  # a NaN would lie below every threshold, and read as real
+            raise ValueError(f"expected finite numbers and words in their places, got others in {wrong}")
         if not 0 <= self.real_below < self.fake_above <= 1:
             raise ValueError(
                 f"thresholds must satisfy 0 <= real_below < fake_above <= 1, "

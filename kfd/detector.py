@@ -101,7 +101,7 @@ class Detector:
         """Judge face crops.
 
         crops: (B, 3, S, S) float32 RGB in [0, 1], S = image_size. Returns tensors on the CPU.
-        Raises ValueError on another shape or dtype.
+        Raises ValueError on another shape or dtype, FloatingPointError where the weights give no number.
         """
         expected = (3, self.image_size, self.image_size)
         if crops.ndim != 4 or tuple(crops.shape[1:]) != expected or not crops.is_floating_point():
@@ -109,6 +109,9 @@ class Detector:
             raise ValueError(f"crops: expected (B, *{expected}) float in [0, 1], got {got}")
         both = torch.cat([crops, crops.flip(-1)]) if self.decision.flip else crops  # one batch is faster
         output, count = self.model(both.to(self.device), self._constants), len(crops)
+        maps = () if output.mask_logits is None else (output.mask_logits,)
+        if not all(bool(values.isfinite().all()) for values in (output.logit, *maps)):
+            raise FloatingPointError("the detector gave a number that is not finite: no score can be told")
         logit, views_gap = output.logit.float().cpu()[:count], None
         if self.decision.flip:
             mirrored = output.logit.float().cpu()[count:]

@@ -8,7 +8,6 @@ loads it is looked up by name, when it is asked for. A checkpoint names a system
 from __future__ import annotations
 
 import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from torch import Tensor
 
 from common.storage import CONFIG_FILE
+from common.strict_json import read_json_object
 from kfd.checkpoint import kfd_digest, load_kfd
 from kfd.config import Decision
 from kfd.encoders.backbones import Dtype
@@ -67,12 +67,12 @@ class Reader(Protocol):
 def system_of(folder: str | Path) -> str:
     """The name of the system whose checkpoint a folder holds; a config.json without one is of the KFD.
 
-    Raises FileNotFoundError without config.json.
+    Raises FileNotFoundError without config.json, ValueError for a damaged one.
     """
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; {path.parent} is not a checkpoint folder of this kind")
-    return json.loads(path.read_text(encoding="utf-8")).get("system", KFD_NAME)
+    return str(read_json_object(path).get("system", KFD_NAME))
 
 
 def load_reader(

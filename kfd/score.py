@@ -3,8 +3,9 @@
     python -m kfd.score photo.jpg
     python -m kfd.score album/ more/*.jpg clip.mp4 --out scores.jsonl
 
-Files or folders, searched recursively; what a file is, its content tells. A line holds path, sha256, face,
-box, score, log10_lr (log10 likelihood ratio, null where none is supported), verdict, reasons, regions and
+Files or folders, searched recursively; what a file is, its content tells. A line holds path, sha256,
+checkpoint and decision (SHA-256 of the detector's weights, and of its calibration and thresholds), face, box,
+score, log10_lr (log10 likelihood ratio, null where none is supported), verdict, reasons, regions and
 warnings; `faces`, how many the file shows, how many were judged and why others were not; and `whole`, verdict
 and reasons of the whole file, which follow from all its faces. That of a video or an animation also has
 `frames`, [seconds, score] of each examined frame that shows the face, and `video`: when those examined are
@@ -14,12 +15,11 @@ the same face at their own thresholds, and `agreement`, a sentence; neither chan
 file without a result has one line with `score: null`, the reason and what to do about it. In a folder every
 entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are passed
 over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is scored.
-With --out, a re-run continues where the last one stopped.
+With --out, a re-run continues where the last one stopped; one run at a time writes such a file.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,8 +30,12 @@ from typing import Annotated
 import tyro
 
 from common.cli import parse
-from common.storage import write_atomically
+from common.locks import one_writer
+from common.storage import told_when_full, write_text
+from common.strict_json import parse_json, to_json
+from common.terminal import printable
 from common.verdicts import Reason, Verdict
+from kfd.calibration.error_rates import digest_of_decision
 from kfd.calibration.overall import count_faces, overall_verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
@@ -44,6 +48,12 @@ from media.files import Listing, list_files, open_file
 from media.kinds import kind_of_file
 
 SKIPPED, HIDDEN = "skipped", "hidden"
+SCALES = {  # fields that all lines of a file share, and what they tell
+    "checkpoint": "weights",
+    "decision": "thresholds or calibration",
+    "opinion_checkpoints": "second opinions",
+    "opinion_decisions": "thresholds of second opinions",
+}
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,13 @@ def main() -> None:
             for _, lines in scored(listing, named, detector, {}, readers):
                 tally[outcome(lines)] += 1
                 for line in lines:
-                    print(json.dumps(line), flush=True)
+                    print(to_json(line), flush=True)
         else:
-            tally = score_into(config.out, listing, named, detector, readers)
+            with one_writer(config.out):
+                tally = score_into(config.out, listing, named, detector, readers)
         print(account(tally, sum(listing.hidden.values())), file=sys.stderr)
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def scored(
@@ -128,10 +139,18 @@ def lines_of(
         return [line | _nothing(error.code, str(error))]
 
 
-def _start(path: Path, detector: Detector, readers: tuple[SecondReader, ...]) -> dict[str, object]:
-    line = {"path": str(path), "sha256": None, "checkpoint": detector.digest}
-    others = {"opinion_checkpoints": [reader.detector.digest for reader in readers]} if readers else {}
-    return line | others
+def _start(path: Path, detector: Detector, readers: Sequence[SecondReader]) -> dict[str, object]:
+    line: dict[str, object] = {"path": str(path), "sha256": None, **_scale(detector)}
+    if readers:
+        scales = [_scale(reader.detector) for reader in readers]
+        line["opinion_checkpoints"] = [scale["checkpoint"] for scale in scales]
+        line["opinion_decisions"] = [scale["decision"] for scale in scales]
+    return line
+
+
+def _scale(detector: Detector) -> dict[str, str]:
+    """The two digests that scores and verdicts depend on."""
+    return {"checkpoint": detector.digest, "decision": digest_of_decision(detector.decision)}
 
 
 def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
@@ -217,46 +236,58 @@ def score_into(
     """Append the lines of every entry that `out` does not hold yet, with progress.
 
     Returns how many files had which outcome, those of earlier runs included.
-    Raises ValueError when `out` was made with other weights: two scales must not mix in one file.
+    Raises ValueError when `out` was made with other weights or another decision: two scales must not mix in
+    one file; OSError that says so when the disk is full, then the next run goes on.
     """
     from tqdm import tqdm
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = resume(out, detector.digest, [reader.detector.digest for reader in readers])
+    done = resume(out, detector, readers)
     tally, total = Counter(done.values()), len(listing.files) + len(listing.skipped)
     bar = tqdm(unit="file", initial=min(len(done), total), total=total)
-    with out.open("a", encoding="utf-8") as file, bar:
+    with told_when_full(out), out.open("a", encoding="utf-8") as file, bar:
         for _, lines in scored(listing, named, detector, done, readers):
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
+            file.write("".join(to_json(line) + "\n" for line in lines))
             file.flush()
             tally[outcome(lines)] += 1
             bar.update()
     return tally
 
 
-def resume(out: Path, digest: str, opinions: Sequence[str] = ()) -> dict[str, str]:
+def resume(out: Path, detector: Detector, readers: Sequence[SecondReader] = ()) -> dict[str, str]:
     """Paths that `out` holds completely, each with its outcome.
 
-    What a kill may have cut short is taken out of the file. digest: of the weights that go on. opinions: of
-    those of the second readers.
+    What a kill may have cut short is taken out of the file. detector, readers: those that go on.
     """
     if not out.is_file():
         return {}
-    text = out.read_text(encoding="utf-8")
-    try:
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        if any(line["checkpoint"] != digest for line in lines):
-            raise ValueError(f"{out} was made with other weights; choose another --out")
-        if any(line.get("opinion_checkpoints", []) != list(opinions) for line in lines):
-            raise ValueError(f"{out} was made with other second opinions; choose another --out")
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise ValueError(f"{out} is no file of kfd.score; choose another --out") from None
+    lines, own = read_lines(out), _start(out, detector, readers)
+    for name, what in SCALES.items():
+        if any(line.get(name) != own.get(name) for line in lines):
+            raise ValueError(f"{out} was made with other {what}; choose another --out")
     # The last photograph may have lost faces: a kill can fall between two of its lines.
     last = lines[-1]["path"] if lines else None
     kept = [line for line in lines if line["path"] != last]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
-    write_atomically(out, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(out, "".join(to_json(line) + "\n" for line in kept))
     return {line["path"]: outcome([line]) for line in kept}
+
+
+def read_lines(out: Path) -> list[dict[str, object]]:
+    """The whole lines of a file of this command; one that a kill cut short is left out.
+
+    Raises ValueError for a file of something else.
+    """
+    data = out.read_bytes()
+    try:
+        lines = [parse_json(line, out) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
+        for line in lines:
+            path, reasons = line["path"], line["reasons"]
+            is_told = line["face"] is not None or (isinstance(reasons, list) and reasons)
+            if not isinstance(path, str) or not isinstance(line["checkpoint"], str) or not is_told:
+                raise TypeError("a field of another type")
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{out} is no file of kfd.score; choose another --out") from None
+    return lines
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from common import storage
 from common.cli import parse
 from common.distributed import Processes, cleanup, init_distributed
+from common.locks import one_writer
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet
 from kfd.calibrate import CalibrationSettings, calibrate
@@ -57,7 +59,8 @@ def main() -> None:
     config = parse(TrainConfig, __doc__)
     processes = init_distributed(config.device)
     try:
-        run(replace(config, device=processes.device), processes)
+        with one_writer(config.out) if processes.main else nullcontext():
+            run(replace(config, device=processes.device), processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}" if processes.main else 1)
     cleanup(processes)
@@ -164,11 +167,12 @@ def fit(
     settings["encoder_digest"] = model.config.encoder_digest
     state = storage.resume_state(config.out / STATE_FILE, settings)
     if state is not None:
-        load_trained_state(model, state["model"], str(config.out / STATE_FILE))
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        average = {name: t.to(config.device) for name, t in state["average"].items()}
-        step, best = state["step"], state["best"]
+        with storage.naming(config.out / STATE_FILE):
+            load_trained_state(model, state["model"], str(config.out / STATE_FILE))
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            average = {name: t.to(config.device) for name, t in state["average"].items()}
+            step, best = state["step"], state["best"]
         processes.print0(f"resuming after step {step}")
     started, first = time.time(), step
     numbers = [n % config.cache_steps if config.cache_steps else n for n in range(step, config.steps)]

@@ -7,9 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors.torch import load_file
-
-from common.storage import check_state
+from common.storage import check_finite, check_state, naming, read_tensors
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -69,11 +67,14 @@ def load_adapter(llm: PreTrainedModel, folder: Path, trainable: bool = False) ->
         raise FileNotFoundError(
             f"expected a PEFT adapter in {folder}, but it has no {' and no '.join(missing)}"
         )
-    config = LoraConfig.from_pretrained(str(folder))
+    with naming(folder / ADAPTER_FILES[0]):
+        config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
-    model = _with_lora(llm, config)
-    state = load_file(str(folder / ADAPTER_FILES[1]))
+    with naming(folder / ADAPTER_FILES[0]):
+        model = _with_lora(llm, config)
+    state = read_tensors(folder / ADAPTER_FILES[1])
     expected = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(model).items()}
     check_state(expected, state, str(folder / ADAPTER_FILES[1]))
+    check_finite(state, folder / ADAPTER_FILES[1])
     set_peft_model_state_dict(model, state)
     return model if trainable else model.eval()

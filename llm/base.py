@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from common.storage import check_finite, naming
 from llm.packaged import PACKAGED, gguf_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def load_base(
 
     dtype: of the computation; by default bfloat16 on a GPU and float32 on a CPU, which has no fast bfloat16.
     quantize: weights in 4 bits (NF4, double quantisation); needs bitsandbytes.
-    Raises FileNotFoundError when `name` looks like a path and there is no model, or its package is missing.
+    Raises FileNotFoundError when `name` looks like a path and there is no model, or its package is missing;
+    ValueError naming a folder whose files are damaged, or weights that hold a number that is not finite.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -55,14 +58,17 @@ def load_base(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
-    llm = AutoModelForCausalLM.from_pretrained(name, **options)
+    with naming(name) if is_path else nullcontext():
+        llm = AutoModelForCausalLM.from_pretrained(name, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     llm = llm if quantize else llm.to(device)
+    check_finite(dict(llm.named_parameters()), name)
     for module in llm.modules():
         # On a CPU with bfloat16 units, bitsandbytes would repack 4-bit weights at the first inference, with
         # rounded scales: after a validation, training would go on from other weights.
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
-    return llm.eval(), AutoTokenizer.from_pretrained(name)
+    return llm.eval(), tokenizer
 
 
 def _load_packaged(

@@ -15,7 +15,6 @@ Adapters are merged into the base model's own weights in 16 or 32 bits, also tho
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from common.cli import parse
 from common.storage import save_config
+from common.strict_json import read_json_object
 from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
@@ -158,7 +158,7 @@ def _stored_dtype(base: str) -> torch.dtype:
 
 def _trained_quantised(assistant: Path) -> bool:
     path = assistant / "finetune.json"
-    return path.is_file() and bool(json.loads(path.read_text()).get("quantize"))
+    return path.is_file() and bool(read_json_object(path).get("quantize"))
 
 
 def main(args: list[str] | None = None) -> None:

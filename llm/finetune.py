@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ import torch
 
 from common.cli import parse
 from common.distributed import Processes, cleanup, init_distributed
+from common.locks import one_writer
 from common.storage import save_config
 from kfd.detector import Detector
 from kfd.encoders.backbones import DTYPES
@@ -119,6 +121,11 @@ def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Da
     return data, detector.digest
 
 
+def run_folder(config: FinetuneConfig) -> Path:
+    """Where a run keeps its state."""
+    return Path(config.run or Path("runs") / f"finetune-{Path(config.out).name}")
+
+
 def run(config: FinetuneConfig, processes: Processes) -> None:
     """Judge the faces, build the model, train it.
 
@@ -129,7 +136,7 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
             "expected processes with plain data parallelism or FSDP, got DeepSpeed: little trains here, so "
             "ZeRO-2 has nothing to split; for the frozen base model take configs/accelerate/fsdp.yaml"
         )
-    folder = Path(config.run or Path("runs") / f"finetune-{Path(config.out).name}")
+    folder = run_folder(config)
     data, digest = prepare(config, folder, processes)
     if processes.device != "cpu":
         torch.cuda.empty_cache()  # the detector's place
@@ -152,7 +159,8 @@ def main(args: list[str] | None = None) -> None:
     config = parse(FinetuneConfig, __doc__, args)
     processes = init_distributed(config.device)
     try:
-        run(config, processes)
+        with one_writer(run_folder(config)) if processes.main else nullcontext():
+            run(config, processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     cleanup(processes)

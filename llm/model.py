@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from common.storage import save_config
+from common.strict_json import fits, read_json_object
 from data_sim.dialogue import untuned_task
 from kfd.detection import Detection
 from llm.adapter import load_adapter, save_adapter
@@ -24,6 +24,8 @@ from prompt_learner import ForgeryPromptLearner, VisualProjector
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Info = TypeVar("Info")
 
 FORMAT_VERSION = 1
 INFO_FILE = "assistant.json"
@@ -249,17 +251,31 @@ def read_info(folder: Path) -> AssistantInfo:
     path = folder / INFO_FILE
     if not path.is_file():
         raise FileNotFoundError(f"expected an assistant in {folder}, but it has no {INFO_FILE}")
-    values = json.loads(path.read_text())
+    values = read_json_object(path)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{path}: expected format version {FORMAT_VERSION}, got {version}: use the release that wrote it"
         )
+    return described(AssistantInfo, values, path)
+
+
+def described(info_class: type[Info], values: dict[str, Any], path: Path) -> Info:
+    """Rebuild what a JSON file says of a saved assistant, with its `base_shape` and `style`.
+
+    Raises ValueError naming the file for what is missing, unknown or of another type.
+    """
     try:
-        shape, style = BaseShape(**values.pop("base_shape")), PromptStyle(**values.pop("style"))
-        return AssistantInfo(base_shape=shape, style=style, **values)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a complete {INFO_FILE}: {error}") from None
+        shape, style = values.pop("base_shape"), values.pop("style")
+        parts = {"base_shape": (BaseShape, shape), "style": (PromptStyle, style)}
+        for cls, given in [*parts.values(), (info_class, values)]:
+            hints = get_type_hints(cls)
+            wrong = [name for name, value in given.items() if name in hints and not fits(value, hints[name])]
+            if wrong:
+                raise TypeError(f"{', '.join(wrong)} of another type than expected")
+        return info_class(**{name: cls(**given) for name, (cls, given) in parts.items()}, **values)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not a complete {path.name}: {error}") from None
 
 
 def find_base(folder: Path, info: AssistantInfo) -> str:

@@ -9,6 +9,7 @@ Run again after an interruption and it continues where it stopped, to the same w
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.locks import one_writer
 from common.schedule import cosine_rate
-from common.storage import load_strictly, resume_state, save_state
+from common.storage import load_strictly, naming, resume_state, save_state
 from data_sim.dialogue import Case, make_dialogue, random_case, region_words
 from llm.base import count_parameters, load_base, token_rms
 from llm.model import ForgeryLLM
@@ -193,9 +195,10 @@ def fit(
     state = resume_state(state_path, settings)
     first = 0
     if state is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+        with naming(state_path):
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            first = state["step"]
         print(f"continuing at step {first} of {config.steps}")
     model.train()
     log = Log(config.steps, config.log_every)
@@ -223,13 +226,17 @@ def main(args: list[str] | None = None) -> None:
     """Pretrain, and save the model in half precision beside its tokenizer."""
     config = parse(PretrainConfig, __doc__, args)
     run = Path(config.run or Path("runs") / f"pretrain-{Path(config.out).name}")
-    model, prompters = build(config, run_tokenizer(config, run / "tokenizer"))
-    print(f"{count_parameters(model)[0]:,} parameters, {len(model.prompter.tokenizer)} tokens")
-    fit(model, prompters, config, run / "state.pt")
-    Path(config.out).mkdir(parents=True, exist_ok=True)
-    # bfloat16 halves the file; inference computes in float32 on a CPU all the same.
-    model.llm.to(torch.bfloat16).save_pretrained(config.out)
-    model.prompter.tokenizer.save_pretrained(config.out)
+    try:
+        with one_writer(run):
+            model, prompters = build(config, run_tokenizer(config, run / "tokenizer"))
+            print(f"{count_parameters(model)[0]:,} parameters, {len(model.prompter.tokenizer)} tokens")
+            fit(model, prompters, config, run / "state.pt")
+            Path(config.out).mkdir(parents=True, exist_ok=True)
+            # bfloat16 halves the file; inference computes in float32 on a CPU all the same.
+            model.llm.to(torch.bfloat16).save_pretrained(config.out)
+            model.prompter.tokenizer.save_pretrained(config.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     print(f"saved {config.out}")
 
 

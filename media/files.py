@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from common.locks import lock_file
 from media.errors import ImageError
 from media.kinds import HEAD, Kind, is_hidden, kind_of, refuse_irregular
 
@@ -141,7 +142,8 @@ def list_files(paths: Iterable[str | Path], but: Path | None = None) -> Listing:
     listing, found, skipped = Listing(), set(), {}
     for path in map(Path, paths):
         if path.is_dir():
-            listing.hidden[path] = _walk(path, found, skipped)
+            ours = () if but is None else (lock_file(but, but.is_dir()).name,)
+            listing.hidden[path] = _walk(path, found, skipped, ours)
         elif os.path.lexists(path):
             found.add(path)
         else:
@@ -155,15 +157,16 @@ def _is_same(path: Path, other: Path) -> bool:
     return path.name == other.name and path.resolve() == other.resolve()
 
 
-def _walk(root: Path, found: set[Path], skipped: dict[Path, str]) -> int:
-    """Sort the entries below a folder into files and others; returns how many hidden ones there are."""
+def _walk(root: Path, found: set[Path], skipped: dict[Path, str], ours: tuple[str, ...]) -> int:
+    """Sort the entries below a folder into files and others; returns how many hidden ones there are, without
+    those named `ours`."""
 
     def locked(error: OSError) -> None:
         skipped[Path(error.filename)] = f"the folder cannot be listed ({error.strerror})"
 
     hidden = 0
     for place, folders, names in os.walk(root, onerror=locked):
-        hidden += sum(map(is_hidden, folders)) + sum(map(is_hidden, names))
+        hidden += sum(map(is_hidden, folders)) + sum(is_hidden(name) and name not in ours for name in names)
         for name in filter(lambda name: not is_hidden(name), folders):
             if os.path.islink(os.path.join(place, name)):
                 skipped[Path(place, name)] = "a link to a folder; name the folder itself to have it searched"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.storage import CONFIG_FILE, load_weights, read_config, save_module
+from common.storage import CONFIG_FILE, check_sizes, load_weights, read_config, save_module
 from kfd.detection import Detection
 from prompt_learner.config import PromptLearnerConfig
 
@@ -103,7 +103,9 @@ class ForgeryPromptLearner(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> ForgeryPromptLearner:
         """Rebuild from a folder of `save_pretrained`; strict, in eval mode."""
-        learner = cls(read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE))
+        config = read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE)
+        check_sizes(lambda: cls(config), folder)
+        learner = cls(config)
         load_weights(learner, folder)
         return learner.eval()
 
@@ -138,6 +140,8 @@ class VisualProjector(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> VisualProjector:
         """Rebuild from a folder of `save_pretrained`; strict, in eval mode."""
-        projector = cls(read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE))
+        config = read_config(PromptLearnerConfig, Path(folder) / CONFIG_FILE)
+        check_sizes(lambda: cls(config), folder)
+        projector = cls(config)
         load_weights(projector, folder)
         return projector.eval()

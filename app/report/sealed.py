@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
 from app.analysis import Analysis
 from app.report.data import SCHEMA, report_data
 from common.storage import write_atomically
+from common.strict_json import fits, parse_json, to_json
 from media.images import sha256_of
 
 SUFFIXES = (".pdf", ".html", ".json")
@@ -29,26 +30,37 @@ class Report:
         return cls({**data, "seal": seal_of(data)})
 
     @classmethod
-    def from_json(cls, text: str) -> Report:
-        """Read the canonical form, whose seal may be broken. Raises ValueError for anything else."""
+    def from_json(cls, text: str | bytes) -> Report:
+        """Read the canonical form, whose seal may not fit it.
+
+        Raises ValueError for anything else: for what is no JSON, names a key twice, holds a number that is
+        not finite, or lacks what `--verify` tells of.
+        """
         try:
-            data = json.loads(text)
+            data = parse_json(text, "the file")
         except ValueError as error:
-            raise ValueError(
-                f"expected the JSON form of a report, got text that is not JSON ({error})"
-            ) from None
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA or "seal" not in data:
+            raise ValueError(f"expected the JSON form of a report, but {error}") from None
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             raise ValueError(f"expected a report with schema {SCHEMA!r} and a seal, got other JSON")
+        file, seal = data.get("file"), data.get("seal")
+        if not (isinstance(seal, str) and fullmatch("[0-9a-f]{64}", seal)):
+            raise ValueError("expected a report with a seal of 64 hexadecimal digits, got none")
+        hints = {"name": str, "sha256": str | None}
+        if not isinstance(file, dict) or not all(n in file and fits(file[n], h) for n, h in hints.items()):
+            raise ValueError("expected a report on a file with name and sha256, got none")
+        if not all(isinstance(data.get(name), str) for name in ("created", "verdict", "finding")):
+            raise ValueError("expected a report with created, verdict and finding, got other JSON")
         return cls(data)
 
     @property
     def intact(self) -> bool:
-        """True where the seal still fits the content."""
+        """True where the seal fits the content. Whoever changes a report can compute a new seal: this shows
+        accidents, and together with a seal that was noted elsewhere it shows every change."""
         return seal_of(self.data) == self.data["seal"]
 
     def to_json(self) -> str:
         """The canonical form, laid out for reading: layout is not part of what is sealed."""
-        return json.dumps(self.data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return to_json(self.data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def to_html(self) -> str:
         """One self-contained page that prints well."""
@@ -76,8 +88,8 @@ class Report:
 def seal_of(data: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON of `data` without its seal: sorted keys, no spaces, UTF-8."""
     content = {key: value for key, value in data.items() if key != "seal"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return sha256_of(text.encode("utf-8"))
+    text = to_json(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256_of(text.encode("utf-8", "surrogatepass"))
 
 
 def checked_suffix(path: Path) -> str:

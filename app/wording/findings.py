@@ -97,9 +97,10 @@ CHECKING = (
     "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
     "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
     "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
-    "Run python -m app.report --verify REPORT.json: the seal is the SHA-256 digest of the report's JSON "
-    "form, and shows any later change to it. It does not show who wrote the report; note it down where the "
-    "report's recipient keeps it.",
+    "Note the seal where the report's recipient keeps it. It is the SHA-256 digest of the report's JSON "
+    "form, a checksum: whoever changes a report can compute it anew, and it does not show who wrote it.",
+    "Run python -m app.report --verify REPORT.json --expect SEAL --photo FILE: the seal that was noted shows "
+    "any later change to the report, and FILE is compared with the digest in it.",
 )
 
 

@@ -53,7 +53,10 @@ def decide(
     quality: of the photograph; None where `also` tells all that it limits, as of a video's frames.
     views_gap: by how much the log-odds of the crop and of its mirror image differ; None where not known.
     also: reasons found elsewhere that forbid a verdict, told first.
+    Raises FloatingPointError for a score that is no probability: NaN must not pass for a low one.
     """
+    if score is not None and not 0 <= score <= 1:
+        raise FloatingPointError(f"expected a score in [0, 1], got {score}")
     reasons = (*also, *_limits_passed(decision, quality, views_gap))
     if score is None:
         return Verdict.INCONCLUSIVE, reasons

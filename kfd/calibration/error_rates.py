@@ -7,8 +7,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
+from common.storage import naming
+from common.strict_json import fits, read_json_object
 from kfd.config import Decision
 from kfd.detection import Quality
 from kfd.quality.corruptions import AS_IT_IS, SOCIAL
@@ -56,16 +58,17 @@ class Robustness:
     def load(cls, folder: str | Path, detector: Detector) -> Robustness | None:
         """The grid of a detector's folder; None where it was never measured to its end.
 
-        Raises ValueError when the file speaks of other weights or another decision.
+        Raises ValueError when the file is damaged or speaks of other weights or another decision.
         """
         path = Path(folder) / ROBUSTNESS_FILE
         if not path.is_file():
             return None
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_object(path)
         refuse_stale(path, stored, detector)
-        if set(CONDITIONS) - set(stored["cells"]):
-            return None
-        rates = {(rate["large"], rate["band"]): _rate(rate) for rate in stored["rates"]}
+        with naming(path):
+            if set(CONDITIONS) - set(stored["cells"]):
+                return None
+            rates = {(rate["large"], rate["band"]): _rate(rate) for rate in stored["rates"]}
         return cls(stored["cells"], rates, detector.image_size)
 
     def rate_of(self, quality: Quality, crop_side: float) -> ErrorRate | None:
@@ -104,4 +107,8 @@ def refuse_stale(path: Path, stored: dict[str, object], detector: Detector) -> N
 
 
 def _rate(stored: dict[str, object]) -> ErrorRate:
+    hints = get_type_hints(ErrorRate)
+    wrong = [name for name, value in stored.items() if not fits(value, hints[name])]
+    if wrong:
+        raise ValueError(f"an error rate has {', '.join(wrong)} of another type")
     return ErrorRate(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})

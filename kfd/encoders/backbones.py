@@ -12,11 +12,12 @@ import re
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_type_hints
 
 import torch
 from torch import nn
 
+from common.strict_json import fits
 from kfd.encoders.base import EmbeddedConfig
 from kfd.encoders.clip import ClipEncoder, load_clip
 from kfd.encoders.imagebind import ImageBindConfig, ImageBindEncoder, load_imagebind
@@ -211,7 +212,14 @@ def config_of(config_class: type[Config], settings: dict[str, object] | None) ->
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ValueError(f"unknown encoder settings {unknown}; known are {sorted(known)}")
-    return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    hints = get_type_hints(config_class)
+    wrong = {name: value for name, value in settings.items() if not fits(value, hints[name])}
+    if wrong:
+        raise ValueError(f"encoder settings of another type than {config_class.__name__}'s: {wrong}")
+    try:
+        return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    except TypeError as error:
+        raise ValueError(f"encoder settings do not suffice for {config_class.__name__}: {error}") from None
 
 
 def _freeze(encoder: nn.Module, dtype: Dtype, device: str) -> nn.Module:

@@ -92,7 +92,11 @@ class EmbeddedConfig:
         problems = []
         if not self.taps or any(not 0 <= tap < NUM_LAYERS for tap in self.taps):
             problems.append(f"taps must be layers 0..{NUM_LAYERS - 1}, got {self.taps}")
-        if self.text_dim % self.text_heads:
+        for name, least, most in (("image_size", 16, 1024), ("text_blocks", 0, 64), ("text_heads", 1, 64),
+                                  ("context_length", 4, 4096), ("depth_multiplier", 0.1, 4)):  # fmt: skip
+            if not least <= getattr(self, name) <= most:
+                problems.append(f"{name} must be between {least} and {most}, got {getattr(self, name)}")
+        if not problems and self.text_dim % self.text_heads:
             problems.append(f"text_heads ({self.text_heads}) must divide text_dim ({self.text_dim})")
         if problems:
             raise ValueError("; ".join(problems))

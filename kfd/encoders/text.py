@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.storage import naming
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -104,13 +106,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Read `tokenizer.json` of a checkpoint folder, or of a CLIP model's."""
+    """Read `tokenizer.json` of a checkpoint folder, or of a CLIP model's.
+
+    Raises FileNotFoundError without it, ValueError naming it where it is damaged or of another kind.
+    """
     from tokenizers import Tokenizer
 
     path = Path(folder) / TOKENIZER_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give the folder of a KFD checkpoint or of a CLIP model")
-    tokenizer = Tokenizer.from_file(str(path))
+    with naming(path):
+        tokenizer = Tokenizer.from_file(str(path))
     missing = [word for word in (START, END) if tokenizer.token_to_id(word) is None]
     if missing:
         raise ValueError(f"{path} has no {' and no '.join(missing)}; expected a file of save_tokenizer")

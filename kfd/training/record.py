@@ -8,12 +8,12 @@ evaluation.detector tells them apart by this file.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from common.storage import write_atomically
+from common.storage import write_text
+from common.strict_json import read_json_object, to_json
 
 TRAINED_FILE = "trained_on.json"
 World = tuple[str, str, str]  # label, source, kind
@@ -28,7 +28,7 @@ def read_worlds(folder: str | Path) -> dict[World, int] | None:
     if not path.is_file():
         return None
     try:
-        faces = json.loads(path.read_text(encoding="utf-8"))["faces"]
+        faces = read_json_object(path)["faces"]
         return {(world["label"], world["source"], world["kind"]): int(world["count"]) for world in faces}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -49,5 +49,4 @@ def save_worlds(
         {"label": label, "source": source, "kind": kind, "count": worlds[label, source, kind]}
         for label, source, kind in sorted(worlds)
     ]
-    text = json.dumps({"faces": faces}, indent=1) + "\n"
-    write_atomically(Path(folder) / TRAINED_FILE, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(Path(folder) / TRAINED_FILE, to_json({"faces": faces}, indent=1) + "\n")

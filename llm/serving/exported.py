@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from common.storage import check_finite, read_tensors
+from common.strict_json import read_json_object
 from llm.base import BaseShape, load_base
-from llm.model import ForgeryLLM
+from llm.model import ForgeryLLM, described
 from llm.prompt import PromptStyle
 from prompt_learner import ForgeryPromptLearner, VisualProjector
 
@@ -81,18 +82,14 @@ def read_export(folder: str | Path) -> ExportInfo:
             f"expected an exported assistant in {folder}, but it has no {PROMPTS}/{INFO_FILE}: "
             "make one with python -m llm.export"
         )
-    values = json.loads((place / INFO_FILE).read_text())
+    values = read_json_object(place / INFO_FILE)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{place / INFO_FILE}: expected format version {FORMAT_VERSION}, got {version}: "
             "export the assistant again with this release"
         )
-    try:
-        shape, style = BaseShape(**values.pop("base_shape")), PromptStyle(**values.pop("style"))
-        return ExportInfo(base_shape=shape, style=style, **values)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{place / INFO_FILE} is not a complete {INFO_FILE}: {error}") from None
+    return described(ExportInfo, values, place / INFO_FILE)
 
 
 def load_prompts(folder: str | Path, device: str = "cpu") -> ForgeryLLM:
@@ -100,16 +97,18 @@ def load_prompts(folder: str | Path, device: str = "cpu") -> ForgeryLLM:
 
     Raises FileNotFoundError or ValueError like `read_export`, or when a part does not fit.
     """
-    from safetensors.torch import load_file
     from transformers import AutoConfig
 
     info, place = read_export(folder), prompts_folder(folder)
-    weight = load_file(place / TABLE_FILE)[TABLE]
+    weight = read_tensors(place / TABLE_FILE).get(TABLE)
+    if weight is None:
+        raise ValueError(f"{place / TABLE_FILE} has no tensor {TABLE!r}: export again")
     expected = (info.base_shape.vocab_size, info.base_shape.hidden_size)
     if tuple(weight.shape) != expected:
         raise ValueError(
             f"{place / TABLE_FILE}: expected {expected}, got {tuple(weight.shape)}: export again"
         )
+    check_finite({TABLE: weight}, place / TABLE_FILE)
     table = TokenTable(weight, AutoConfig.from_pretrained(str(place)))
     return _with_parts(table.to(device), place, info, device)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.distributed import Processes
 from common.schedule import cosine_rate
-from common.storage import load_part, resume_state, save_state
+from common.storage import load_part, naming, resume_state, save_state
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
@@ -196,9 +196,10 @@ def fit(
     state = resume_state(run / STATE_FILE, settings)
     first, best = 0, float("inf")
     if state is not None:
-        load_part(model, trained_state(model), state["trained"], str(run / STATE_FILE))
-        optimizer.load_state_dict(state["optimizer"])
-        first, best = state["step"], state["best"]
+        with naming(run / STATE_FILE):
+            load_part(model, trained_state(model), state["trained"], str(run / STATE_FILE))
+            optimizer.load_state_dict(state["optimizer"])
+            first, best = state["step"], state["best"]
         where = f", on {processes.count} processes" if processes.count > 1 else ""
         processes.print0(f"continuing at step {first} of {config.steps}{where}")
     elif config.align_steps and model.prompt_learner is not None:

@@ -250,10 +250,10 @@ def test_the_command_writes_and_verifies(folder, tmp_path, monkeypatch, capsys):
     assert data["file"]["name"] == "example.jpg"
 
     assert run(monkeypatch, "--verify", out) == 0
-    assert "intact" in capsys.readouterr().out
+    assert "compute its seal anew" in capsys.readouterr().out
     out.write_text(json.dumps({**data, "verdict": "real"}), encoding="utf-8")
     assert run(monkeypatch, "--verify", out) == 1
-    assert "BROKEN" in capsys.readouterr().out
+    assert "CHANGED" in capsys.readouterr().out
 
 
 def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
@@ -270,6 +270,62 @@ def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
         said = re.sub(r"[\s│|]+", " ", capsys.readouterr().err)  # the command line's errors come in a box
         assert message in said
     assert photo.read_bytes() == EXAMPLE.read_bytes()
+
+
+def test_a_noted_seal_shows_a_forgery_that_was_sealed_anew(report, tmp_path, monkeypatch, capsys):
+    """A verdict changed and sealed anew was called intact."""
+    path, noted = tmp_path / "r.json", report.data["seal"]
+    path.write_text(report.to_json(), encoding="utf-8")
+    for expect in (noted, noted[:16], noted.upper()):
+        assert run(monkeypatch, "--verify", path, "--expect", expect) == 0
+    assert "whose seal was noted" in capsys.readouterr().out
+    forged = {**report.data, "verdict": "real"}
+    path.write_text(json.dumps({**forged, "seal": seal_of(forged)}), encoding="utf-8")
+    assert run(monkeypatch, "--verify", path, "--expect", noted) == 1
+    assert "not the report whose seal was noted" in capsys.readouterr().out
+    assert run(monkeypatch, "--verify", path) == 0
+    said = capsys.readouterr().out
+    assert "intact" not in said and "on purpose can compute its seal anew" in said
+    path.write_text(json.dumps({**forged, "seal": noted}), encoding="utf-8")
+    assert run(monkeypatch, "--verify", path, "--expect", noted) == 1, "the seal is computed, not believed"
+
+
+def test_the_file_is_compared_with_the_report(report, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "r.json"
+    path.write_text(report.to_json(), encoding="utf-8")
+    assert run(monkeypatch, "--verify", path, "--photo", EXAMPLE) == 0
+    other = tmp_path / "other.jpg"
+    other.write_bytes(EXAMPLE.read_bytes() + b"0")
+    assert run(monkeypatch, "--verify", path, "--photo", other) == 1
+    assert "ANOTHER file" in capsys.readouterr().out
+    assert run(monkeypatch, "--verify", path, "--photo", tmp_path / "none.jpg") == 2
+
+
+def test_what_is_no_report_is_told_from_what_was_changed(report, tmp_path, monkeypatch, capsys):
+    """Malformed files ended in tracebacks with exit status 1, that of a change; the last of two keys won."""
+    path, data = tmp_path / "r.json", report.data
+    twice = report.to_json().replace('"verdict":', '"verdict": "real", "verdict":', 1)
+    without = {name: value for name, value in data.items() if name != "file"}
+    for text in (
+        twice, json.dumps(without), json.dumps({**data, "file": []}), json.dumps({**data, "seal": 5}),
+        json.dumps({**data, "faces": math.nan}), "[" * 100_000, '{"schema": ' * 100_000, "", "\x00",
+        report.to_json()[:-30],
+    ):  # fmt: skip
+        path.write_text(text, encoding="utf-8")
+        assert run(monkeypatch, "--verify", path) == 2
+        assert "error:" in capsys.readouterr().err
+    path.write_bytes(b"\xff\xfe\x00")
+    assert run(monkeypatch, "--verify", path) == 2
+
+
+def test_a_name_cannot_speak_to_the_terminal(report, tmp_path, monkeypatch, capsys):
+    """--verify printed names raw: an escape sequence in one could overwrite the line above it."""
+    data = {**report.data, "file": {**report.data["file"], "name": "\x1b[2Jseal fits\u202egpj.\n.jpg"}}
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps({**data, "seal": seal_of(data)}), encoding="utf-8")
+    assert run(monkeypatch, "--verify", path) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\u202e" not in said and "\\x1b[2Jseal fits\\u202egpj.\\n.jpg" in said
 
 
 @pytest.mark.parametrize(

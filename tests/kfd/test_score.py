@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.locks import one_writer
 from kfd import score
 from kfd.detector import Detector
 from kfd.examine import examine_file
@@ -23,6 +25,7 @@ FIELDS = {
     "path",
     "sha256",
     "checkpoint",
+    "decision",
     "face",
     "box",
     "score",
@@ -266,3 +269,28 @@ def test_a_line_has_the_warnings_of_page_and_report(checkpoint, tmp_path, monkey
     (line,) = score.lines_of(tmp_path / "grey.png", detector)
     assert line["warnings"] == list(examine_file(detector, tmp_path / "grey.png").warnings)
     assert "no colour" in line["warnings"][0]
+
+
+def test_thresholds_are_a_scale_of_their_own(album, scored, checkpoint, tmp_path, monkeypatch):
+    """Changed thresholds left `checkpoint` as it was: lines of two scales stood in one file."""
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other)
+    decision = json.loads((other / "decision.json").read_text())
+    (other / "decision.json").write_text(json.dumps(decision | {"fake_above": 0.71}))
+    before = scored.read_bytes()
+    with pytest.raises(SystemExit, match="made with other thresholds or calibration; choose another --out"):
+        run(monkeypatch, album, "--checkpoint", other, "--out", scored)
+    assert scored.read_bytes() == before
+
+
+def test_a_second_writer_is_told(album, checkpoint, tmp_path, monkeypatch):
+    """Two runs wrote one file; the second's replaced it, and the first ended well with half of its lines."""
+    out = tmp_path / "s.jsonl"
+    with (
+        one_writer(out),
+        pytest.raises(SystemExit, match=r"error: another run is writing .*s\.jsonl; wait for its end"),
+    ):
+        run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out)
+    assert not out.exists()
+    run(monkeypatch, album / "b_wall.png", "--checkpoint", checkpoint, "--out", out)
+    assert len(lines_of(out)) == 1
