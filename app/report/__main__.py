@@ -73,8 +73,6 @@ class ReportConfig(ModelChoice):
         if self.verify is not None:
             if self.source is not None or self.out is not None or self.ask:
                 raise ValueError("--verify examines nothing; give it --expect SEAL and --photo FILE alone")
-            if self.expect is not None and not fullmatch("[0-9a-fA-F]{16,64}", self.expect.strip()):
-                raise ValueError(f"--expect: expected 16 to 64 hexadecimal digits, got {self.expect!r}")
             return
         if self.expect is not None or self.photo is not None:
             raise ValueError("--expect and --photo belong to --verify REPORT.json")
@@ -115,6 +113,8 @@ def verify(path: Path, expect: str | None = None, photo: Path | None = None) -> 
     expect: the seal that was noted, 16 or more of its digits. Returns whether all of it agrees.
     Raises ValueError for a file that is no report, OSError and ImageError for one that cannot be read.
     """
+    if expect is not None and not fullmatch("[0-9a-fA-F]{16,64}", expect.strip()):
+        raise ValueError(f"--expect: expected 16 to 64 hexadecimal digits, got {expect!r}")
     report = Report.from_json(path.read_bytes())
     file = {name: printable(str(report.data["file"][name])) for name in ("name", "sha256")}
     own = seal_of(report.data)
