@@ -10,21 +10,30 @@
 With --llm-url questions and findings go to that endpoint, the picture only with --send-image; a key for it is
 read from the environment variable UNMASK_LLM_KEY (for api.openai.com also OPENAI_API_KEY). docs/deploy.md
 tells more.
-Open the printed address in a browser. The page is for this machine alone unless --host says otherwise;
-it asks for no password, so name another host only inside a network you trust.
+Open the printed address in a browser. The page is for this machine alone unless --host says otherwise; then
+it asks for the password in the environment variable UNMASK_PASSWORD, or for one that is made up and printed.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.model_choice import ModelChoice
+from app.page.gate import Door
+
+PASSWORD_VARIABLE = "UNMASK_PASSWORD"
+MIN_PASSWORD = 12  # letters
+OPEN_WARNING = (
+    "warning: others can reach this page. It asks for a password, but what is sent is not encrypted: "
+    "outside a network that you trust, put a proxy with TLS in front of it (docs/deploy.md)."
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class ServeConfig(ModelChoice):
 
     host: str = "127.0.0.1"  # address to listen on
     port: int = 7860  # port to listen on
+    name: tuple[str, ...] = ()  # other names of this page, such as a proxy's in front of it
 
 
 def main() -> None:
@@ -43,6 +53,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes as well
     try:
         check_port(config)
+        door = door_of(config, os.environ.get(PASSWORD_VARIABLE, ""))
+        if not door.is_private:
+            print(OPEN_WARNING, file=sys.stderr, flush=True)
         print("loading the models", flush=True)
         from app.analysis import grad_cam_of
         from app.assistant import Assistant
@@ -52,10 +65,23 @@ def main() -> None:
         assistant = Assistant.load(config)
         grad_cam_of(assistant.analyse(EXAMPLE), 0)
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
-            serve(assistant, config.host, config.port, Path(folder))
+            serve(assistant, door, config.port, Path(folder))
+    except KeyboardInterrupt:
+        pass
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def door_of(config: ServeConfig, password: str) -> Door:
+    """Where the page is bound, and its password; one is made up where others can reach it.
+
+    Raises ValueError for a password that is too short to keep guessers out.
+    """
+    if password and len(password) < MIN_PASSWORD:
+        raise ValueError(f"{PASSWORD_VARIABLE} has {len(password)} letters; give {MIN_PASSWORD} or more")
+    door = Door(config.host, config.name, password)
+    return door if password or door.is_private else replace(door, password=secrets.token_urlsafe(16))
 
 
 def check_port(config: ServeConfig) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,8 @@ import gradio as gr
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.page import panels
+from app.page.uploads import Uploads
+from app.page.windows import Line, PageState, Windows
 from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
 from llm.serving.endpoint import EndpointError
@@ -26,108 +28,155 @@ from media.errors import MediaError
 EXAMPLE = Path(__file__).parents[1] / "example.jpg"
 FORGED_EXAMPLE = Path(__file__).parents[1] / "example_forged.jpg"
 
+LINE_SECONDS = 1.0  # between two looks at the line
+PUT_AWAY = (
+    "This case is no longer kept: other windows were opened since, or this one stood idle. "
+    "Give the file again; what was found and said is gone."
+)
 UNCHANGED = (gr.skip(),) * 4  # of PageHandlers.ask; a generator that yields nothing would empty the outputs
 
 Messages = list[dict[str, str]]
 
 
-@dataclass(eq=False)
-class PageState:
-    """One browser window's case: the analysis, and the face that is shown (None: no longer shown)."""
-
-    analysis: Analysis
-    face: int | None = 0
-    answering: Lock = field(default_factory=Lock)  # one answer at a time; a second question waits
-
-
 class PageHandlers:
-    """The answers to what a visitor does. They hold no case, only the models and a folder."""
+    """The answers to what a visitor does. What they know of a window lies in `windows`."""
 
-    def __init__(self, assistant: Assistant, folder: Path):
-        """folder: where reports are written, in one subfolder for each window."""
+    def __init__(self, assistant: Assistant, folder: Path, windows: Windows | None = None):
+        """folder: where uploads lie and reports are written, in one subfolder for each window."""
         self.assistant = assistant
         self.folder = folder
+        self.uploads = Uploads(folder.resolve() / "uploads")
+        self.windows = Windows() if windows is None else windows
+        self.line = Line(os.cpu_count() or 1)
 
-    def examine(self, path: str | None, previous: PageState | None = None) -> Iterator[tuple[Any, ...]]:
+    def examine(self, path: str | None, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine an uploaded file, then forget the file.
 
-        previous: the case that was on the page until now.
-        Yields (state, notice, result group, photo, faces, face, verdict, chat, conversation, downloads).
+        Yields (state, notice, result group, photo, faces, face, verdict, chat, conversation, downloads). A
+        window that begins another examination meanwhile, or is closed, gets nothing more of this one.
         """
         if path is None:
             yield (gr.skip(),) * 10
             return
-        if previous is not None:
-            previous.face = None
-        yield (None, panels.waiting(), gr.update(visible=False), *[gr.skip()] * 7)
+        window = window_of(request)
+        examination = self.windows.begin(window)
         try:
-            analysis = self.assistant.analyse(path)
+            with self.line.stand() as place:
+                yield _instead(panels.waiting(place.ahead()))
+                while (ahead := place.ahead()) and self.windows.is_awaited(window, examination):
+                    place.wait(LINE_SECONDS)
+                    if place.ahead() != ahead and self.windows.is_awaited(window, examination):
+                        yield _instead(panels.waiting(place.ahead()))
+                if not self.windows.is_awaited(window, examination):
+                    return
+                analysis = self.assistant.analyse(path)
+            state = PageState(analysis, face=first_shown(analysis))  # questions are about the face shown
+            if self.windows.keep(window, examination, state):
+                yield _result(state, analysis)
         except MediaError as error:
-            yield (None, panels.notice(str(error)), gr.update(visible=False), *[gr.skip()] * 7)
-            return
+            if self.windows.is_awaited(window, examination):
+                yield _instead(panels.notice(_without_path(str(error), path)))
         finally:
             if Path(path) not in (EXAMPLE, FORGED_EXAMPLE):
                 Path(path).unlink(missing_ok=True)
-        yield _result(analysis)
+                self.uploads.forget(Path(path))
 
     # These two are generators themselves, or Gradio would not stream them.
-    def example(self, previous: PageState | None = None) -> Iterator[tuple[Any, ...]]:
+    def example(self, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine the untouched photograph that comes with Unmask."""
-        yield from self.examine(str(EXAMPLE), previous)
+        yield from self.examine(str(EXAMPLE), request)
 
-    def forged_example(self, previous: PageState | None = None) -> Iterator[tuple[Any, ...]]:
+    def forged_example(self, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine the same photograph with a forged mouth."""
-        yield from self.examine(str(FORGED_EXAMPLE), previous)
+        yield from self.examine(str(FORGED_EXAMPLE), request)
 
-    def show_face(self, state: PageState, face: int) -> tuple[Any, ...]:
-        """Turn to another face. Returns (face, verdict, chat)."""
+    def show_face(
+        self, state: PageState | None, face: int, request: gr.Request | None = None
+    ) -> tuple[Any, ...]:
+        """Turn to another face. Returns (face, verdict, chat, note)."""
+        analysis = self._case(state, request)
+        if analysis is None:
+            return (*(gr.skip(),) * 3, panels.notice(PUT_AWAY))
         state.face = face
-        analysis = state.analysis
         shown = panels.face_panel(analysis, face), panels.verdict_panel(analysis, face)
-        return (*shown, _messages(state, face))
+        return (*shown, _messages(analysis, face), "")
 
     def open(self, state: PageState | None) -> Iterator[tuple[Any, ...]]:
-        """Ask the opening question about the shown face, unless it was talked about already."""
-        if state is None or not state.analysis.faces or state.analysis.session.about(state.face):
+        """Ask the opening question about the shown face, unless it was asked or talked about already."""
+        analysis = None if state is None else state.analysis
+        face = None if analysis is None or not analysis.faces else state.face
+        if face is None or face in state.opened or analysis.session.about(face):
             yield UNCHANGED
         else:
+            state.opened.add(face)
             yield from self.ask(state, OPENING_QUESTION)
 
-    def ask(self, state: PageState | None, question: str) -> Iterator[tuple[Any, ...]]:
+    def ask(
+        self, state: PageState | None, question: str, request: gr.Request | None = None
+    ) -> Iterator[tuple[Any, ...]]:
         """Stream the answer about the shown face. Yields (chat, question box, note, downloads)."""
-        if state is None or not question.strip():
+        if not question.strip():
             yield UNCHANGED
+            return
+        analysis = self._case(state, request)
+        if analysis is None:
+            yield gr.skip(), gr.skip(), panels.notice(PUT_AWAY), gr.skip()
             return
         face, said = state.face, ""
         with state.answering:
-            yield _messages(state, face, question), "", "", gr.update(visible=False)
+            if state.face != face:
+                yield UNCHANGED
+                return
+            yield _messages(analysis, face, question), "", "", gr.update(visible=False)
             try:
-                for piece in self.assistant.ask(state.analysis, question, face):
+                for piece in self.assistant.ask(analysis, question, face):
                     said += piece
                     if state.face == face:  # the visitor may have turned to another face meanwhile
-                        yield _messages(state, face, question, said), gr.skip(), gr.skip(), gr.skip()
+                        yield _messages(analysis, face, question, said), gr.skip(), gr.skip(), gr.skip()
                 if state.face == face:
-                    yield _messages(state, face), gr.skip(), gr.skip(), gr.skip()  # with its remark
+                    yield _messages(analysis, face), gr.skip(), gr.skip(), gr.skip()  # with its remark
             except (ValueError, EndpointError) as error:  # findings and report are there all the same
-                yield _messages(state, face), question, panels.notice(str(error)), gr.skip()
+                if state.face == face:
+                    yield _messages(analysis, face), question, panels.notice(str(error)), gr.skip()
 
     def write_report(self, state: PageState | None, request: gr.Request) -> tuple[Any, ...]:
-        """Write the report in its three forms. Returns (downloads row, one button for each form)."""
-        if state is None:
-            return (gr.skip(),) * (1 + len(SUFFIXES))
+        """Write the report in its forms. Returns (note, downloads row, one button for each form)."""
+        analysis = self._case(state, request)
+        if analysis is None:
+            return (panels.notice(PUT_AWAY), *(gr.skip(),) * (1 + len(SUFFIXES)))
         folder = self._folder_of(request)
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier report of this window
         folder.mkdir(parents=True, exist_ok=True)
-        report = self.assistant.report(state.analysis)
+        report = self.assistant.report(analysis)
         name = "unmask-" + report.data["seal"][:12]
         paths = [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]
-        return (gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))
+        return ("", gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))
+
+    def close(self, window: str) -> None:
+        """A window was closed: its case and its reports go."""
+        self.windows.close(window)
+        shutil.rmtree(self._folder(window), ignore_errors=True)
 
     def leave(self, request: gr.Request) -> None:
-        """The window was closed: its reports go."""
-        shutil.rmtree(self._folder_of(request), ignore_errors=True)
+        """The same, told by Gradio."""
+        self.close(window_of(request))
+
+    def _case(self, state: PageState | None, request: gr.Request | None) -> Analysis | None:
+        """The case of a window that is still kept; None where it was put away."""
+        self.windows.use(window_of(request))
+        return None if state is None else state.analysis
 
     def _folder_of(self, request: gr.Request) -> Path:
-        return self.folder / hashlib.sha256(str(request.session_hash).encode()).hexdigest()[:32]
+        return self._folder(window_of(request))
+
+    def _folder(self, window: str) -> Path:
+        return self.folder / hashlib.sha256(window.encode()).hexdigest()[:32]
+
+
+def window_of(request: gr.Request | None) -> str:
+    """The name that Gradio gives to a browser window; a new one for a call that comes from none."""
+    name = None if request is None else request.session_hash
+    return uuid.uuid4().hex if name is None else str(name)
 
 
 def first_shown(analysis: Analysis) -> int:
@@ -135,11 +184,19 @@ def first_shown(analysis: Analysis) -> int:
     return next((face.index for face in analysis.faces if face.verdict == analysis.verdict), 0)
 
 
-def _result(analysis: Analysis) -> tuple[Any, ...]:
+def _instead(notice: str) -> tuple[Any, ...]:
+    """The outputs of `PageHandlers.examine` while there is no result: a sentence alone."""
+    return (None, notice, gr.update(visible=False), *(gr.skip(),) * 7)
+
+
+def _without_path(message: str, path: str) -> str:
+    """A message about a file without the folder in which the server keeps it."""
+    return message.replace(path, Path(path).name).replace(str(Path(path).parent), "")
+
+
+def _result(state: PageState, analysis: Analysis) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` for a finished analysis."""
-    count = len(analysis.faces)
-    first = first_shown(analysis)
-    state = PageState(analysis, face=first)  # questions are about the face that is shown
+    count, first = len(analysis.faces), first_shown(analysis)
     choices = [(panels.face_label(finding), finding.index) for finding in analysis.faces]
     return (
         state,
@@ -155,11 +212,9 @@ def _result(analysis: Analysis) -> tuple[Any, ...]:
     )
 
 
-def _messages(state: PageState, face: int, question: str | None = None, said: str = "") -> Messages:
+def _messages(analysis: Analysis, face: int, question: str | None = None, said: str = "") -> Messages:
     """The exchanges about a face, and the one that is being written."""
-    turns = [
-        (e.question, answer_words(e.answer, e.failure, e.remark)) for e in state.analysis.session.about(face)
-    ]
+    turns = [(e.question, answer_words(e.answer, e.failure, e.remark)) for e in analysis.session.about(face)]
     turns += [] if question is None else [(question, said)]
     messages = []
     for asked, answer in turns:

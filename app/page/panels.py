@@ -45,9 +45,14 @@ def introduction() -> str:
     return _fill("introduction.html", frames=FRAMES)
 
 
-def waiting() -> str:
-    """A sentence for the time of the examination."""
-    return str(_NOTES.waiting())
+def waiting(ahead: int = 0) -> str:
+    """A sentence for the time of the examination. ahead: files that are examined before this one."""
+    return str(_NOTES.waiting(ahead))
+
+
+def password_page(wrong: bool) -> str:
+    """The page that asks for the password. wrong: one was given, and it was not the right one."""
+    return _fill("password.html", wrong=wrong)
 
 
 def notice(message: str) -> str:

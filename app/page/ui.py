@@ -7,13 +7,18 @@ windows share is the Assistant, which keeps no case.
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
 
 from app.assistant import Assistant
 from app.page import panels
+from app.page.gate import UPLOAD, Door, Gate
 from app.page.handlers import PageHandlers
+from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
 from app.report.sealed import SUFFIXES
@@ -25,13 +30,12 @@ STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
 IDLE_SECONDS = 3600  # a window that was closed loses its case after this
 MAX_QUESTION = 500  # characters
-MAX_WINDOWS = 32  # whose cases are kept in memory at once
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
 
-def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
-    """The page as Gradio blocks, not yet served. folder: Gradio's own, see `serve`."""
-    handlers = PageHandlers(assistant, folder)
+def build_page(handlers: PageHandlers) -> gr.Blocks:
+    """The page as Gradio blocks, not yet served."""
+    assistant = handlers.assistant
     page = gr.Blocks(
         title="Unmask", analytics_enabled=False, fill_width=True, delete_cache=(600, IDLE_SECONDS)
     )
@@ -68,7 +72,7 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
                         max_length=MAX_QUESTION,
                         elem_id="ask",
                     )
-                    note = gr.HTML()
+                note = gr.HTML()
                 with gr.Row(elem_id="report"):
                     write = gr.Button(
                         "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
@@ -81,50 +85,88 @@ def build_page(assistant: Assistant, folder: Path) -> gr.Blocks:
         case = [state, notice, result, photo, faces, face, verdict, chat, conversation, downloads]
         said = [chat, question, note, downloads]
         arrivals = (
-            (upload.upload, handlers.examine, [upload, state]),
-            (example.click, handlers.example, [state]),
-            (forged.click, handlers.forged_example, [state]),
+            (upload.upload, handlers.examine, [upload]),
+            (example.click, handlers.example, []),
+            (forged.click, handlers.forged_example, []),
         )
         for event, handler, inputs in arrivals:
-            seen = event(handler, inputs, case, **hidden)
+            # Another file may come while one is examined; the line is kept by the handlers, who say so.
+            seen = event(handler, inputs, case, trigger_mode="multiple", concurrency_limit=None, **hidden)
             seen.then(lambda: None, None, upload, **hidden)
             seen.then(handlers.open, state, said, **hidden)
-        turned = faces.input(handlers.show_face, [state, faces], [face, verdict, chat], **hidden)
+        turned = faces.input(handlers.show_face, [state, faces], [face, verdict, chat, note], **hidden)
         turned.then(handlers.open, state, said, **hidden)
         # Enter while an answer is being written is kept until its end, not dropped.
         question.submit(handlers.ask, [state, question], said, trigger_mode="always_last", **hidden)
         for button in suggested:
             button.click(handlers.ask, [state, button], said, **hidden)
-        write.click(handlers.write_report, state, [downloads, *buttons], **hidden)
+        write.click(handlers.write_report, state, [note, downloads, *buttons], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
         page.unload(handlers.leave)
     return page
 
 
-def serve(assistant: Assistant, host: str, port: int, folder: Path) -> None:
-    """Serve the page until interrupted.
+def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
+    """The page as an ASGI application behind its door.
 
     folder: an empty one, for uploads and reports; the caller removes it.
-    Raises OSError when the port is taken.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    page = build_page(assistant, folder).queue(default_concurrency_limit=4)
-    page.launch(
-        prevent_thread_lock=True,
-        server_name=host,
-        server_port=port,
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.resolve())
+    handlers = PageHandlers(assistant, folder.resolve())
+    page = build_page(handlers).queue(default_concurrency_limit=4)
+    page.max_threads = 4 * MAX_WINDOWS  # those who stand in line take one each
+    page.has_launched = True  # else Gradio takes any path of the server for an upload
+    server = FastAPI(openapi_url=None)
+    server.add_route(UPLOAD, handlers.uploads.receive, methods=["POST"])
+    gr.mount_gradio_app(
+        server,
+        page,
+        path="/",
         theme=gr.themes.Base(font=SYSTEM_FONTS, font_mono=("ui-monospace", "Menlo", "monospace")),
         css=style(),
         head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
         footer_links=[],
         max_file_size=MAX_FILE_BYTES,
-        state_session_capacity=MAX_WINDOWS,
-        share=False,
-        quiet=True,
+        show_error=False,
         ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
     )
-    print(f"Unmask is ready: {page.local_url}", flush=True)
-    page.block_thread()
+
+    def close(window: str) -> None:
+        handlers.close(window)
+        page.state_holder.session_data.pop(window, None)  # Gradio keeps what it last showed there
+
+    return Gate(server, door, handlers.uploads.folder, close)
+
+
+def serve(assistant: Assistant, door: Door, port: int, folder: Path) -> None:
+    """Serve the page until interrupted. folder: see `application`."""
+    page = application(assistant, door, folder)
+    config = uvicorn.Config(
+        page,
+        host=door.host,
+        port=port,
+        log_level="warning",
+        access_log=False,  # the password may stand in an address
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    _Server(config, f"Unmask is ready: {door.address(port)}").run()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it can be asked."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str):
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._greeting, flush=True)
 
 
 def style() -> str:

@@ -230,7 +230,7 @@ class TestPageHandlers:
         state = list(handlers.example())[-1][0]
         first, second = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="two")
         for request in (first, second):
-            _, *buttons = handlers.write_report(state, request)
+            _, _, *buttons = handlers.write_report(state, request)
             assert all(Path(button["value"]).is_file() for button in buttons)
         assert len(list(tmp_path.iterdir())) == 2
         handlers.leave(first)
@@ -252,8 +252,8 @@ class TestPageHandlers:
         card = panels.verdict_panel(self.opened(handlers, path).analysis, 0)
         assert card.index("has no colour") < card.index("What this score means")
 
-    def test_the_page_builds(self, handlers, tmp_path):
-        assert "Unmask" in str(build_page(handlers.assistant, tmp_path).get_config_file()["title"])
+    def test_the_page_builds(self, handlers):
+        assert "Unmask" in str(build_page(handlers).get_config_file()["title"])
 
 
 def test_a_taken_port_is_named_with_our_flags():
