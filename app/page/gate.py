@@ -24,17 +24,22 @@ from app.page import panels
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 ANYWHERE = frozenset(("0.0.0.0", "::", ""))
 API = "/gradio_api"
-UPLOAD, UNLOCK, HEARTBEAT = f"{API}/upload", "/unlock", f"{API}/heartbeat/"
+UPLOAD, PROGRESS, HEARTBEAT, UNLOCK = (
+    f"{API}/upload",
+    f"{API}/upload_progress",
+    f"{API}/heartbeat/",
+    "/unlock",
+)
 ROUTES = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|pwa_icon(/\d+)?)/?|/(assets|static|svelte)/.+"
-    rf"|{API}/(upload|queue/join|queue/data|heartbeat/\w+|cancel|reset|startup-events|theme\.css|app_id)/?"
+    rf"|{API}/(upload|upload_progress|queue/join|queue/data|heartbeat/\w+|cancel|reset|startup-events|theme\.css|app_id)/?"
     rf"|{API}/file=.+"
 )
 MAX_JSON_BYTES = 256 * 2**10  # of a request that is no upload
 GRACE = 20.0  # seconds after which a window that does not come back counts as closed
 WRONG_PASSWORD_PAUSE = 1.0  # seconds; an address guesses once at a time
 MAX_GUESSERS = 1000
-CONTENT = (
+CONTENT = (  # Gradio's own scripts stand inside its page and make functions out of text
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"

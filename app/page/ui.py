@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from app.assistant import Assistant
 from app.page import panels
-from app.page.gate import UPLOAD, Door, Gate
+from app.page.gate import PROGRESS, UPLOAD, Door, Gate
 from app.page.handlers import PageHandlers
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
@@ -118,6 +118,7 @@ def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
     page.has_launched = True  # else Gradio takes any path of the server for an upload
     server = FastAPI(openapi_url=None)
     server.add_route(UPLOAD, handlers.uploads.receive, methods=["POST"])
+    server.add_route(PROGRESS, handlers.uploads.progress)
     gr.mount_gradio_app(
         server,
         page,
