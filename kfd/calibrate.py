@@ -26,7 +26,7 @@ from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from kfd.calibration.decision import score_of
-from kfd.calibration.fit import fit_decision
+from kfd.calibration.fit import MISS_RATE, fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
 from kfd.detector import Detector
@@ -42,8 +42,9 @@ from kfd.quality.corruptions import (
 from kfd.quality.estimate import compression, sharpness
 
 BATCH = 50
-MOST_FALSE_ALARMS = 0.10  # rate on real photographs of one compression, beyond which no verdict is given
-LEAST_FOUND = 0.5  # of the share of fakes found in photographs as they are; below it the same
+# Shares of wrong verdicts in photographs of one compression, beyond which no verdict is given on such a one:
+MOST_FALSE_ALARMS = 0.05  # real faces called fake
+MOST_MISSED = 2 * MISS_RATE  # fakes called real; one that is only not found is no wrong verdict
 VIEWS_DISAGREE_RATE = 0.025  # share of calibration faces whose two readings differ by more than the limit
 ENOUGH = 20  # real faces, and fakes, without which no limit is fitted
 JPEG_QUALITIES = (90, 70, 50, 30, 20, 10)
@@ -195,43 +196,46 @@ def _limits(
     images = torch.cat([faces.read(reals)[0], fake_images])
     real = np.arange(len(images)) < len(reals)
     found = {name: read(probe, images, name) for name in tqdm(CONDITIONS, unit="condition")}
-    flagged = {name: score_of(fitted, r.logits) >= fitted.fake_above for name, r in found.items()}
-    least = LEAST_FOUND * flagged[AS_IT_IS][~real].mean()
-    losses, every = np.concatenate([r.losses for r in found.values()]), np.concatenate([*flagged.values()])
-    limits = [compression_limit(losses[:, k], every, np.tile(real, len(found)), least) for k in (0, 1)]
+    scores = {name: score_of(fitted, reading.logits) for name, reading in found.items()}
+    wrong = {name: wrong_verdicts(fitted, values, real) for name, values in scores.items()}
+    losses, every = np.concatenate([r.losses for r in found.values()]), np.concatenate([*wrong.values()])
+    limits = [compression_limit(losses[:, k], every, np.tile(real, len(found))) for k in (0, 1)]
     return {
         "max_jpeg_loss": limits[0],
         "max_video_loss": limits[1],
         "min_jpeg_quality": jpeg_limit(
-            [flagged[f"jpeg {quality}"][real].mean() for quality in JPEG_QUALITIES],
-            [flagged[f"jpeg {quality}"][~real].mean() for quality in JPEG_QUALITIES],
-            least,
+            [wrong[f"jpeg {quality}"][real].mean() for quality in JPEG_QUALITIES],
+            [wrong[f"jpeg {quality}"][~real].mean() for quality in JPEG_QUALITIES],
         ),
     }
 
 
-def compression_limit(estimates: np.ndarray, flagged: np.ndarray, real: np.ndarray, least: float) -> float:
-    """The highest estimate up to which real faces are rarely called fake and fakes are still found.
+def wrong_verdicts(decision: Decision, scores: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(N,) whether each of N scores reads as the other class. real: (N,) whether the face is real."""
+    return np.where(real, scores >= decision.fake_above, scores <= decision.real_below)
 
-    estimates, flagged, real: (N,) estimate of kfd.quality, whether the score reads as fake, whether it is
-    real. least: share of fakes that must be found. The rates as functions of the estimate are isotonic:
-    false alarms rise with compression, finds fall.
+
+def compression_limit(estimates: np.ndarray, wrong: np.ndarray, real: np.ndarray) -> float:
+    """The highest estimate up to which real faces are rarely called fake and fakes rarely real.
+
+    estimates, wrong, real: (N,) estimate of kfd.quality, whether the verdict is wrong, whether the face is
+    real. The rates as functions of the estimate are isotonic: both rise with compression.
     """
     from sklearn.isotonic import IsotonicRegression
 
     grid = np.linspace(0, 1, 201)
-    alarms = IsotonicRegression(out_of_bounds="clip").fit(estimates[real], flagged[real])
-    finds = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(estimates[~real], flagged[~real])
-    good = (alarms.predict(grid) <= MOST_FALSE_ALARMS) & (finds.predict(grid) >= least)
+    alarms = IsotonicRegression(out_of_bounds="clip").fit(estimates[real], wrong[real])
+    misses = IsotonicRegression(out_of_bounds="clip").fit(estimates[~real], wrong[~real])
+    good = (alarms.predict(grid) <= MOST_FALSE_ALARMS) & (misses.predict(grid) <= MOST_MISSED)
     first_bad = int(np.argmin(good)) if not good.all() else len(grid) - 1
     return round(float(grid[max(0, first_bad - 1)]), 3)
 
 
-def jpeg_limit(alarms: list[float], finds: list[float], least: float) -> int:
+def jpeg_limit(alarms: list[float], misses: list[float]) -> int:
     """The lowest of JPEG_QUALITIES down to which the two rates hold; 100 where not even the first does."""
     lowest = 100
-    for quality, alarm, find in zip(JPEG_QUALITIES, alarms, finds, strict=True):
-        if alarm > MOST_FALSE_ALARMS or find < least:
+    for quality, alarm, missed in zip(JPEG_QUALITIES, alarms, misses, strict=True):
+        if alarm > MOST_FALSE_ALARMS or missed > MOST_MISSED:
             break
         lowest = quality
     return lowest

@@ -17,7 +17,7 @@ from app.wording import strength
 from common.enfsi import VERBAL_SCALE
 from evaluation import robustness
 from kfd import calibrate
-from kfd.calibrate import CalibrationSettings, compression_limit, jpeg_limit
+from kfd.calibrate import CalibrationSettings, compression_limit, jpeg_limit, wrong_verdicts
 from kfd.calibration import error_rates
 from kfd.calibration.decision import decide
 from kfd.calibration.error_rates import ErrorRate, Robustness, band_of
@@ -209,18 +209,24 @@ def test_the_limit_is_where_false_alarms_begin():
     rng = np.random.default_rng(0)
     estimates = rng.uniform(0, 1, 4000)
     real = np.arange(4000) % 2 == 0
-    flagged = np.where(real, rng.random(4000) < np.where(estimates > 0.4, 0.5, 0.02), True)
-    assert compression_limit(estimates, flagged, real, 0.3) == pytest.approx(0.4, abs=0.03)
-    blind = np.where(real, False, estimates < 0.6)
-    assert compression_limit(estimates, blind, real, 0.5) == pytest.approx(0.6, abs=0.03)
-    assert compression_limit(estimates, ~real, real, 0.5) > 0.99
+    alarming = real & (rng.random(4000) < np.where(estimates > 0.4, 0.5, 0.02))
+    assert compression_limit(estimates, alarming, real) == pytest.approx(0.4, abs=0.03)
+    missing = ~real & (estimates > 0.6)
+    assert compression_limit(estimates, missing, real) == pytest.approx(0.6, abs=0.03)
+    assert compression_limit(estimates, np.zeros(4000, dtype=bool), real) > 0.99
+
+
+def test_a_fake_that_is_only_not_found_is_no_wrong_verdict():
+    decision = Decision(fake_above=0.8, real_below=0.2, fitted_on="planted")
+    scores, real = np.array([0.9, 0.5, 0.1, 0.9, 0.5, 0.1]), np.array([True] * 3 + [False] * 3)
+    assert wrong_verdicts(decision, scores, real).tolist() == [True, False, False, False, False, True]
 
 
 def test_the_lowest_jpeg_quality_that_holds():
-    assert jpeg_limit([0.02] * 6, [0.9] * 6, 0.4) == 10
-    assert jpeg_limit([0.02, 0.02, 0.05, 0.2, 0.02, 0.02], [0.9] * 6, 0.4) == 50
-    assert jpeg_limit([0.02] * 6, [0.9, 0.9, 0.9, 0.9, 0.3, 0.1], 0.4) == 30
-    assert jpeg_limit([0.5] * 6, [0.9] * 6, 0.4) == 100, "the worst detector gets the strictest limit"
+    assert jpeg_limit([0.02] * 6, [0.1] * 6) == 10
+    assert jpeg_limit([0.02, 0.02, 0.05, 0.2, 0.02, 0.02], [0.1] * 6) == 50
+    assert jpeg_limit([0.02] * 6, [0.1, 0.1, 0.1, 0.3, 0.4, 0.5]) == 30
+    assert jpeg_limit([0.5] * 6, [0.1] * 6) == 100, "the worst detector gets the strictest limit"
 
 
 class TestReasons:
