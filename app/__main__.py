@@ -27,6 +27,7 @@ from pathlib import Path
 
 from app.model_choice import ModelChoice
 from app.page.gate import Door
+from app.signing import SigningKey
 
 PASSWORD_VARIABLE = "UNMASK_PASSWORD"
 MIN_PASSWORD = 12  # letters
@@ -43,6 +44,7 @@ class ServeConfig(ModelChoice):
     host: str = "127.0.0.1"  # address to listen on
     port: int = 7860  # port to listen on
     name: tuple[str, ...] = ()  # other names of this page, such as a proxy's in front of it
+    sign_with: Path | None = None  # the key that signs every report (python -m app.keys new)
 
 
 def main() -> None:
@@ -56,13 +58,14 @@ def main() -> None:
         door = door_of(config, os.environ.get(PASSWORD_VARIABLE, ""))
         if not door.is_private:
             print(OPEN_WARNING, file=sys.stderr, flush=True)
+        key = None if config.sign_with is None else SigningKey.load(config.sign_with)
         print("loading the models", flush=True)
         from app.analysis import grad_cam_of
         from app.assistant import Assistant
         from app.page.handlers import EXAMPLE
         from app.page.ui import serve
 
-        assistant = Assistant.load(config)
+        assistant = Assistant.load(config, key)
         grad_cam_of(assistant.analyse(EXAMPLE), 0)
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
             serve(assistant, door, config.port, Path(folder))

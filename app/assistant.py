@@ -28,6 +28,7 @@ from app.chat_backends import ChatBackend
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
+from app.signing import SigningKey
 from app.wording import answers
 from data_sim.dialogue import FIRST_QUESTION
 from kfd.calibration.overall import overall_verdict
@@ -57,12 +58,15 @@ class Assistant:
         llm: ChatBackend,
         models: ModelRecord,
         readers: tuple[SecondReader, ...] = (),
+        key: SigningKey | None = None,
     ):
-        """llm: see app.chat_backends. readers: whose opinions stand beside every finding."""
+        """llm: see app.chat_backends. readers: whose opinions stand beside every finding. key: signs the
+        reports."""
         self.detector = detector
         self.llm = llm
         self.models = models
         self.readers = readers
+        self.key = key
 
     @classmethod
     def from_pretrained(cls, folder: str | Path = DEFAULT_CHECKPOINT, device: str = "cpu") -> Assistant:
@@ -70,13 +74,13 @@ class Assistant:
         return cls.load(ModelChoice(checkpoint=Path(folder), device=device))
 
     @classmethod
-    def load(cls, choice: ModelChoice) -> Assistant:
-        """Load other models than those of one checkpoint folder; see app.model_choice.
+    def load(cls, choice: ModelChoice, key: SigningKey | None = None) -> Assistant:
+        """Load other models than those of one checkpoint folder; see app.model_choice. key: signs reports.
 
         Raises FileNotFoundError naming the parts that are missing, ValueError for models that do not fit one
         another, llm.serving.endpoint.EndpointError for an endpoint that does not name its model.
         """
-        return cls(*load_models(choice))
+        return cls(*load_models(choice), key)
 
     def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
         """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an
@@ -131,7 +135,7 @@ class Assistant:
 
     def report(self, analysis: Analysis) -> Report:
         """The sealed report on an analysis and on everything asked about it until now."""
-        return Report.of(analysis)
+        return Report.of(analysis, self.key)
 
     @property
     def _explain(self) -> Callable[[np.ndarray], np.ndarray] | None:

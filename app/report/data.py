@@ -22,6 +22,7 @@ from app.pictures import (
 from app.report.program import libraries, program_digest, software_version
 from app.wording import answers
 from app.wording import findings as wording
+from app.wording.checking import checking
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from kfd.detection import FaceFinding
 from kfd.opinions import agreement
@@ -32,13 +33,17 @@ PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not r
 FACE_SIDE = 400
 
 
-def report_data(analysis: Analysis) -> dict[str, Any]:
-    """Everything a report says, without its seal. Numbers are rounded as they are printed."""
+def report_data(analysis: Analysis, signer: str | None = None) -> dict[str, Any]:
+    """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
+
+    signer: the public key of who will sign it; None where nobody does.
+    """
     source, (width, height) = analysis.source, analysis.size
     real, fake = analysis.models.thresholds
     return {
         "schema": SCHEMA,
         "created": _utc(analysis.created),
+        "signed_by": signer,
         "software": {
             "name": "Unmask",
             "version": software_version(),
@@ -76,7 +81,7 @@ def report_data(analysis: Analysis) -> dict[str, Any]:
         },
         "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
         "limits": wording.limits(analysis),
-        "checking": wording.checking(analysis),
+        "checking": checking(analysis),
         "pictures": {
             "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
             "legend": data_uri(legend(256, 16), "PNG"),

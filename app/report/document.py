@@ -24,6 +24,7 @@ from app.report.blocks import (
     Verdict,
 )
 from app.wording.answers import answer_words
+from app.wording.checking import signer_words
 
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
 STILLS_CAPTION = "One frame of the video for each face. Boxes are numbered as the faces are in this report."
@@ -69,10 +70,16 @@ def document(data: dict[str, Any]) -> Document:
             ),
             Section(
                 "How to check this report",
-                (Bullets(tuple(data["checking"])), Facts((("Seal", data["seal"]),))),
+                (Bullets(tuple(data["checking"])), Facts(_seal_rows(data))),
             ),
         ),
     )
+
+
+def _seal_rows(data: dict[str, Any]) -> Rows:
+    """The seal, the key and the signature; reports of older versions know of no key."""
+    signature = (("Signature", data["signature"]),) if data.get("signature") else ()
+    return (("Seal", data["seal"]), ("Signed by", signer_words(data.get("signed_by"))), *signature)
 
 
 def _heading_rows(data: dict[str, Any]) -> Rows:

@@ -41,6 +41,7 @@ from app.report.blocks import (
     Verdict,
 )
 from app.report.document import document
+from app.report.embedded import with_attachment
 
 WIDTH = A4[0] - 40 * mm  # between the margins
 FACE_SIDE = 52 * mm
@@ -76,8 +77,11 @@ QUESTION = ParagraphStyle(
 ANSWER = ParagraphStyle("answer", BODY, leftIndent=12)
 
 
-def render_pdf(data: dict[str, Any]) -> bytes:
-    """data: a report's JSON values (app.report.data). Returns the document."""
+def render_pdf(data: dict[str, Any], source: str) -> bytes:
+    """data: a report's JSON values (app.report.data). source: its JSON form, which is attached.
+
+    Returns the document.
+    """
     content, buffer = document(data), BytesIO()
     template = SimpleDocTemplate(
         buffer,
@@ -96,7 +100,7 @@ def render_pdf(data: dict[str, Any]) -> bytes:
         story += _section(section)
     footer = _plain(f"{content.file_name}   ·   seal {content.seal[:16]}…")
     template.build(story, canvasmaker=lambda *args, **kw: _NumberedCanvas(footer, *args, **kw))
-    return buffer.getvalue()
+    return with_attachment(buffer.getvalue(), source)
 
 
 class _NumberedCanvas(Canvas):

@@ -10,11 +10,13 @@ from typing import Any
 
 from app.analysis import Analysis
 from app.report.data import SCHEMA, report_data
+from app.signing import SigningKey, is_signed
 from common.storage import write_atomically
 from common.strict_json import fits, parse_json, to_json
 from media.images import sha256_of
 
 SUFFIXES = (".pdf", ".html", ".json")
+OUTSIDE = ("seal", "signature")  # of what both are computed of
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,11 @@ class Report:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, analysis: Analysis) -> Report:
-        """The report on an analysis, with what was asked until now."""
-        data = report_data(analysis)
-        return cls({**data, "seal": seal_of(data)})
+    def of(cls, analysis: Analysis, key: SigningKey | None = None) -> Report:
+        """The report on an analysis, with what was asked until now. key: signs it."""
+        data = report_data(analysis, None if key is None else key.public)
+        signature = {} if key is None else {"signature": key.sign(canonical(data))}
+        return cls({**data, "seal": seal_of(data), **signature})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
@@ -58,21 +61,31 @@ class Report:
         accidents, and together with a seal that was noted elsewhere it shows every change."""
         return seal_of(self.data) == self.data["seal"]
 
+    @property
+    def signer(self) -> str | None:
+        """The public key that it says it is signed by; None of a report that is not signed."""
+        return self.data.get("signed_by") if "signature" in self.data else None
+
+    @property
+    def is_signed(self) -> bool:
+        """True where the signature is that of the content by `signer`. Who that is the reader must know."""
+        return is_signed(canonical(self.data), self.data.get("signature"), self.signer)
+
     def to_json(self) -> str:
         """The canonical form, laid out for reading: layout is not part of what is sealed."""
         return to_json(self.data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def to_html(self) -> str:
-        """One self-contained page that prints well."""
+        """One self-contained page that prints well, with the JSON form in it."""
         from app.report.html import render_html
 
-        return render_html(self.data)
+        return render_html(self.data, self.to_json())
 
     def to_pdf(self) -> bytes:
-        """The same as a PDF document."""
+        """The same as a PDF document, with the JSON form as its attachment."""
         from app.report.pdf import render_pdf
 
-        return render_pdf(self.data)
+        return render_pdf(self.data, self.to_json())
 
     def save(self, path: str | Path) -> Path:
         """Write the form that the suffix of `path` names (.pdf, .html or .json); whole or not at all."""
@@ -85,11 +98,17 @@ class Report:
         return path
 
 
-def seal_of(data: dict[str, Any]) -> str:
-    """SHA-256 over the canonical JSON of `data` without its seal: sorted keys, no spaces, UTF-8."""
-    content = {key: value for key, value in data.items() if key != "seal"}
+def canonical(data: dict[str, Any]) -> bytes:
+    """What is sealed and signed: the JSON of `data` without seal and signature, sorted keys, no spaces,
+    UTF-8. The public key is in it, so that a signature cannot be claimed by another one."""
+    content = {key: value for key, value in data.items() if key not in OUTSIDE}
     text = to_json(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return sha256_of(text.encode("utf-8", "surrogatepass"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def seal_of(data: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of `data`."""
+    return sha256_of(canonical(data))
 
 
 def checked_suffix(path: Path) -> str:

@@ -87,21 +87,6 @@ VIDEO_LIMIT = (
     "error rates are those of single photographs and were not measured on videos, which compress every frame "
     "and so hide traces."
 )
-VIDEO_DIGEST = (
-    "The digest of the examined frames is the SHA-256 over the hexadecimal digests of each, in order, and "
-    "that of a frame is over its shape as Python prints it and its red, green and blue bytes."
-)
-
-CHECKING = (
-    "Compute the SHA-256 digest of the file (sha256sum FILE) and compare it with the one above.",
-    "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
-    "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
-    "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
-    "Note the seal where the report's recipient keeps it. It is the SHA-256 digest of the report's JSON "
-    "form, a checksum: whoever changes a report can compute it anew, and it does not show who wrote it.",
-    "Run python -m app.report --verify REPORT.json --expect SEAL --photo FILE: the seal that was noted shows "
-    "any later change to the report, and FILE is compared with the digest in it.",
-)
 
 
 def method(analysis: Analysis) -> list[str]:
@@ -209,11 +194,6 @@ def photo_sentence(analysis: Analysis) -> str:
             which += " that could be judged"
         return f"No signs of manipulation were found in {which}{'' if video is None else f' in {where}'}."
     return f"No verdict is given, because {reason_words(*analysis.reasons)}."
-
-
-def checking(analysis: Analysis) -> list[str]:
-    """The ways in which a reader can check the report."""
-    return [*CHECKING, *([] if analysis.video is None else [VIDEO_DIGEST])]
 
 
 def frames_sentence(video: VideoAnalysis) -> str:
