@@ -37,7 +37,7 @@ STRIP = 4_000_000  # pixels converted at a time, so that no second copy of a lar
 # Pillow's plugins raise what they like at damaged files: AVIF a RuntimeError, others an AttributeError.
 DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
-    EOFError, struct.error, zlib.error,
+    EOFError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 _ORIENTATION = 0x0112
 # What makes a picture stored with each EXIF orientation upright, as views.

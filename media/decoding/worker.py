@@ -25,6 +25,7 @@ import numpy as np
 from media.decoding import animations, streams
 from media.decoding.decode import decode_image
 from media.decoding.messages import receive, send
+from media.decoding.whole import CHECKS
 from media.errors import MediaError
 from media.timeline import Timeline
 
@@ -127,6 +128,8 @@ class Worker:
         if image.file_format in ("JPEG", "MPO"):
             cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
             damage = damage_in(self.errors.taken())
+        elif image.file_format in CHECKS:
+            damage = CHECKS[image.file_format](bytes(payload))
         return {
             "shape": image.pixels.shape,
             "file_format": image.file_format,
