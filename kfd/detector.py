@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -40,9 +41,13 @@ class NoFaceError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A face before it is scored. doubts: reasons against any verdict that the face finder gives."""
+class FaceView:
+    """A face before it is judged.
 
+    box: see FaceFinding. doubts: reasons against any verdict that the face finder and the looks give.
+    """
+
+    box: tuple[int, int, int, int]
     crop: FaceCrop
     quality: Quality
     doubts: tuple[Reason, ...]
@@ -108,13 +113,13 @@ class Detector:
             got = f"{tuple(crops.shape)} {crops.dtype}"
             raise ValueError(f"crops: expected (B, *{expected}) float in [0, 1], got {got}")
         both = torch.cat([crops, crops.flip(-1)]) if self.decision.flip else crops  # one batch is faster
-        output, count = self.model(both.to(self.device), self._constants), len(crops)
+        output, faces = self.model(both.to(self.device), self._constants), len(crops)
         maps = () if output.mask_logits is None else (output.mask_logits,)
         if not all(bool(values.isfinite().all()) for values in (output.logit, *maps)):
             raise FloatingPointError("the detector gave a number that is not finite: no score can be told")
-        logit, views_gap = output.logit.float().cpu()[:count], None
+        logit, views_gap = output.logit.float().cpu()[:faces], None
         if self.decision.flip:
-            mirrored = output.logit.float().cpu()[count:]
+            mirrored = output.logit.float().cpu()[faces:]
             odds = [log_odds(self.decision, view.numpy()) for view in (logit, mirrored)]
             views_gap = torch.from_numpy(np.abs(odds[0] - odds[1])).float()
             logit = (logit + mirrored) / 2
@@ -123,9 +128,9 @@ class Detector:
             score=torch.from_numpy(score_of(self.decision, logit.numpy())).float(),
             heatmap=None
             if output.mask_logits is None
-            else output.mask_logits[:count].float().sigmoid().cpu(),
-            consistency_maps=tuple(maps[:count].float().cpu() for maps in output.consistency_maps),
-            embedding=None if output.embedding is None else output.embedding[:count].float().cpu(),
+            else output.mask_logits[:faces].float().sigmoid().cpu(),
+            consistency_maps=tuple(maps[:faces].float().cpu() for maps in output.consistency_maps),
+            embedding=None if output.embedding is None else output.embedding[:faces].float().cpu(),
             views_gap=views_gap,
         )
 
@@ -165,25 +170,38 @@ class Detector:
         self, image: np.ndarray, faces: Sequence[Face], jpeg_quality: int | None = None
     ) -> list[FaceFinding]:
         """Judge faces that were found before; one finding per face, in their order."""
-        judged = []
+        return self.judge_all([self.look(image, faces, jpeg_quality)])[0]
+
+    def look(
+        self, image: np.ndarray, faces: Sequence[Face], jpeg_quality: int | None = None
+    ) -> list[FaceView]:
+        """All that judging needs to know of a photograph's faces; the photograph may then be forgotten."""
+        views = []
         for face in faces:
             crop = crop_face(image, face, self.image_size)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
             uncertain = () if face.sure else (Reason.FACE_UNCERTAIN,)
             drawn = (Reason.NOT_A_PHOTOGRAPH,) if is_drawn(crop.pixels) else ()
-            judged.append(_Judged(crop, quality, (*uncertain, *drawn)))
-        scored = [i for i, j in enumerate(judged) if may_be_scored(self.decision, j.quality)]
+            box = tuple(round(v) for v in face.box)
+            views.append(FaceView(box, crop, quality, (*uncertain, *drawn)))
+        return views
+
+    def judge_all(self, pictures: Sequence[Sequence[FaceView]]) -> list[list[FaceFinding]]:
+        """Judge the faces of several pictures in common batches; the findings of each, in order."""
+        views = [view for picture in pictures for view in picture]
+        scored = [i for i, view in enumerate(views) if may_be_scored(self.decision, view.quality)]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):
             part = scored[start : start + BATCH]
-            detection = self(to_batch([judged[i].crop.pixels for i in part]))
+            detection = self(to_batch([views[i].crop.pixels for i in part]))
             detections |= {i: detection[k] for k, i in enumerate(part)}
-        boxes = [tuple(round(v) for v in face.box) for face in faces]
-        return [self._finding(i, boxes[i], j, detections.get(i)) for i, j in enumerate(judged)]
+        number = count()
+        return [
+            [self._finding(index, view, detections.get(next(number))) for index, view in enumerate(picture)]
+            for picture in pictures
+        ]
 
-    def _finding(
-        self, index: int, box: tuple[int, int, int, int], judged: _Judged, detection: Detection | None
-    ) -> FaceFinding:
+    def _finding(self, index: int, judged: FaceView, detection: Detection | None) -> FaceFinding:
         score = None if detection is None else float(detection.score)
         gap = None if detection is None or detection.views_gap is None else float(detection.views_gap)
         verdict, reasons = decide(self.decision, score, judged.quality, gap, judged.doubts)
@@ -198,7 +216,17 @@ class Detector:
             if SCORE_REASONS.issuperset(reasons):
                 worth = evidence_of(self.decision, float(detection.logit))
         return FaceFinding(
-            index, box, verdict, score, reasons, named, scores, judged.quality, judged.crop, detection, worth
+            index,
+            judged.box,
+            verdict,
+            score,
+            reasons,
+            named,
+            scores,
+            judged.quality,
+            judged.crop,
+            detection,
+            worth,
         )
 
 

@@ -2,6 +2,7 @@
 
     python -m kfd.score photo.jpg
     python -m kfd.score album/ more/*.jpg clip.mp4 --out scores.jsonl
+    python -m kfd.score album/ --workers 2
 
 Files or folders, searched recursively; what a file is, its content tells. A line holds path, sha256,
 checkpoint and decision (SHA-256 of the detector's weights, and of its calibration and thresholds), face, box,
@@ -15,18 +16,25 @@ the same face at their own thresholds, and `agreement`, a sentence; neither chan
 file without a result has one line with `score: null`, the reason and what to do about it. In a folder every
 entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are passed
 over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is scored.
-With --out, a re-run continues where the last one stopped; one run at a time writes such a file.
+Files are shared by --workers processes, each with a core and a detector of its own; lines and their order
+do not depend on how many there are. With --out, a re-run continues where the last one stopped; one run at a
+time writes such a file.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
+import cv2
+import torch
 import tyro
 
 from common.cli import parse
@@ -41,13 +49,15 @@ from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
 from kfd.opinions import SecondReader, agreement, second_opinions
+from kfd.processes import in_processes
 from kfd.video import FaceTrack
 from media.decoding.sandbox import LIMITS
-from media.errors import MediaError, contained
+from media.errors import INTERNAL_ERROR, MediaError, contained
 from media.files import Listing, list_files, open_file
 from media.kinds import kind_of_file
 
 SKIPPED, HIDDEN = "skipped", "hidden"
+GPU_WORKERS = 4  # at most, unless told otherwise: each has the model in the memory of the GPU
 SCALES = {  # fields that all lines of a file share, and what they tell
     "checkpoint": "weights",
     "decision": "thresholds or calibration",
@@ -57,18 +67,55 @@ SCALES = {  # fields that all lines of a file share, and what they tell
 
 
 @dataclass(frozen=True)
+class Task:
+    """An entry. code: "", SKIPPED or HIDDEN; words: why it is passed over."""
+
+    path: Path
+    code: str = ""
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What each process of a run begins with."""
+
+    config: ScoreConfig
+
+    def __call__(self) -> Callable[[Task], list[dict[str, object]]]:
+        detector, readers = load(self.config)
+        return partial(_lines_for, detector=detector, readers=readers)
+
+
+@dataclass(frozen=True)
 class ScoreConfig:
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()  # photographs, videos, or folders of them
     out: Path | None = None  # JSON-lines file to write or to continue; None prints
     checkpoint: Path = Path("checkpoints/embedded/kfd")  # folder of the detector
     encoder: str | None = None  # weights of a frozen encoder, which such a folder lacks: file, folder, hub id
     device: str = "cpu"
+    workers: int | None = None  # processes that share the files; None: one a core, on a GPU at most four
     # Folders of other systems, or FOLDER=WEIGHTS where a frozen model underneath lies elsewhere.
     opinion: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
 
     def __post_init__(self) -> None:
         if not self.paths:
             raise ValueError("expected photographs, videos, or folders of them")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers: expected 1 or more, got {self.workers}")
+
+    @property
+    def processes(self) -> int:
+        """How many of them may share the files."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or (cores if self.device == "cpu" else min(cores, GPU_WORKERS))
+
+
+def load(config: ScoreConfig) -> tuple[Detector, tuple[SecondReader, ...]]:
+    """The detectors, computing on one thread: sums come out the same however many processes there are."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
+    return detector, tuple(SecondReader.load(choice, config.device) for choice in config.opinion)
 
 
 def main() -> None:
@@ -76,18 +123,18 @@ def main() -> None:
     config = parse(ScoreConfig, f"{__doc__}\n{LIMITS}")
     try:
         listing = list_files(config.paths, config.out)
-        detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
-        readers = tuple(SecondReader.load(choice, config.device) for choice in config.opinion)
+        detector, readers = load(config)
+        shared = {"workers": config.processes, "start": Start(config)}
         named = frozenset(config.paths)
         if config.out is None:
             tally: Counter[str] = Counter()
-            for _, lines in scored(listing, named, detector, {}, readers):
+            for _, lines in scored(listing, named, detector, {}, readers, **shared):
                 tally[outcome(lines)] += 1
                 for line in lines:
                     print(to_json(line), flush=True)
         else:
             with one_writer(config.out):
-                tally = score_into(config.out, listing, named, detector, readers)
+                tally = score_into(config.out, listing, named, detector, readers, **shared)
         print(account(tally, sum(listing.hidden.values())), file=sys.stderr)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {printable(str(error))}")
@@ -99,22 +146,46 @@ def scored(
     detector: Detector,
     done: dict[str, str],
     readers: tuple[SecondReader, ...] = (),
-) -> Iterable[tuple[Path, list[dict[str, object]]]]:
-    """Every entry that is not done, with its lines. named: on the command line, so never skipped."""
-    entries = sorted([*((path, "") for path in listing.files), *listing.skipped])
-    for path, reason in entries:
+    workers: int = 1,
+    start: Start | None = None,
+) -> Iterator[tuple[Task, list[dict[str, object]]]]:
+    """Every entry that is not done, with its lines. named: on the command line, so never skipped.
+
+    workers: processes that share the work, each of which makes its own detector by `start`.
+    """
+    tasks = _tasks(listing, named, done)
+    first = list(islice(tasks, workers))
+    if len(first) > 1:
+        yield from in_processes(chain(first, tasks), len(first), start, partial(_gave_up, detector, readers))
+        return
+    for task in chain(first, tasks):
+        yield task, _lines_for(task, detector, readers)
+
+
+def _tasks(listing: Listing, named: frozenset[Path], done: dict[str, str]) -> Iterator[Task]:
+    """What is to be written, in order."""
+    for path, reason in sorted([*((path, "") for path in listing.files), *listing.skipped]):
         if str(path) in done:
             continue
         if not reason and path not in named and kind_of_file(path) is None:
             reason = "neither a photograph nor a video, by its content and its name"
-        if reason:
-            yield path, [_passed_over(path, detector, SKIPPED, reason, readers)]
-        else:
-            yield path, lines_of(path, detector, readers)
+        yield Task(path, SKIPPED if reason else "", reason)
     for folder, count in listing.hidden.items():
         if count and str(folder) not in done:
             words = "1 hidden file or folder was" if count == 1 else f"{count} hidden files or folders were"
-            yield folder, [_passed_over(folder, detector, HIDDEN, f"{words} passed over", readers)]
+            yield Task(folder, HIDDEN, f"{words} passed over")
+
+
+def _lines_for(task: Task, detector: Detector, readers: tuple[SecondReader, ...]) -> list[dict[str, object]]:
+    if task.code:
+        return [_passed_over(task.path, detector, task.code, task.words, readers)]
+    return lines_of(task.path, detector, readers)
+
+
+def _gave_up(detector: Detector, readers: tuple[SecondReader, ...], task: Task) -> list[dict[str, object]]:
+    """The line of a file that ended two processes."""
+    words = "A library that read this file ended its process, twice; the file may be damaged."
+    return [_start(task.path, detector, readers) | _nothing(INTERNAL_ERROR, words)]
 
 
 def lines_of(
@@ -232,6 +303,8 @@ def score_into(
     named: frozenset[Path],
     detector: Detector,
     readers: tuple[SecondReader, ...] = (),
+    workers: int = 1,
+    start: Start | None = None,
 ) -> Counter[str]:
     """Append the lines of every entry that `out` does not hold yet, with progress.
 
@@ -246,7 +319,7 @@ def score_into(
     tally, total = Counter(done.values()), len(listing.files) + len(listing.skipped)
     bar = tqdm(unit="file", initial=min(len(done), total), total=total)
     with told_when_full(out), out.open("a", encoding="utf-8") as file, bar:
-        for _, lines in scored(listing, named, detector, done, readers):
+        for _, lines in scored(listing, named, detector, done, readers, workers, start):
             file.write("".join(to_json(line) + "\n" for line in lines))
             file.flush()
             tally[outcome(lines)] += 1

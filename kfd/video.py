@@ -25,6 +25,7 @@ from media.timeline import Timeline, spread
 from media.tracks import colours, find_cuts, track_faces
 from media.video import FrameReader, VideoSource, timeline
 
+KEPT = 2**28  # bytes of frames that are kept until it is known which are shown; larger ones are read again
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
 
 
@@ -105,8 +106,9 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
     line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
-    positions, digests, histograms, faces, findings = [], [], [], [], []
+    positions, digests, histograms, faces, views = [], [], [], [], []
     still, failed = None, False
+    kept: dict[int, np.ndarray] | None = {}
     reader = FrameReader(source, line, wanted)
     try:
         for position, image in reader:
@@ -116,12 +118,16 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
             digests.append(pixels_digest(image))
             histograms.append(colours(image))
             faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
-            findings.append(detector.judge(image, found))
+            views.append(detector.look(image, found))
+            if kept is not None:
+                kept[position] = image
+                kept = kept if sum(frame.nbytes for frame in kept.values()) <= KEPT else None
     except VideoError as error:
         if still is None or error.code != "damaged":
             raise
         failed = True
     damaged = failed or reader.damaged
+    findings = detector.judge_all(views)  # in common batches, which are faster
     tracks: dict[int, list[FrameFinding]] = {}
     for place, numbers in enumerate(track_faces(faces, find_cuts(histograms))):
         for number, finding in zip(numbers, findings[place], strict=True):
@@ -132,7 +138,7 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
     judged = [judge_track(detector, track) for track in standing]
     judged = [(_held_back(finding, damaged, line.cut_off), place) for finding, place in judged]
     shown = [positions[track[place].number] for track, (_, place) in zip(standing, judged, strict=True)]
-    stills = _read_again(source, line, wanted, set(shown))
+    stills = _read_again(source, line, wanted, set(shown)) if kept is None else kept
     found = tuple(
         FaceTrack(replace(finding, index=index), tuple(track), place, stills[position])
         for index, (track, (finding, place), position) in enumerate(zip(standing, judged, shown, strict=True))
@@ -166,7 +172,7 @@ def _held_back(finding: FaceFinding, damaged: bool, cut_off: bool) -> FaceFindin
 def _read_again(
     source: MediaFile, line: Timeline, wanted: list[int], shown: set[int]
 ) -> dict[int, np.ndarray]:
-    """The frames that are shown, by position: until it is known which, whole frames are too large to keep.
+    """The frames that are shown, by position, where all together were too large to keep.
 
     All are asked for as before, so that a damaged file gives the same frames as before.
     Raises VideoError when it does not.

@@ -16,6 +16,7 @@ from common.locks import one_writer
 from kfd import score
 from kfd.detector import Detector
 from kfd.examine import examine_file
+from kfd.processes import in_processes
 from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
 from tests.tiny.video import write_video
@@ -56,7 +57,8 @@ def album(tmp_path_factory) -> Path:
 
 
 def run(monkeypatch, *words: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["kfd.score", *map(str, words)])
+    workers = () if "--workers" in words else ("--workers", "1")
+    monkeypatch.setattr(sys, "argv", ["kfd.score", *map(str, words), *workers])
     score.main()
 
 
@@ -294,3 +296,34 @@ def test_a_second_writer_is_told(album, checkpoint, tmp_path, monkeypatch):
     assert not out.exists()
     run(monkeypatch, album / "b_wall.png", "--checkpoint", checkpoint, "--out", out)
     assert len(lines_of(out)) == 1
+
+
+def test_processes_write_what_one_writes(album, checkpoint, scored, tmp_path, monkeypatch):
+    """A folder was read by one process, whatever the machine."""
+    out = tmp_path / "s.jsonl"
+    run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out, "--workers", "2")
+    assert out.read_bytes() == scored.read_bytes()
+
+
+class Fragile:
+    """Work that ends the process on "die", the first time or always."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __call__(self):
+        return self.work
+
+    def work(self, task: str) -> str:
+        marker = self.folder / task
+        if task == "die" or (task == "once" and not marker.exists()):
+            marker.touch()
+            os._exit(9)
+        return task.upper()
+
+
+def test_a_process_that_dies_costs_at_most_its_file(tmp_path):
+    tasks = ["a", "once", "b", "die", "c", *"defg"]
+    results = list(in_processes(tasks, 2, Fragile(tmp_path), lambda task: f"gave up {task}"))
+    assert results == [(task, f"gave up {task}" if task == "die" else task.upper()) for task in tasks]
+    assert list(in_processes([], 2, Fragile(tmp_path), str)) == []
