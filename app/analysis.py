@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kfd.opinions import Opinion
     from kfd.video import VideoAnalysis
     from llm.conversation import Conversation
+    from media.provenance.ask import Provenance
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class Analysis:
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     video: the frames behind the faces of a video; None of a photograph. opinions: of other systems, a tuple
-        for each face; empty where none was asked.
+        for each face; empty where none was asked. provenance: what the file tells of its origin, see
+        media.provenance.read; None of a video and of what is no file.
     """
 
     image: np.ndarray
@@ -142,6 +144,7 @@ class Analysis:
     explain: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False)
     video: VideoAnalysis | None = field(default=None, repr=False)
     opinions: tuple[tuple[Opinion, ...], ...] = field(default=(), repr=False)
+    provenance: Provenance | None = field(default=None, repr=False)
 
     @property
     def medium(self) -> str:

@@ -37,7 +37,9 @@ from kfd.examine import examine_file
 from kfd.opinions import SecondReader, second_opinions
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
-from media.images import ImageSource
+from media.files import MediaFile, open_file
+from media.images import ImageSource, OpenSource
+from media.provenance.ask import read_provenance
 
 if TYPE_CHECKING:
     from llm.conversation import Conversation
@@ -90,7 +92,14 @@ class Assistant:
         A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
         Raises media.errors.MediaError for a source that gives no picture.
         """
+        if isinstance(source, str | Path):  # opened once: all that is said is about the same bytes
+            with open_file(source) as file:
+                return self._analyse(file, name or file.name)
+        return self._analyse(source, name)
+
+    def _analyse(self, source: OpenSource, name: str | None) -> Analysis:
         found = examine_file(self.detector, source, name)
+        is_file = isinstance(source, bytes | MediaFile) and found.video is None
         return Analysis(
             found.image,
             SourceFile(found.name, found.file_format, found.num_bytes, found.sha256, found.pixels_sha256),
@@ -101,6 +110,7 @@ class Assistant:
             explain=self._explain,
             video=found.video,
             opinions=second_opinions(self.readers, source, found) if self.readers else (),
+            provenance=read_provenance(source) if is_file else None,
         )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:

@@ -44,6 +44,13 @@ def jpeg_quality(tables: dict[int, list[int]]) -> int | None:
     return int(np.abs(_libjpeg_tables() - steps).mean(axis=1).argmin()) + 1
 
 
+def standard_quality(tables: dict[int, list[int]]) -> int | None:
+    """libjpeg's quality whose luminance table is a file's own; None for other tables, such as cameras'."""
+    steps = np.log(np.maximum(np.array(tables[min(tables)], dtype=np.float64), 1))
+    hits = np.flatnonzero((_libjpeg_tables() == steps).all(axis=1))
+    return int(hits[0]) + 1 if len(hits) else None
+
+
 @lru_cache(maxsize=1)
 def _libjpeg_tables() -> np.ndarray:
     """Logarithms of libjpeg's luminance table at quality 1..100: (100, 64)."""

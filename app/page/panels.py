@@ -22,6 +22,7 @@ from app.pictures import (
 from app.templates import load_templates
 from app.wording import answers, strength
 from app.wording import findings as wording
+from app.wording.provenance import HEADING, NOTE, provenance_rows
 from kfd.detection import FaceFinding
 from kfd.opinions import agreement
 from kfd.video import FRAMES, FrameFinding
@@ -72,7 +73,16 @@ def photo_panel(analysis: Analysis) -> str:
     if analysis.video is not None:
         facts.append(wording.frames_sentence(analysis.video))
     picture = data_uri(overview(analysis, PHOTO_SIDE), "JPEG")
-    return _fill("photo.html", picture=picture, medium=analysis.medium, facts=facts)
+    rows = provenance_rows(analysis.provenance)
+    return _fill(
+        "photo.html",
+        picture=picture,
+        medium=analysis.medium,
+        facts=facts,
+        heading=HEADING,
+        rows=rows,
+        note=NOTE,
+    )
 
 
 def face_panel(analysis: Analysis, face: int) -> str:

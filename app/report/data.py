@@ -23,6 +23,7 @@ from app.report.program import libraries, program_digest, software_version
 from app.wording import answers
 from app.wording import findings as wording
 from app.wording.checking import checking
+from app.wording.provenance import NOTE, provenance_rows
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from kfd.detection import FaceFinding
 from kfd.opinions import agreement
@@ -68,6 +69,7 @@ def report_data(analysis: Analysis, signer: str | None = None) -> dict[str, Any]
         "faces_found": {**analysis.count.as_json(), "words": analysis.count.words},
         "faces": [_face(analysis, face) for face in analysis.faces],
         "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
+        "provenance": _provenance(analysis),
         "thresholds": {
             "real_at_most": round(real, 4),
             "fake_at_least": round(fake, 4),
@@ -171,6 +173,14 @@ def _track(analysis: Analysis, face: int) -> dict[str, Any] | None:
             for number, frame in enumerate(track.frames)
         ],
     }
+
+
+def _provenance(analysis: Analysis) -> dict[str, Any] | None:
+    """What the file tells of its origin, in fields and in words; None of a video and of what is no file."""
+    if analysis.provenance is None:
+        return None
+    rows = [{"name": name, "words": words} for name, words in provenance_rows(analysis.provenance)]
+    return {**analysis.provenance, "rows": rows, "note": NOTE}
 
 
 def _rounded(value: float | None) -> float | None:

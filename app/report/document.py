@@ -25,6 +25,7 @@ from app.report.blocks import (
 )
 from app.wording.answers import answer_words
 from app.wording.checking import signer_words
+from app.wording.provenance import HEADING
 
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
 STILLS_CAPTION = "One frame of the video for each face. Boxes are numbered as the faces are in this report."
@@ -61,6 +62,7 @@ def document(data: dict[str, Any]) -> Document:
                 Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
                 for face in data["faces"]
             ),
+            *_provenance(data.get("provenance")),
             *_transcript(data["transcript"]),
             Section("Method", tuple(Paragraph(text) for text in data["method"])),
             Section("Limits", (Bullets(tuple(data["limits"])),)),
@@ -109,10 +111,6 @@ def _finding(data: dict[str, Any], medium: str) -> Iterator[Block]:
     yield Caution(data["models"]["good_for"], lead="Models used.")
     stills = STILLS_CAPTION if data["faces"] else NO_FACE_CAPTION
     yield Picture(data["pictures"]["photo"], PHOTO_CAPTION if medium == "photograph" else stills)
-
-
-def _face_section(face: dict[str, Any], data: dict[str, Any]) -> Section:
-    return Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
 
 
 def _face(face: dict[str, Any], data: dict[str, Any]) -> Iterator[Block]:
@@ -168,6 +166,13 @@ def _frame_bar(frame: dict[str, Any]) -> Bar:
     words = frame["verdict_words"].lower() + (f": {why}" if why else "")
     words += " (shown above)" if frame["shown"] else ""
     return Bar(frame["clock"], frame["score"], words, frame["verdict"])
+
+
+def _provenance(provenance: dict[str, Any] | None) -> Iterator[Section]:
+    """What the file tells of its origin, apart from the finding."""
+    if provenance:
+        rows = tuple((row["name"], row["words"]) for row in provenance["rows"])
+        yield Section(HEADING, (Note(provenance["note"]), Facts(rows)))
 
 
 def _transcript(exchanges: list[dict[str, Any]]) -> Iterator[Section]:

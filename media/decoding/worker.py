@@ -27,6 +27,7 @@ from media.decoding.decode import decode_image
 from media.decoding.messages import receive, send
 from media.decoding.whole import CHECKS
 from media.errors import MediaError
+from media.provenance.read import provenance_facts
 from media.timeline import Timeline
 
 MAX_REQUEST = 2**30
@@ -139,6 +140,10 @@ class Worker:
             "is_animation": image.is_animation,
             "damage": damage,
         }, [image.pixels]
+
+    def do_provenance(self, header: dict, payload: bytearray, _) -> tuple[dict, list]:
+        """An image file -> what it tells of its origin."""
+        return {"facts": provenance_facts(bytes(payload))}, []
 
     def do_timeline(self, header: dict, payload: bytearray, descriptor: int) -> tuple[dict, list]:
         """A video or animation -> when its frames are shown."""
