@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 HEADING = "What the file tells of its origin"
 NOTE = (
-    "None of this is part of the finding, and no score depends on it. Everything here but a valid Content "
-    "Credential can be written, changed and removed by anybody; messengers and social networks remove most of "
-    "it, so that its absence says nothing."
+    "None of this is part of the finding, and no score depends on it. Everything here, but for a Content "
+    "Credential whose signer you know, can be written, changed and removed by anybody; messengers and social "
+    "networks remove most of it, so that its absence says nothing."
 )
 NOT_READ = "could not be read"
 SAYS_NOTHING = "this says nothing"
@@ -22,7 +22,7 @@ CREDENTIALS = {
     "not_read": "were not looked for: the package c2pa-python is not installed",
     "unreadable": f"there are some, but they are damaged or of an unknown kind, {SAYS_NOTHING}",
     "altered": "ALTERED: the content is not what was signed; something was changed after signing",
-    "invalid": "INVALID: the signature or a part of the record does not hold; what it tells cannot be relied on",
+    "invalid": "INVALID: the signature or a part of the record does not hold; rely on nothing that it tells",
     "valid": "intact: the file is as it was signed. The signer is on no list of trusted ones, which anybody "
     "could be who makes a certificate",
     "trusted": "intact, and signed by somebody on the list of trusted signers",
@@ -38,8 +38,8 @@ SOURCES = {
 THUMBNAIL = {
     "same": f"shows the same picture, {SAYS_NOTHING}",
     "different": "shows ANOTHER picture: the file was changed by a program that left the old thumbnail",
-    "other_shape": "has another shape than the picture: cropped or framed after the thumbnail was made, or by "
-    "the camera itself",
+    "other_shape": "has another shape than the picture, which was cropped or framed later, or the camera "
+    "framed the thumbnail",
     "unreadable": f"is damaged, {SAYS_NOTHING}",
 }
 
@@ -115,5 +115,5 @@ def _metadata(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _compression(jpeg: dict[str, Any]) -> str:
     quality = f"JPEG quality {'' if jpeg['usual_tables'] else 'about '}{jpeg['quality']} of 100"
     if jpeg["usual_tables"]:
-        return f"{quality}, with the tables of libjpeg, which most programs and web sites save with, cameras seldom"
+        return f"{quality}, with libjpeg's tables, which most programs and web sites use and few cameras"
     return f"{quality}, with tables of its own, as cameras and some editors have"

@@ -23,7 +23,7 @@ def read_credentials(data: bytes, file_format: str) -> dict[str, Any]:
 
     data: the file. file_format: as Pillow calls it. Returns `state`: "none", "unsupported" for a format that
     cannot carry one, "not_read" without the package c2pa-python, "unreadable", "invalid", "altered" where the
-    content is not what was signed, "valid" (intact, by a signer who is on no list of trusted ones), "trusted".
+    content is not what was signed, "valid" (intact, by a signer on no list of trusted ones), or "trusted".
     Where there is a manifest also signer, time, generator, actions and sources, and the problems' codes.
     """
     if file_format not in MIME:

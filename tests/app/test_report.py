@@ -80,6 +80,8 @@ def test_the_canonical_form_says_everything(report):
     assert [row["question"] for row in data["transcript"]] == ["Is this a deepfake image?", NASTY]
     assert {"method", "limits", "checking", "thresholds", "software"} <= data.keys()
     assert len(data["method"]) == 3
+    origin = data["provenance"]
+    assert origin["perceptual_hash"] and origin["jpeg"]["quality"] and len(origin["rows"]) >= 5
     assert re.fullmatch("[0-9a-f]{64}", data["software"]["sha256"])
     assert {"Python", "torch", "numpy", "pillow"} <= data["software"]["libraries"].keys()
 

@@ -79,7 +79,7 @@ def signed(picture) -> bytes:
     leaf, key = certificate({**organisation, NameOID.COMMON_NAME: "Test newsroom"}, root, root_key)
     chain = "".join(c.public_bytes(Encoding.PEM).decode() for c in (leaf, root))
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo("es256", chain, private, None))
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", chain.encode(), private.encode(), None))
     source = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
     actions = {"actions": [{"action": "c2pa.created", "digitalSourceType": source}]}
     manifest = {
@@ -204,3 +204,20 @@ def test_hostile_metadata_cost_nothing_but_themselves(picture):
         assert read_provenance(jpeg(picture, exif=exif))["perceptual_hash"]
     assert read_provenance(jpeg(picture, icc_profile=b"\0" * 500))["metadata"]["profile"] == "damaged"
     assert read_provenance(b"no picture") is None
+
+
+def test_page_and_report_show_it_and_the_score_does_not_depend_on_it(tmp_path, signed, picture):
+    from app.assistant import Assistant
+    from app.page.panels import photo_panel
+    from kfd.config import Decision
+    from tests.tiny.checkpoint import save_tiny_checkpoint
+
+    assistant = Assistant.from_pretrained(save_tiny_checkpoint(tmp_path, Decision(min_sharpness=0.0)))
+    with_record, without = assistant.analyse(signed), assistant.analyse(jpeg(picture))
+    assert "Test newsroom" in photo_panel(with_record) and SAYS_NOTHING in photo_panel(without)
+    reports = [assistant.report(analysis) for analysis in (with_record, without)]
+    assert "Test newsroom" in reports[0].to_html()
+    one, other = (report.data["faces"] for report in reports)
+    assert one == other and one[0]["score"] is not None
+    assert "provenance" not in json.dumps(one)
+    assert assistant.analyse(np.asarray(picture)).provenance is None
