@@ -45,7 +45,6 @@ from kfd.encoders.backbones import usual_dtype
 from kfd.model import KFD
 from kfd.training.config import NOT_SETTINGS, TrainConfig
 from kfd.training.feature_cache import FeatureCache, encode, faces_digest, fill
-from kfd.training.losses import LossWeights
 from kfd.training.record import read_worlds, save_worlds
 from kfd.training.sampler import PairSampler
 from kfd.training.step import global_loss, sum_terms, update_average
@@ -82,6 +81,8 @@ def run(config: TrainConfig, processes: Processes) -> None:
     config = replace(config, dtype=config.dtype or usual_dtype(config.encoder, config.device))
     train, val = FaceSet.open(config.data, "train"), FaceSet.open(config.data, "val")
     sampler = PairSampler(train, config)
+    if config.epochs:
+        config = replace(config, steps=math.ceil(config.epochs * len(sampler.reals) / config.batch))
     model = build(config, train.size, processes)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trainable
@@ -133,7 +134,7 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
 def cache_settings(config: TrainConfig, model: KFD, train: FaceSet) -> dict[str, str]:
     """All that the features of a step depend on."""
     names = ("recipe", "train_images", "batch", "known_share", "generated_share", "seed", "donors",
-             "strength", "simulation", "dtype")  # fmt: skip
+             "strength", "simulation", "dtype", "frames")  # fmt: skip
     of_model = {
         name: getattr(model.config, name) for name in ("encoder", "encoder_settings", "encoder_digest")
     }
@@ -150,16 +151,18 @@ def fit(
     processes: Processes,
 ) -> None:
     """Train to the end, from the saved state where there is one."""
-    weights = LossWeights(reference=LossWeights.reference if config.reference else 0.0)
+    weights = config.losses if config.reference else replace(config.losses, reference=0.0)
     part = processes.part(config.batch)
     trains = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
         {"params": [p for n, p in trains if n.startswith("encoder.")], "lr": config.lr},
         {"params": [p for n, p in trains if not n.startswith("encoder.")], "lr": config.head_lr},
     ]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind([g for g in groups if g["params"]], weight_decay=config.weight_decay)
+    constant = config.schedule == "constant"
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: cosine_rate(s, config.steps, config.warmup, FLOOR)
+        optimizer, lambda s: 1.0 if constant else cosine_rate(s, config.steps, config.warmup, FLOOR)
     )
     average = {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
     step, best = 0, -1.0
@@ -191,7 +194,8 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes.sum_gradients(model.parameters())
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        if config.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         rate = schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()
@@ -237,7 +241,7 @@ def finish(model: KFD, config: TrainConfig, validation: Validation) -> None:
     """Fit calibration and thresholds of the kept checkpoint on validation and save them with it."""
     load_trained(model, config.out)
     detector = Detector(model, Decision(), "", config.device)
-    settings = CalibrationSettings(known_fakes=config.recipe == "all")
+    settings = CalibrationSettings(known_fakes=config.recipe == "all", flip=config.mirror)
     try:
         decision = calibrate(detector, validation.faces, settings)
     except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted

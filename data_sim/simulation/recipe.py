@@ -52,6 +52,9 @@ class SimulationConfig:
     untouched: float = 0.0  # share of swaps whose statistics are left as they are
     reenact: float = 0.0  # share whose expression is changed: mouth, chin, lids and brows move
     upsample: float = 0.0  # share whose foreground comes out of a generator's last upsampling
+    unaltered: float = 0.0  # share of all forgeries whose statistics are left as they are
+    opaque: bool = False  # every forgery covers fully, where a third of SBI's shine through
+    seamless: bool = False  # Poisson blending by OpenCV's seamlessClone; slower, and on the CPU
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Recipe:
     untouched: (B,) bool, whether there is no alteration at all.
     softening: of the masks. ratio: (B,) largest opacity.
     colour_share: (B,) how far the foreground's mean colour is moved to the background's.
-    poisson: (B,) bool, whether blended in the gradient domain first.
+    poisson: (B,) bool, whether blended in the gradient domain first. seamless: by OpenCV's seamlessClone.
     """
 
     regions: Tensor
@@ -171,6 +174,7 @@ class Recipe:
     colour_share: Tensor
     poisson: Tensor
     ratio: Tensor
+    seamless: bool = False
 
 
 def draw_recipe(
@@ -209,6 +213,8 @@ def draw_recipe(
     untouched = torch.zeros(batch, dtype=torch.bool, device=device)
     if config.untouched:
         untouched = chance(generator, batch, config.untouched) & swapped
+    if config.unaltered:
+        untouched = untouched | chance(generator, batch, config.unaltered)
     alter_background = chance(generator, batch, config.alter_background)
     softening = Softening.draw(batch, generator).sparing(thinnest / size)
     share = uniform(generator, batch, 0.5, 1.0)
@@ -230,7 +236,8 @@ def draw_recipe(
         softening=softening,
         colour_share=share,
         poisson=poisson,
-        ratio=ratio[pick],
+        ratio=torch.ones_like(ratio[pick]) if config.opaque else ratio[pick],
+        seamless=config.seamless,
     )
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from data_sim.degrade import gaussian_blur, jpeg, resize, smooth
 from data_sim.simulation import warp
 from data_sim.simulation.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
+from data_sim.simulation.seamless import seamless_batch
 
 SWEEPS = (12, 12, 12, 8, 6)  # of Poisson blending, from its coarsest level to the picture itself
 LEVELS = len(SWEEPS) - 1  # times that it halves the picture
@@ -51,8 +52,9 @@ def render(
     foreground = _colour_to_background(foreground, background, masks, recipe.colour_share)
     poisson = recipe.poisson.nonzero().flatten()
     if len(poisson):
-        seamless = poisson_foreground(foreground[poisson], background[poisson], masks[poisson])
-        foreground = foreground.index_copy(0, poisson, seamless)
+        blend = seamless_batch if recipe.seamless else poisson_foreground
+        blended = blend(foreground[poisson], background[poisson], masks[poisson])
+        foreground = foreground.index_copy(0, poisson, blended)
     alpha = masks * recipe.ratio[:, None, None, None]
     forged = background + alpha * (foreground - background)  # Eq. 6
     return forged.clamp(0, 1), background, masks

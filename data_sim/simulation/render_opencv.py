@@ -15,6 +15,7 @@ from torch import Tensor
 from data_sim import pictures
 from data_sim.simulation import render_batch, warp
 from data_sim.simulation.recipe import ALTERATIONS, SHARPENED, Alteration, Recipe, Softening
+from data_sim.simulation.seamless import seamless_foreground
 
 KINDS = tuple(ALTERATIONS)
 BLOCK = 16  # pixels; the larger of JPEG's unit at 4:2:0 and 2 ** render_batch.LEVELS
@@ -58,6 +59,8 @@ def _forge(
     forged[:] = background
     hull = recipe.hulls[i, 0].numpy()
     box = _box(hull, maps.reach(i) + _spread(recipe.softening, i, len(hull)) + FRAME)
+    if recipe.seamless and recipe.poisson[i]:
+        box = EVERYWHERE
     hard = np.multiply(hull[box], np.float32(1 / 255))
     mask[box] = soften(_remap(hard, maps.of_mask(i, box)), recipe.softening, i, len(hull))
     kernel = None if recipe.upsampling is None else recipe.upsampling.kernel_of(i)
@@ -75,7 +78,8 @@ def _forge(
     alpha, behind = np.ascontiguousarray(mask[box]), np.ascontiguousarray(background[box])
     foreground = _colour_to_background(foreground, behind, alpha, float(recipe.colour_share[i]))
     if recipe.poisson[i]:
-        foreground = poisson_foreground(foreground, behind, alpha)
+        blend = seamless_foreground if recipe.seamless else poisson_foreground
+        foreground = blend(foreground, behind, alpha)
     alpha = alpha * np.float32(recipe.ratio[i])
     cv2.subtract(foreground, behind, foreground)
     cv2.multiply(foreground, cv2.merge([alpha, alpha, alpha]), foreground)

@@ -12,6 +12,7 @@ import tyro
 from data_sim.simulate import SimulationConfig
 from kfd.config import EncoderName
 from kfd.encoders.backbones import Dtype
+from kfd.training.weights import LossWeights
 
 # May change between two resumed runs; the weights of a frozen encoder are known by their digest.
 NOT_SETTINGS = ("out", "save_every", "device", "threads", "encoder_weights", "cache", "workers")
@@ -29,7 +30,9 @@ class TrainConfig:
     start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
     init_from: Path | None = None  # folder of a trained detector to start from instead
     train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
+    frames: int = 0  # most frames of one video that are learned from; 0: all
     steps: int = 3000  # batches
+    epochs: float = 0.0  # times that the real training images are seen; above 0 it beats steps
     batch: int = 20  # pairs of a real face and a forgery of it, in one batch of all processes
     cache_steps: int = 0  # step s sees the batch of step s % cache_steps again; 0: every step a new one
     cache: Path | None = None  # folder where the tapped features of those batches are kept
@@ -39,13 +42,16 @@ class TrainConfig:
     lr: float = 5e-4  # peak learning rate of the embedded encoder
     head_lr: float = 1e-3  # peak learning rate of everything else
     weight_decay: float = 0.01
+    optimizer: Literal["adamw", "adam"] = "adamw"  # adam: weight decay is part of the gradient
+    schedule: Literal["cosine", "constant"] = "cosine"  # constant: the peak rates all along
     warmup: int = 100  # steps of linear warm-up before the cosine
-    ema: float = 0.998  # decay of the averaged weights that are validated and kept
+    ema: float = 0.998  # decay of the averaged weights that are validated and kept; 0: the last ones
     donors: int = (
         0  # faces of the same source among which a swap's donor is the nearest in pose; 0: the batch
     )
     strength: float = 1.0  # how often photographs are degraded, 0..1
-    clip: float = 1.0  # largest gradient norm
+    clip: float = 1.0  # largest gradient norm; 0: any
+    mirror: bool = True  # calibrate, and later read, every face a second time as its mirror image
     seed: int = 0
     val_every: int = 250  # steps between validations
     val_images: int = 240  # real faces per validation
@@ -56,6 +62,7 @@ class TrainConfig:
     num_context: int = 8  # learnable tokens in front of each class description
     text_guidance: bool = True  # False: fixed random class vectors (ablation)
     reference: bool = True  # False: without C_ref (ablation)
+    losses: LossWeights = field(default_factory=LossWeights)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def __post_init__(self) -> None:
@@ -73,8 +80,8 @@ class TrainConfig:
             )
         if self.start is not None and self.init_from is not None:
             problems.append("give start or init_from, not both")
-        if min(self.train_images, self.cache_steps) < 0:
-            problems.append("train_images and cache_steps must not be negative")
+        if min(self.train_images, self.cache_steps, self.frames, self.epochs) < 0:
+            problems.append("train_images, frames, epochs and cache_steps must not be negative")
         if self.cache is not None and not self.cache_steps:
             problems.append("cache needs cache_steps, the number of batches to keep and to see again")
         if self.workers < 0 or (self.workers and torch.device(self.device).type != "cpu"):

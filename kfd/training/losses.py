@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kfd.model import KFD, KFDOutput
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """The weight of each term."""
-
-    cls: float = 1.0  # Eq. 4
-    loc: float = 0.5  # Eq. 3
-    reference: float = 0.5  # lambda of Eq. 3, the reference's share
-    pixel: float = 0.5  # cross-entropy of each pixel: Dice alone leaves P(fake) uncalibrated
-    align: float = 0.5  # cross-entropy of each patch's nearer class: teaches the maps themselves
+from kfd.training.weights import LossWeights
 
 
 def dice_loss(logits: Tensor, masks: Tensor, smooth: float = 1.0) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import zip_longest
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data_sim.dataset import FaceSet, TrainingBatch, training_batch, unit_of
+from data_sim.dataset import FaceSet, TrainingBatch, evenly, training_batch, unit_of, video_of
 from data_sim.simulation.recipe import pose
 from kfd.quality.estimate import sharpness
 from kfd.training.config import TrainConfig
@@ -24,12 +25,19 @@ KINDS_POWER = 0.125
 PARTNERS = 40  # real faces of which the one most alike in sharpness stands beside a fake of no real source
 
 
-def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
-    """Positions of `count` real faces, person after person in an order that the seed fixes; all when 0.
+def choose_reals(faces: FaceSet, count: int, seed: int, frames: int = 0) -> list[int]:
+    """Positions of `count` real faces: one of every person in an order that the seed fixes, then a second one
+    of every person, and so on; all when 0.
 
+    frames: most faces of one video, evenly spread over it; all when 0.
     Raises ValueError when there are fewer.
     """
     reals = faces.where(label="real")
+    if frames:
+        by_video: dict[tuple[str, ...], list[int]] = {}
+        for position in reals:
+            by_video.setdefault(video_of(faces.rows[position]), []).append(position)
+        reals = sorted(position for video in by_video.values() for position in evenly(video, frames))
     if not count:
         return reals
     if count > len(reals):
@@ -41,7 +49,8 @@ def choose_reals(faces: FaceSet, count: int, seed: int) -> list[int]:
         by_person.setdefault(unit_of(faces.rows[position]), []).append(position)
     people = [by_person[name] for name in sorted(by_person)]
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed)).tolist()
-    return sorted([position for person in order for position in people[person]][:count])
+    turns = zip_longest(*(people[person] for person in order))
+    return sorted([position for turn in turns for position in turn if position is not None][:count])
 
 
 def balanced(rows: list[dict[str, str]], world: str, power: float = 0.25) -> Tensor:
@@ -87,7 +96,7 @@ class PairSampler:
 
     def __init__(self, faces: FaceSet, config: TrainConfig):
         self.faces, self.config = faces, config
-        self.reals = choose_reals(faces, config.train_images, config.seed)
+        self.reals = choose_reals(faces, config.train_images, config.seed, config.frames)
         counts = Counter(faces.rows[i]["source"] for i in self.reals)
         self.weights = balanced([faces.rows[i] for i in self.reals], "source")
         fakes = faces.where(label="fake") if config.recipe == "all" else []

@@ -52,7 +52,12 @@ def test_both_renderers_agree_to_two_255ths(size, name):
 
 
 @pytest.mark.parametrize(
-    "config", [SimulationConfig(poisson=1.0), SimulationConfig(swap=1.0, whole_face=0.0)]
+    "config",
+    [
+        SimulationConfig(poisson=1.0),
+        SimulationConfig(swap=1.0, whole_face=0.0),
+        SimulationConfig(swap=0.0, poisson=1.0, unaltered=1.0, elastic=0.0, seamless=True),
+    ],
 )
 def test_they_agree_on_every_way_of_blending_and_with_donors(config):
     images, landmarks = faces(12, 96)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,9 @@ from kfd.checkpoint import load_kfd
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
 from kfd.training.config import TrainConfig
 from kfd.training.record import read_worlds
-from kfd.training.sampler import PairSampler, balanced, named_masks
+from kfd.training.sampler import PairSampler, balanced, choose_reals, named_masks
 from kfd.training.step import update_average
+from kfd.training.weights import LossWeights
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
 STEPS = 6
@@ -269,3 +272,46 @@ def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsy
 def test_settings_that_cannot_be_are_named_together(tmp_path):
     with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share and .* must leave"):
         TrainConfig(tmp_path, tmp_path, batch=1, known_share=1.0)
+
+
+def test_people_take_turns_when_few_photographs_are_learned_from(tmp_path):
+    """50 images of FF++ were all frames of two people."""
+    data = save_tiny_faces(tmp_path, 64, 12, ("train", "val"))
+    faces = FaceSet.open(data, "train")
+    for i, row in enumerate(faces.rows):
+        row.update(identity=f"person {i % 3}", video=f"clip {i % 6}", source="drawn")
+    for count, each in ((3, 1), (6, 2), (9, 3)):
+        people = Counter(faces.rows[i]["identity"] for i in choose_reals(faces, count, seed=1))
+        assert set(people.values()) == {each} and len(people) == 3
+    assert len(choose_reals(faces, 0, 0)) == 12
+    one_each = choose_reals(faces, 0, 0, frames=1)
+    assert len(one_each) == 6 and len({faces.rows[i]["video"] for i in one_each}) == 6
+
+
+def test_the_papers_optimiser_and_losses_are_fields(data, start, tmp_path, monkeypatch):
+    """Adam at a constant rate, no averaging, Eq. 3 and 4 alone, one reading of a face, epochs for steps."""
+    config = tmp_path / "paper.yaml"
+    config.write_text(
+        "optimizer: adam\nschedule: constant\nema: 0\nclip: 0\nmirror: false\nepochs: 2\nval_every: 100\n"
+        "losses: {loc: 1.0, pixel: 0, align: 0}\n"
+        "simulation: {whole_face: 0, swap: 0, poisson: 1, unaltered: 1, elastic: 0, seamless: true}\n"
+    )
+    seen = []
+    real = train.global_loss
+
+    def watched(model, encoded, weights, *rest):
+        seen.append(weights)
+        return real(model, encoded, weights, *rest)
+
+    monkeypatch.setattr(train, "global_loss", watched)
+    words = words_for(data, start, tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["kfd.train", *words, "--config", str(config)])
+    train.main()
+    assert (seen[0].loc, seen[0].pixel, seen[0].align) == (1.0, 0.0, 0.0)
+    state = torch.load(tmp_path / "out/state.pt", weights_only=True)
+    assert all(group["lr"] == group["initial_lr"] for group in state["optimizer"]["param_groups"])
+    assert all(torch.equal(state["average"][name], tensor) for name, tensor in state["model"].items())
+    decision = json.loads((tmp_path / "out/decision.json").read_text())
+    assert decision["flip"] is False
+    with pytest.raises(ValueError, match="must not be negative: loc"):
+        LossWeights(loc=-1)
