@@ -156,3 +156,7 @@ def _dealt(
     names = ["val"] * num_val + ["test"] * num_test
     names += ["train"] * (len(order) - len(names))
     return dict(zip(order, names, strict=True))
+
+
+if __name__ == "__main__":
+    main()
