@@ -25,6 +25,7 @@ from app.analysis import (
     case_of,
 )
 from app.chat_backends import ChatBackend
+from app.court import CourtForm
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
@@ -143,9 +144,12 @@ class Assistant:
 
         return _noted(session, face, question.strip(), pieces, remark)
 
-    def report(self, analysis: Analysis) -> Report:
-        """The sealed report on an analysis and on everything asked about it until now."""
-        return Report.of(analysis, self.key)
+    def report(self, analysis: Analysis, form: CourtForm | None = None) -> Report:
+        """The sealed report on an analysis and on everything asked about it until now.
+
+        form: the examiner's own entries, which stand on its first page.
+        """
+        return Report.of(analysis, self.key, form)
 
     @property
     def _explain(self) -> Callable[[np.ndarray], np.ndarray] | None:

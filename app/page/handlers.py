@@ -15,6 +15,7 @@ import gradio as gr
 
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
+from app.court import CourtForm
 from app.page import panels
 from app.page.uploads import Uploads
 from app.page.windows import Line, PageState, Windows
@@ -139,15 +140,30 @@ class PageHandlers:
                 if state.face == face:
                     yield _messages(analysis, face), question, panels.notice(str(error)), gr.skip()
 
-    def write_report(self, state: PageState | None, request: gr.Request) -> tuple[Any, ...]:
-        """Write the report in its forms. Returns (note, downloads row, one button for each form)."""
+    def write_report(
+        self,
+        state: PageState | None,
+        request: gr.Request,
+        case_number: str = "",
+        examiner: str = "",
+        commissioned_by: str = "",
+        question: str = "",
+    ) -> tuple[Any, ...]:
+        """Write the report in its forms. Returns (note, downloads row, one button for each form).
+
+        The last four are the entries of the court form, "" where none was made.
+        """
         analysis = self._case(state, request)
         if analysis is None:
             return (panels.notice(PUT_AWAY), *(gr.skip(),) * (1 + len(SUFFIXES)))
+        try:
+            form = CourtForm(case_number, examiner, commissioned_by, question)
+        except ValueError as error:
+            return (panels.notice(str(error)), *(gr.skip(),) * (1 + len(SUFFIXES)))
         folder = self._folder_of(request)
         shutil.rmtree(folder, ignore_errors=True)  # an earlier report of this window
         folder.mkdir(parents=True, exist_ok=True)
-        report = self.assistant.report(analysis)
+        report = self.assistant.report(analysis, form)
         name = "unmask-" + report.data["seal"][:12]
         paths = [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]
         return ("", gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.assistant import Assistant
+from app.court import LABELS, MAX_LETTERS
 from app.page import panels
 from app.page.gate import PROGRESS, UPLOAD, Door, Gate
 from app.page.handlers import PageHandlers
@@ -73,6 +74,11 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                         elem_id="ask",
                     )
                 note = gr.HTML()
+                with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
+                    entries = [
+                        gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
+                        for name, label in LABELS.items()
+                    ]
                 with gr.Row(elem_id="report"):
                     write = gr.Button(
                         "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
@@ -100,7 +106,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         question.submit(handlers.ask, [state, question], said, trigger_mode="always_last", **hidden)
         for button in suggested:
             button.click(handlers.ask, [state, button], said, **hidden)
-        write.click(handlers.write_report, state, [note, downloads, *buttons], **hidden)
+        write.click(handlers.write_report, [state, *entries], [note, downloads, *buttons], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
         page.unload(handlers.leave)
     return page

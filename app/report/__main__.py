@@ -3,6 +3,8 @@
     python -m app.report photo.jpg -o report.pdf
     python -m app.report photo.jpg -o report.html --ask "Is this a deepfake image?" --ask "Where?"
     python -m app.report photo.jpg -o report.json
+    python -m app.report photo.jpg -o report.pdf --case-number "3 O 12/26" --examiner "A. Miller" \
+        --commissioned-by "Regional Court" --question "Was the face manipulated?"
     python -m app.report photo.jpg -o report.pdf --llm-url http://127.0.0.1:8000/v1
     python -m app.report photo.jpg -o report.pdf --sign-with keys/examiner.pem
     python -m app.report --verify report.json
@@ -31,6 +33,7 @@ import tyro
 
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
+from app.court import CourtForm
 from app.model_choice import ModelChoice
 from app.report.sealed import checked_suffix
 from app.report.verify import verify
@@ -48,6 +51,10 @@ class ReportConfig(ModelChoice):
     source: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph or video to examine
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json
     ask: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # a question about every face
+    case_number: str = ""  # of the court or the file; this and the next three stand on the first page
+    examiner: str = ""  # who answers for the report
+    commissioned_by: str = ""  # who asked for it
+    question: str = ""  # what the court asked, in its words; --ask puts questions to the language model
     sign_with: Path | None = None  # the key that signs the report (python -m app.keys new)
     verify: Path | None = None  # compare this report with its signature and seal, and with what follows
     signer: str | None = None  # the examiner's public key, or the file that holds it
@@ -60,7 +67,13 @@ class ReportConfig(ModelChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.verify is not None:
-            if self.source is not None or self.out is not None or self.ask or self.sign_with is not None:
+            if (
+                self.source is not None
+                or self.out is not None
+                or self.ask
+                or self.sign_with is not None
+                or self.court_form() != CourtForm()
+            ):
                 raise ValueError("--verify writes nothing; it takes --signer, --expect, --photo and --rerun")
             if self.rerun and self.photo is None:
                 raise ValueError("--rerun examines the file again: give it as --photo FILE")
@@ -70,8 +83,13 @@ class ReportConfig(ModelChoice):
         if self.source is None or self.out is None:
             raise ValueError("expected PHOTO and -o REPORT.pdf|.html|.json, or --verify REPORT.json")
         checked_suffix(self.out)
+        self.court_form()
         if self.out.exists() and self.source.exists() and self.out.samefile(self.source):
             raise ValueError(f"{self.out} is the examined file itself; name another one for the report")
+
+    def court_form(self) -> CourtForm:
+        """The entries of the first page. Raises ValueError for one that is too long."""
+        return CourtForm(self.case_number, self.examiner, self.commissioned_by, self.question)
 
 
 def write_report(config: ReportConfig) -> Path:
@@ -86,7 +104,7 @@ def write_report(config: ReportConfig) -> Path:
         _ask_everything(assistant, analysis, config.ask)
     except EndpointError as error:
         print(f"warning: {error}; the report is written without further answers", file=sys.stderr)
-    report = assistant.report(analysis)
+    report = assistant.report(analysis, config.court_form())
     print(printable(report.data["finding"]))
     return report.save(config.out)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.analysis import Analysis, Exchange, grad_cam_of
+from app.court import CourtForm
 from app.pictures import (
     GRAD_CAM_TEXT,
     LEGEND_TEXT,
@@ -34,10 +35,12 @@ PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not r
 FACE_SIDE = 400
 
 
-def report_data(analysis: Analysis, signer: str | None = None) -> dict[str, Any]:
+def report_data(
+    analysis: Analysis, signer: str | None = None, form: CourtForm | None = None
+) -> dict[str, Any]:
     """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
 
-    signer: the public key of who will sign it; None where nobody does.
+    signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
     """
     source, (width, height) = analysis.source, analysis.size
     real, fake = analysis.models.thresholds
@@ -45,6 +48,7 @@ def report_data(analysis: Analysis, signer: str | None = None) -> dict[str, Any]
         "schema": SCHEMA,
         "created": _utc(analysis.created),
         "signed_by": signer,
+        "court_form": {} if form is None else form.as_json(),
         "software": {
             "name": "Unmask",
             "version": software_version(),

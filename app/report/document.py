@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from app.court import LABELS
 from app.report.blocks import (
     Bar,
     Bars,
@@ -85,11 +86,12 @@ def _seal_rows(data: dict[str, Any]) -> Rows:
 
 
 def _heading_rows(data: dict[str, Any]) -> Rows:
-    """The examined file, the date, and the models."""
+    """The examiner's own entries, the examined file, the date, and the models."""
     file, software = data["file"], data["software"]
     size = "" if file["bytes"] is None else f", {file['bytes']:,} bytes"
-    video = file.get("video")
+    video, entries = file.get("video"), data.get("court_form", {})
     return (
+        *((label, entries[name]) for name, label in LABELS.items() if name in entries),
         ("Examined", file["name"]),
         ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
         *((("Frames", video["words"]),) if video else ()),

@@ -9,6 +9,7 @@ from re import fullmatch
 from typing import Any
 
 from app.analysis import Analysis
+from app.court import CourtForm
 from app.report.data import SCHEMA, report_data
 from app.signing import SigningKey, is_signed
 from common.storage import write_atomically
@@ -26,9 +27,9 @@ class Report:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, analysis: Analysis, key: SigningKey | None = None) -> Report:
-        """The report on an analysis, with what was asked until now. key: signs it."""
-        data = report_data(analysis, None if key is None else key.public)
+    def of(cls, analysis: Analysis, key: SigningKey | None = None, form: CourtForm | None = None) -> Report:
+        """The report on an analysis, with what was asked until now. key: signs it. form: its entries."""
+        data = report_data(analysis, None if key is None else key.public, form)
         signature = {} if key is None else {"signature": key.sign(canonical(data))}
         return cls({**data, "seal": seal_of(data), **signature})
 

@@ -17,6 +17,7 @@ import pytest
 from pypdf import PdfReader
 
 from app.assistant import Assistant
+from app.court import CourtForm
 from app.page.handlers import EXAMPLE
 from app.report import blocks
 from app.report.__main__ import main
@@ -33,6 +34,12 @@ from kfd.calibration.likelihood_ratio import weigh
 from kfd.config import Decision
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
+COURT = {
+    "case_number": "3 O 12/26",
+    "examiner": "A. <b>Miller</b>",
+    "commissioned_by": "Regional Court",
+    "question": "Was the face manipulated?",
+}
 NASTY = 'Is <script>alert("x")</script> & <b>Жук</b> real?'
 
 
@@ -364,3 +371,31 @@ def test_a_name_that_is_no_unicode_is_reported(folder, tmp_path, monkeypatch):
         assert run(monkeypatch, tmp_path / name, "-o", out, "--checkpoint", folder) == 0
         assert out.stat().st_size > 1000
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["file"]["name"] == r"latin_\xe9.jpg"
+
+
+class TestCourtForm:
+    """Case number, examiner, commissioner and question, on the first page and in what is sealed."""
+
+    def test_its_entries_stand_on_the_first_page(self, folder, tmp_path, monkeypatch):
+        flags = [word for name, value in COURT.items() for word in (f"--{name.replace('_', '-')}", value)]
+        out = tmp_path / "report.json"
+        words = ["app.report", str(EXAMPLE), "-o", str(out), "--checkpoint", str(folder), *flags]
+        monkeypatch.setattr(sys, "argv", words)
+        main()
+        report = Report.from_json(out.read_bytes())
+        assert report.data["court_form"] == COURT and report.intact
+        first = PdfReader(BytesIO(report.to_pdf())).pages[0].extract_text()
+        assert all(value in first for value in COURT.values()) and "Commissioned by" in first
+        assert "A. &lt;b&gt;Miller" in report.to_html()
+        changed = Report({**report.data, "court_form": {**COURT, "examiner": "B"}})
+        assert not changed.intact
+
+    def test_without_entries_nothing_is_said_of_a_court(self, report):
+        assert report.data["court_form"] == {} and "Case number" not in report.to_html()
+        older = {name: value for name, value in report.data.items() if name != "court_form"}
+        assert "Examined" in Report(older).to_html()
+
+    def test_an_entry_has_a_length(self):
+        assert CourtForm(" a \n b ").as_json() == {"case_number": "a b"}
+        with pytest.raises(ValueError, match="question asked: 501 letters"):
+            CourtForm(question="x" * 501)
