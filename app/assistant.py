@@ -26,6 +26,7 @@ from app.analysis import (
 )
 from app.chat_backends import ChatBackend
 from app.court import CourtForm
+from app.facts import facts_of
 from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models import load_models
 from app.report.sealed import Report
@@ -161,7 +162,7 @@ class Assistant:
     def _conversation(self, analysis: Analysis, face: int) -> Conversation | RemoteConversation:
         conversations = analysis.session.conversations
         if face not in conversations:
-            case = case_of(analysis, face)
+            case = (facts_of if self.llm.told_facts else case_of)(analysis, face)
             conversations[face] = self.llm.conversation(case, analysis.faces[face])
         return conversations[face]
 

@@ -26,11 +26,13 @@ NORMS = "normalisation weights of the base language model"  # see llm.base.base_
 class ChatBackend(Protocol):
     """A language model, loaded once, that begins conversations.
 
-    record: what it is. weights: its files that are on this machine.
+    record: what it is. weights: its files that are on this machine. told_facts: whether it is to be told all
+    that is known of a face and its file (app.analysis.facts_of), not the finding alone.
     """
 
     record: ChatRecord
     weights: tuple[WeightsFile, ...]
+    told_facts: bool
 
     def conversation(self, case: Case, finding: FaceFinding) -> Conversation | RemoteConversation: ...
 
@@ -42,6 +44,7 @@ class LocalBackend:
         self.model = model
         self.weights = weights
         self._soft = model.prompter.style.has_soft_prompts
+        self.told_facts = model.prompter.style.told == "facts"
         self.record = ChatRecord(name, tuned=self._soft)
 
     def conversation(self, case: Case, finding: FaceFinding) -> Conversation:
@@ -54,6 +57,7 @@ class EndpointBackend:
     """Any language model behind an OpenAI-compatible endpoint, told the findings as text."""
 
     weights: tuple[WeightsFile, ...] = ()
+    told_facts = False
 
     def __init__(self, endpoint: Endpoint, send_image: bool = False) -> None:
         """send_image: send the square that the detector read, too."""
@@ -74,6 +78,7 @@ class PromptEmbedsBackend:
         self.endpoint = endpoint
         self.model = model
         self.weights = weights
+        self.told_facts = model.prompter.style.told == "facts"
         self.record = ChatRecord(endpoint.model, tuned=True, host=endpoint.host)
 
     def conversation(self, case: Case, finding: FaceFinding) -> RemoteConversation:

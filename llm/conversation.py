@@ -17,7 +17,8 @@ from torch import Tensor
 
 from data_sim.dialogue import Case
 from kfd.detection import Detection
-from llm.checks.redraw import DRAWS, NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
+from llm.checks.plain import plain_answer
+from llm.checks.redraw import DRAWS, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
@@ -94,7 +95,8 @@ class Conversation:
         temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
         checked: hold every sentence against the case before it is handed out, and word it anew where it
             contradicts (llm.checks.claims). A sentence that fails every time ends the answer; where it is
-            the first, the answer is NO_WORDING and the question is forgotten.
+            the first, the answer is a plain one out of the facts (llm.checks.plain) and the
+            question is forgotten.
         An answer that is not read to its end counts as far as it was written (a question without a single
         written token is forgotten); asking again ends it.
         Raises ValueError, before anything is written, for an empty or too long question, for bad settings
@@ -153,7 +155,7 @@ class Conversation:
                 self._close()
         yield from writing.news(final=True)
         if writing.checked and not writing.text:
-            yield NO_WORDING
+            yield plain_answer(self.case, writing.question)
 
     def _write_token(self, writing: _Answer) -> None:
         unread = writing.ids[len(self.input_ids) - writing.start :]

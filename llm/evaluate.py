@@ -34,14 +34,18 @@ from common.cli import parse
 from common.storage import write_text
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, evenly
-from data_sim.dialogue import Case, make_dialogue, questions
+from data_sim.dialogue import Case, Turn, make_dialogue, questions
+from data_sim.dialogues.conversation import make_conversation
+from data_sim.dialogues.drawn import draw_facts
+from data_sim.dialogues.facts import Facts
 from evaluation.measure import MeasureConfig, without_leaks
 from evaluation.metrics.classification import Figure, figure_of, image_metrics, wilson_interval
 from evaluation.results import data_digest, folder_digest, header
 from kfd.detector import Detector
 from llm.checks.claims import FIRST_WORDS, contradictions
+from llm.checks.plain import plain_answer
 from llm.checks.regions import measure_regions
-from llm.conversation import NO_WORDING, VERDICT_QUESTION, Conversation
+from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
 from llm.training.cases import GroundedCases, ground_known, ground_once, vary
 from llm.training.general import GeneralData, embed_pictures, read_general
@@ -174,6 +178,13 @@ def measure_conversations(
     }
 
 
+def _asked(case: Case, rng: random.Random, turns: int) -> list[Turn]:
+    """Questions in unseen wordings: of everything where all facts are told, else of the finding."""
+    if isinstance(case, Facts):
+        return make_conversation(case, rng, turns, heldout=True)
+    return make_dialogue(case, rng, turns, heldout=True)
+
+
 def _converse(
     model: ForgeryLLM,
     faces: GroundedCases,
@@ -193,11 +204,13 @@ def _converse(
     for _ in tqdm(range(count), desc="conversations", mininterval=5):
         row = rng.randrange(len(faces))
         case = vary(faces.cases[row], rng)
+        if model.prompter.style.told == "facts":
+            case = draw_facts(case, rng)
         conversation = conversation_about(model, faces, row, case)
         before = found.total()
-        for turn in make_dialogue(case, rng, config.turns, heldout=True):
+        for turn in _asked(case, rng, config.turns):
             reply = "".join(conversation.ask(turn.question, config.max_new_tokens, checked=checked))
-            speechless += reply == NO_WORDING
+            speechless += reply == plain_answer(case, turn.question)
             problems = contradictions(reply, case, turn.question, check_regions=False)
             apart += len(contradictions(reply, case, turn.question)) > len(problems)
             for problem in problems:

@@ -24,6 +24,8 @@ from data_sim.dialogue import (
     evidential_strength,
     format_score,
 )
+from data_sim.dialogues.facts import Facts
+from llm.checks.values import value_faults
 from media.regions import WHOLE_FACE
 
 NO_FAULT, MINOR, SEVERE = 0, 1, 2  # of an answer; see `fault`
@@ -35,7 +37,7 @@ FIRST_WORDS = {
 }  # of an answer about the verdict
 
 _BREAK = re.compile(
-    r"(?<=[.;:!?])\s+|,?\s+(?:but|although|though|whereas)\s+|,\s+(?:and|so|yet|because|while|which)\s+"
+    r"(?<=[.;:!?])\s+|,?\s+(?:but|although|though|whereas)\s+|,\s+(?:and|so|yet|because|since|while|which)\s+"
 )
 _FIRST = re.compile(r"^\W*(yes|no|inconclusive)\b(?=\s*(?:[,.;:!]|$))\W*", re.IGNORECASE)
 _NEGATION = re.compile(
@@ -46,15 +48,21 @@ _NEGATION = re.compile(
 _OPEN = re.compile(
     r"\b(?:if|whether|would|could|might|may|can|cannot|can't|unless|until|before|how|prov\w+|proof|establish\w*"
     r"|certif\w+|guarantee\w*|means?|rules? out|exclud\w+|estimate|about|looks? for|separates?|i examine"
-    r"|neither|for or against|not (?:even )?settled)\b|^(?:please )?(?:do not|don't)\b"
+    r"|neither|for or against|not (?:even )?settled|leans? towards)\b|^(?:please )?(?:do not|don't)\b"
 )
 _GENERAL = re.compile(
     r"\b(?:deepfakes|forgeries|manipulations|faces|photographs|photos|images|pictures or videos|people|values"
-    r"|every|usually|the word|a deepfake (?:is|shows|means)|from zero|to one"
+    r"|every|usually|the word|a deepfake (?:is|shows|means)|a place|from zero|to one"
     r"|a (?:convincing|forged|careful) \w+)\b"
 )
 _COMPOUND = re.compile(
     r"\b(?:knowledge-guided )?(?:forgery|deepfake|manipulation) (?:score|detector|detection|map)s?\b"
+)
+# Words of a claim that claim nothing of this face: which proposition is supported, other people's pictures.
+_NEUTRAL = re.compile(
+    r"(?<=support for )(?:a )?(?:manipulation|genuine photograph)|\bforged (?:ones|faces)\b|\bgenuine faces\b"
+    r"|\ba forgery can be missed\b|\blittle in it reads like a manipulation\b"
+    r"|\bframes from [\d:.]+ to [\d:.]+ read as manipulated\b"
 )
 _FAKE = re.compile(
     r"\b(?:deep ?fakes?|fakes?|faked|manipulat\w+|forged|forgery|alter(?:ed|ation)s?|tamper\w+|doctored"
@@ -66,6 +74,7 @@ _UNDECIDED = re.compile(
     r"\b(?:inconclusive|undecided|stays open"
     r"|(?:cannot|can't|unable to|impossible to) (?:decide\b|(?:tell|say) (?:whether|if)\b))"
 )
+_POSSIBLE = re.compile(r"\b(?:could|can|might|may|would|possible|ever|chance|mean)\b")
 _NOT_FOUND = re.compile(r"\b(?:was|were|is|are)(?: not|n't) (?:found|detected|seen|visible|present)\b")
 _VERDICT_IS = re.compile(r"\bverdict (?:is|was|reads?)(?: clearly)? (fake|real|inconclusive)\b")
 
@@ -76,8 +85,8 @@ _SCORE_IS = re.compile(r"\bscore(?: of)?(?: (?:the|this) face)?\W*(?:(?:is|was|o
 _SPELLED = re.compile(r"\b(?:(?:ten|twen|thir|for|fif|six|seven|eigh|nine)ty?|hundred)(?:-\w+)? per ?cent\b")
 
 _CERTAIN = re.compile(
-    r"\b(?:definite(?:ly)?|certain(?:ly|ty)?|undoubtedly|doubtless|unquestionabl[ey]|undeniabl[ey]"
-    r"|indisputabl[ey]|absolutely|conclusive(?:ly)?|prove[sn]?|proved|proof|guarantee[sd]?|established"
+    r"\b(?:definite(?:ly)?|certain(?:ly|ty)?(?! possible)|undoubtedly|doubtless|unquestionabl[ey]"
+    r"|undeniabl[ey]|indisputabl[ey]|absolutely|conclusive(?:ly)?|prove[sn]?|proved|proof|guarantee[sd]?|established"
     r"|(?<!make )(?<!as )sure)\b"
 )
 _MODEST = re.compile(_NEGATION.pattern + r"|\b(?:if|whether|than|would)\b")
@@ -131,14 +140,19 @@ def contradictions(
         of a region. Without it a leading Yes or No in a sentence about a region is not read as a verdict.
     check_regions: compare the regions named with case.regions. Without it regions are still not to be named
         for a real or unscored face, nor without "weakly" for an inconclusive one.
+    A case that is all facts (data_sim.dialogues.facts) is held against their values: any region may be named.
     Returns messages "polarity: ...", "number: ...", "region: ...", "certainty: ..." or "identity: ...", in
     that order, none twice; empty when nothing was found.
     """
     clauses = _clauses(answer)
+    values = (
+        value_faults(answer, case, question)
+        if isinstance(case, Facts)
+        else [*_numbers(answer, case), *_regions(answer, clauses, case, question, check_regions)]
+    )
     found = [
         *_polarity(answer, clauses, case, question),
-        *_numbers(answer, case),
-        *_regions(answer, clauses, case, question, check_regions),
+        *values,
         *_certainty(clauses, case),
         *_identity(clauses),
     ]
@@ -165,7 +179,7 @@ def _clauses(answer: str) -> list[_Clause]:
     """The clauses of a text, its leading Yes, No or Inconclusive left out."""
     body = _FIRST.sub("", answer.strip().replace("’", "'"))
     parts = [part for part in _BREAK.split(body) if part.strip()]
-    return [_Clause(part, _COMPOUND.sub("measure", part.lower())) for part in parts]
+    return [_Clause(part, _NEUTRAL.sub("it", _COMPOUND.sub("measure", part.lower()))) for part in parts]
 
 
 def _first_word(answer: str) -> str | None:
@@ -179,6 +193,12 @@ def _about_region(answer: str, question: str | None) -> re.Match[str] | None:
         return _PLACE.search(question.lower())
     sentence = re.split(r"(?<=[.!?])\s+", _FIRST.sub("", answer.strip()), maxsplit=1)[0].lower()
     return re.search(r"\b(?:regions?|map|marks?|in particular)\b", sentence) or _PLACE.search(sentence)
+
+
+def _asks_verdict(question: str) -> bool:
+    """Whether Yes or No to a question says whether this face was manipulated."""
+    words = question.lower()
+    return not _POSSIBLE.search(words) and bool(_FAKE.search(words) or _REAL.search(words))
 
 
 def _claim(clause: _Clause) -> Verdict | None:
@@ -207,9 +227,13 @@ def _claim(clause: _Clause) -> Verdict | None:
 
 
 def _polarity(answer: str, clauses: list[_Clause], case: Case, question: str | None) -> list[str]:
-    claims = [_claim(clause) for clause in clauses]
+    of_all_facts = isinstance(case, Facts)  # then a sentence about a place speaks of the map there
+    claims = [_claim(c) for c in clauses if not (of_all_facts and _PLACE.search(c.words))]
     first = _first_word(answer)
-    if first and not _about_region(answer, question):
+    about_region = _about_region(answer, question)
+    if of_all_facts and question is not None:
+        about_region = about_region or _about_region(answer, None) or not _asks_verdict(question)
+    if first and not about_region:
         claims.insert(0, FIRST_WORDS[first])
     return [
         f"polarity: says {claim}, the verdict is {case.verdict}"

@@ -12,7 +12,6 @@ from llm.checks.claims import NO_FAULT, SEVERE, fault
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
 REDRAW_TEMPERATURE = 0.7  # of every wording after the first
-NO_WORDING = "I found no wording for an answer that agrees with the evidence. Please ask in another way."
 
 _END = r"(?:[^\d\s]|\d\d)[.!?]"  # not after a single digit: that may be the 0 of a score
 _SENTENCE_END = re.compile(_END + "$")

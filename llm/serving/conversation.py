@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data_sim.dialogue import Case
-from llm.checks.redraw import NO_WORDING, REDRAW_TEMPERATURE, Draft, agreed, sentence_length
+from llm.checks.plain import plain_answer
+from llm.checks.redraw import REDRAW_TEMPERATURE, Draft, agreed, sentence_length
 from llm.conversation import FinishedTurn
 from llm.serving.endpoint import EndpointError
 
@@ -93,7 +94,7 @@ class RemoteConversation:
             if self._open is answer:
                 self._close()
         if answer.checked and not answer.text:
-            yield NO_WORDING
+            yield plain_answer(self.case, answer.question)
 
     def _plain(self, answer: _Answer) -> Iterator[str]:
         with closing(self._source(answer, draw=0)) as source:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from data_sim.dialogue import Case, untuned_task
 from llm.checks.claims import contradictions
-from llm.checks.redraw import NO_WORDING, sentence_length
+from llm.checks.plain import plain_answer
+from llm.checks.redraw import sentence_length
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle, opening
 from llm.serving.conversation import RemoteConversation
@@ -127,7 +128,7 @@ def test_an_answer_ends_before_a_sentence_that_contradicts(server) -> None:
 def test_a_question_that_only_gets_contradictions_is_forgotten(server) -> None:
     server.reply = lambda body: pieces(WRONG)
     conversation = talk(server)
-    assert say(conversation, checked=True) == NO_WORDING
+    assert say(conversation, checked=True) == plain_answer(FAKE, ASKED)
     assert conversation.history == [] and len(server.requests) == 3
     assert say(conversation) == WRONG, "unchecked answers come as they are"
 

@@ -6,7 +6,8 @@ import torch
 
 from data_sim.dialogue import Turn
 from llm.checks.claims import MINOR, NO_FAULT, SEVERE, contradictions, fault
-from llm.conversation import NO_WORDING, Conversation
+from llm.checks.plain import plain_answer
+from llm.conversation import Conversation
 from llm.prompt import question
 from tests.llm.test_conversation import say, taught
 from tests.tiny.llm import FAKE, detection
@@ -32,7 +33,7 @@ def test_a_contradicting_answer_is_never_said() -> None:
     assert contradictions(say(Conversation(model, FAKE, detection()), ASKED, max_new_tokens=60), FAKE, ASKED)
     conversation = Conversation(model, FAKE, detection())
     reply = say(conversation, ASKED, max_new_tokens=60, checked=True)
-    assert reply == NO_WORDING and not contradictions(NO_WORDING, FAKE, ASKED)
+    assert reply == plain_answer(FAKE, ASKED) and not contradictions(reply, FAKE, ASKED)
     assert conversation.history == []
 
 

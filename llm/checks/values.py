@@ -1,0 +1,94 @@
+"""Answers of a model that is told all facts, held against the values of these facts.
+
+Such a model may name any region, whatever the verdict: what it says of one must be what the map shows there.
+Numbers may be quoted as the prompt tells them, and no others.
+"""
+
+from __future__ import annotations
+
+import re
+
+from data_sim.dialogue import ASKABLE, format_score
+from data_sim.dialogues.facts import CLOSE, Facts, told
+from data_sim.dialogues.phrasing import marked, the
+
+_PLACES = {f"both {words}": names for words, names in ASKABLE.items() if len(names) > 1} | ASKABLE
+_PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + r")\b")
+_NUMBER = re.compile(r"(?<![\w.:])(\d+(?:[.,]\d+)?)(?![\d:])(\s*(?:%|percent\b|per cent\b))?")
+_TIME = re.compile(r"\b\d+:\d\d(?:\.\d)?\b")
+_SCALE = re.compile(r"\b(?:of|to|out of) 1(?:\.0+)?\b|\b0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b")
+_PART = re.compile(
+    r"(?<!\d)[,;](?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
+)  # parts of a sentence in which a number belongs to the only place named
+_HIGHEST = re.compile(r"\b(?:highest|strongest|most of all)\b")
+_LOWEST = re.compile(r"\b(?:lowest|weakest|least)\b")
+_OF_PARTS = re.compile(r"\b(?:parts?|values?|map|is|region|sign)\b")
+_FIRST = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
+_CHECKED = re.compile(  # questions whose Yes or No says whether the map marks the part
+    r"^(?:and |so |but )?(?:is|are|was|were|does|do|has|have|did)\b.*\b(?:manipulat|forg|fak|alter|chang|edit"
+    r"|touch|mark|swap|tamper|replac|point|suspic)\w*"
+)
+# What answers say beside the facts: the middle of the scale, and the smallest face that is read.
+CONSTANTS = ("0.5", "0.50", "50", "48")
+
+
+def value_faults(answer: str, facts: Facts, question: str | None = None) -> list[str]:
+    """List the numbers and statements about regions in an answer that are not those of the facts.
+
+    question: the question answered, if known; it tells whether a leading Yes or No speaks of a region.
+    Returns messages "number: ..." and "region: ...", none twice; empty where all agrees.
+    """
+    found = [*_numbers(answer, facts)]
+    if facts.score is not None:
+        found += [*_places(answer, facts), *_first_word(answer, facts, question)]
+    return list(dict.fromkeys(found))
+
+
+def _numbers(answer: str, facts: Facts) -> list[str]:
+    known = told(facts)
+    times = set(_TIME.findall(known))
+    allowed = {m[1] for m in _NUMBER.finditer(_TIME.sub("", known))} | set(CONSTANTS)
+    allowed |= {f"{100 * float(words):.0f}" for words in allowed if re.fullmatch(r"[01]\.\d\d", words)}
+    allowed |= {str(count) for count in range(len(facts.others) + 2)}  # faces are counted and numbered
+    text = _SCALE.sub("", answer)
+    wrong = [time for time in _TIME.findall(text) if time not in times]
+    wrong += [
+        m[0].strip() for m in _NUMBER.finditer(_TIME.sub("", text)) if m[1].replace(",", ".") not in allowed
+    ]
+    return [f"number: quotes {number}, which the facts do not hold" for number in wrong]
+
+
+def _places(answer: str, facts: Facts) -> list[str]:
+    (top, highest), (bottom, lowest) = facts.parts[0], facts.parts[-1]
+    found = []
+    for part in _PART.split(_SCALE.sub("", answer.lower())):
+        places = [place[1] for place in _PLACE.finditer(part)]
+        if len(places) != 1:
+            continue
+        words, own = places[0], [facts.value([name]) for name in _PLACES[places[0]]]
+        quoted = [m[1].replace(",", ".") for m in _NUMBER.finditer(part) if not m[2]]
+        decimals = [number for number in quoted if re.fullmatch(r"[01]\.\d\d", number)]
+        values = {format_score(value) for value in own}
+        if len(decimals) == 1 and decimals[0] not in values and "score" not in part:
+            shown = ", ".join(sorted(values))
+            found.append(f"region: gives the {words} {decimals[0]}, the map has {shown} there")
+        if decimals or not _OF_PARTS.search(part):
+            continue
+        if _HIGHEST.search(part) and max(own) < highest - CLOSE:
+            found.append(f"region: calls the {words} the highest, that is {the(top)}")
+        if _LOWEST.search(part) and min(own) > lowest + CLOSE:
+            found.append(f"region: calls the {words} the lowest, that is {the(bottom)}")
+    return found
+
+
+def _first_word(answer: str, facts: Facts, question: str | None) -> list[str]:
+    asked = question.lower().strip() if question else ""
+    places, first = {place[1] for place in _PLACE.finditer(asked)}, _FIRST.match(answer)
+    if len(places) != 1 or not first or not _CHECKED.search(asked):
+        return []
+    words = places.pop()
+    hot = marked(facts, _PLACES[words])
+    if (first[1].lower() == "yes") == hot:
+        return []
+    value = format_score(facts.value(_PLACES[words]))
+    return [f"region: says {first[1]} of the {words}, where the map reaches {value}"]

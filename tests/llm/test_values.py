@@ -1,0 +1,79 @@
+"""Answers of a model that is told all facts are held against these facts, and good ones pass."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from data_sim.dialogue import Case, random_case
+from data_sim.dialogues.conversation import make_conversation
+from data_sim.dialogues.drawn import draw_facts
+from data_sim.dialogues.facts import Facts
+from llm.checks.claims import SEVERE, contradictions, fault
+from llm.checks.plain import plain_answer
+from media.regions import REGION_NAMES
+
+HOT = {"mouth": 0.82, "nose": 0.61, "left_eye": 0.22, "whole_face": 0.35}
+HEAT = dict.fromkeys(REGION_NAMES, 0.1) | HOT
+FACTS = Facts("fake", 0.96, ("mouth", "nose"), (), tuple(HEAT.items()), "moderate", face_pixels=240)
+REAL = replace(FACTS, verdict="real", score=0.08, regions=())
+
+
+def drawn(seed: int) -> Facts:
+    """Random facts of a random face, with a value for every region where it has a score."""
+    rng = random.Random(seed)
+    case = random_case(rng)
+    heat = () if case.score is None else tuple((name, round(rng.random(), 2)) for name in REGION_NAMES)
+    return draw_facts(replace(case, heat=heat), rng)
+
+
+def test_what_training_teaches_is_no_contradiction() -> None:
+    """A check that redraws good answers leaves a model speechless."""
+    wrong = []
+    for seed in range(300):
+        facts = drawn(seed)
+        for turn in make_conversation(facts, random.Random(seed), turns=6, opening=None):
+            wrong += [
+                (p, turn.question, turn.answer) for p in contradictions(turn.answer, facts, turn.question)
+            ]
+    assert len(wrong) <= 0.015 * 1800, f"{len(wrong)}: {wrong[:12]}"
+
+
+@pytest.mark.parametrize(("facts", "asked", "said"), [
+    (FACTS, "How high is the mouth?", "The map gives the mouth 0.61 of 1."),
+    (FACTS, "Is the left eye manipulated?", "Yes, the map marks the left eye."),
+    (FACTS, "Is the mouth manipulated?", "No, the map does not mark the mouth."),
+    (FACTS, "Which part is highest?", "The left eye is the strongest."),
+    (FACTS, "Which part is lowest?", "The lowest value is over the mouth."),
+    (FACTS, "How large is the face?", "The face is 300 pixels wide."),
+    (FACTS, "What is the score?", "The score is 0.91."),
+    (REAL, "Is the mouth manipulated?", "Yes, the mouth is at 0.28 on the map."),
+    (FACTS, "When?", "It reads as manipulated from 0:02.1 to 0:03.8."),
+])  # fmt: skip
+def test_what_the_facts_do_not_hold_is_found(facts: Facts, asked: str, said: str) -> None:
+    assert fault(said, facts, asked) == SEVERE, contradictions(said, facts, asked)
+
+
+@pytest.mark.parametrize(("facts", "asked", "said"), [
+    (FACTS, "And the eye?", "The left eye is at 0.22, the mouth at 0.82."),
+    (REAL, "Is the mouth manipulated?", "Yes, by the map: the mouth is at 0.82."),
+    (REAL, "Why?", "No signs of manipulation were found; the map is highest over the mouth."),
+    (FACTS, "How likely?", "The score is 0.96 of 1, that is 96 %."),
+])  # fmt: skip
+def test_what_the_facts_hold_may_be_said_whatever_the_verdict(facts: Facts, asked: str, said: str) -> None:
+    assert contradictions(said, facts, asked) == []
+
+
+def test_where_no_wording_agrees_the_facts_speak() -> None:
+    """The page once said that it had found no wording, whatever was asked."""
+    assert "0.82" in plain_answer(FACTS, "And the mouth?")
+    compared = plain_answer(FACTS, "Compare the mouth and the nose")
+    assert "0.82" in compared and "0.61" in compared
+    assert "0.96" in plain_answer(Case("fake", 0.96), "Why?")
+    for seed in range(60):
+        facts = drawn(seed)
+        for asked in ("Why?", "Is the chin fake?", "Compare the nose and the left eye."):
+            answer = plain_answer(facts, asked)
+            assert answer and contradictions(answer, facts, asked) == []
