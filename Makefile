@@ -67,11 +67,9 @@ train-embedded: $(VENV)/.installed-train
 	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \
 	  cp config.json decision.json tokenizer.json model.safetensors $(abspath $(OUT))/kfd
 	$(BIN)/python -m evaluation.robustness --data $(RUN)/set --checkpoint $(OUT)/kfd --real 240 --fake 160
-	$(BIN)/python -m llm.pretrain --out $(RUN)/llm-1 --run $(RUN)/pretrain-1
-	$(BIN)/python -m llm.pretrain --start $(RUN)/llm-1 --out $(OUT)/llm --run $(RUN)/pretrain-2 --steps 1600 \
-	  --learning-rate 1e-3 --warmup 50 --text-share 0.35 --seed 1
-	$(BIN)/python -m llm.finetune --llm $(OUT)/llm --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
-	  --run $(RUN)/finetune --told finding --faces 2000 --align-steps 1500 --steps 1600
+	$(BIN)/python -m llm.finetune --llm smollm2-135m-instruct --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
+	  --run $(RUN)/finetune --dtype bf16 --faces 600 --val-faces 10 --align-steps 1000 --steps 400 --batch-size 3 \
+	  --max-turns 8 --warmup 12 --blank-share 0.2 --val-every 100 --save-every 25
 	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:

@@ -15,7 +15,7 @@ from kfd.detector import Detector
 from kfd.opinions import SecondReader
 from kfd.reader import KFD_NAME, system_of
 
-PARTS = ("kfd", "llm", "assistant")  # folders of a checkpoint
+PARTS = ("kfd", "assistant")  # folders of a checkpoint; the base model may be a third, or a package
 
 
 def load_models(
@@ -28,7 +28,7 @@ def load_models(
     for its models does not answer.
     """
     wanted = {"kfd": choice.kfd is None}
-    wanted |= dict.fromkeys(("llm", "assistant"), not choice.llm and not choice.llm_url)
+    wanted |= {"assistant": not choice.llm and not choice.llm_url}
     missing = [part for part in PARTS if wanted[part] and not (choice.checkpoint / part).is_dir()]
     if missing:
         raise FileNotFoundError(

@@ -52,7 +52,7 @@ class AblationConfig:
     batch: int = 16  # pairs (detector) or conversations (language model) of a step
     simulated: int = 600  # most real test faces that forgeries are simulated from
     kfd: Path = Path("checkpoints/embedded/kfd")  # part llm: the detector; `data` must have its crop size
-    llm: Path = Path("checkpoints/embedded/llm")  # part llm: the base model
+    llm: str = "smollm2-135m-instruct"  # part llm: the base model
     threads: int = 1  # CPU threads of a detector's training
 
 

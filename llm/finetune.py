@@ -5,7 +5,7 @@
     python -m llm.finetune --config configs/finetune/vicuna-7b.yaml --kfd checkpoints/kfd --data runs/set \\
         --out checkpoints/vicuna --general pandagpt4_visual_instruction_data.json --general-images images
     accelerate launch --config_file configs/accelerate/two_gpus.yaml -m llm.finetune ...
-    python -m llm.finetune --llm checkpoints/embedded/llm --kfd checkpoints/embedded/kfd --data runs/set \\
+    python -m llm.finetune --llm smollm2-135m-instruct --kfd checkpoints/embedded/kfd --data runs/set \\
         --out runs/try --faces 32 --val-faces 16 --steps 6              # seconds, CPU
 
 The detector and the base model stay frozen. Killed at any moment, the same command resumes and ends with

@@ -176,20 +176,23 @@ class ForgeryLLM(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         has_adapter = hasattr(self.llm, "peft_config")
+        base = os.path.relpath(base, folder) if Path(base).is_dir() else str(base)
         if has_adapter:
+            for config in self.llm.peft_config.values():  # PEFT would note where this machine keeps the base
+                config.base_model_name_or_path = base
             save_adapter(self.llm, folder)
         for name, part in (("prompt_learner", self.prompt_learner), ("projector", self.projector)):
             if part is not None:
                 part.save_pretrained(folder / name)
         self.prompter.tokenizer.save_pretrained(str(folder))
         info = AssistantInfo(
-            base=os.path.relpath(base, folder) if Path(base).is_dir() else str(base),
+            base=base,
             base_shape=base_shape(self._base()),
             base_digest=self._digest or base_digest(self._base()),
             style=self.prompter.style,
             adapter=has_adapter,
             kfd_digest=kfd_digest,
-            base_sha256=PACKAGED[str(base)].sha256 if str(base) in PACKAGED else "",
+            base_sha256=PACKAGED[base].sha256 if base in PACKAGED else "",
             facts=facts,
         )
         save_config(info, folder / INFO_FILE)

@@ -1,6 +1,6 @@
 """Train the small language model of the embedded assistant from nothing, on the dialogues' language.
 
-    python -m llm.pretrain --out checkpoints/embedded/llm                  # about half an hour on one core
+    python -m llm.pretrain --out runs/llm                                   # about half an hour on one core
     python -m llm.pretrain --out runs/llm-try --steps 20 --hidden 32 --layers 1 --heads 2
 
 Run again after an interruption and it continues where it stopped, to the same weights.
