@@ -97,7 +97,7 @@ def test_the_recipe_of_the_makefile_is_understood():
     words = ["make", "-n", "train-embedded", "PHOTOS=.", "RECIPE=all", "MANIFEST=m.csv", "START=start"]
     lines = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     recipe = list(commands(lines))
-    assert {"data_sim.build", "kfd.train", "evaluation.robustness", "llm.pretrain", "llm.finetune"} == {
+    assert {"data_sim.build", "kfd.train", "evaluation.robustness", "llm.finetune"} == {
         module for module, _ in recipe if module != "venv"
     }
     for module, given in recipe:

@@ -164,7 +164,7 @@ def test_models_are_identified_by_their_weights(assistant, folder):
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no kfd and no llm and no assistant"):
+    with pytest.raises(FileNotFoundError, match="no kfd and no assistant"):
         Assistant.from_pretrained(tmp_path)
 
 
