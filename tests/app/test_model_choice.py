@@ -98,7 +98,7 @@ def test_the_picture_leaves_only_when_asked_and_the_report_says_so(folder, serve
 def test_a_dead_endpoint_is_a_sentence_and_findings_and_report_stay(folder, server, tmp_path) -> None:
     assistant = load(folder, llm_url=server.url, llm_model=MODEL)
     handlers = PageHandlers(assistant, tmp_path)
-    page = str(build_page(assistant).get_config_file())
+    page = str(build_page(handlers).get_config_file())
     assert "the findings as text; the picture does not" in page and "127.0.0.1" in page
     state = list(handlers.example())[-1][0]
     server.script = ["503", "503"]

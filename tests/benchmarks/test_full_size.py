@@ -79,7 +79,7 @@ def test_bytes_of_a_finetuning_step(monkeypatch, changes: dict[str, int]) -> Non
     model(batch, found).total.backward()  # gradients take their place
     with LiveBytes() as memory:
         model(batch, found).total.backward()
-    assert computed.finetune_bytes(size.llm_config("llm"), batch) == pytest.approx(memory.peak, rel=0.2)
+    assert computed.finetune_bytes(size.llm_config("llm"), batch) == pytest.approx(memory.peak, rel=0.25)
 
 
 def test_bytes_of_the_detector(monkeypatch) -> None:

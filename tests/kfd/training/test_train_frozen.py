@@ -110,7 +110,7 @@ def test_without_the_weights_nothing_is_written(place, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
     with pytest.raises(SystemExit, match=r"error: found no weights of clip-vit-l14 .*hf download.*MIT"):
         train.main()
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*.[js]*")), "at most the lock"
 
 
 def test_a_set_of_another_size_is_refused(place, tmp_path, monkeypatch):
@@ -291,15 +291,15 @@ def test_batch_norm_and_empty_parts_are_refused(place, tmp_path):
 # ---------------------------------------------------------------- the number of training images
 
 
-def test_a_subset_is_of_whole_people_and_the_seed_fixes_it(tmp_path):
+def test_a_subset_takes_one_of_each_person_before_the_next_and_the_seed_fixes_it(tmp_path):
     folder = add_known_fakes(save_tiny_faces(tmp_path, SIZE, faces=8), SIZE)
     faces = FaceSet.open(folder, "train")
     for row in faces.rows:
         row["group"] = str(int(row["group"]) // 2)  # two pictures of each person
-    subsets = [choose_reals(faces, 4, seed) for seed in (0, 0, 1, 2)]
-    assert subsets[0] == subsets[1] and subsets[2:] != [subsets[0]] * 2
+    subsets = [choose_reals(faces, 2, seed) for seed in (0, 0, 1, 2, 3)]
+    assert subsets[0] == subsets[1] and subsets[2:] != [subsets[0]] * 3
     people = [faces.rows[i]["group"] for i in subsets[0]]
-    assert len(people) == 4 and len(set(people)) == 2
+    assert len(people) == len(set(people)) == 2
     sampler = PairSampler(faces, TrainConfig(folder, Path("o"), recipe="all", train_images=4))
     assert set(map(faces.pair_of, sampler.aligned)) == set(sampler.reals) and not sampler.generated
     with pytest.raises(ValueError, match=r"train_images up to 8, .* got 9"):
