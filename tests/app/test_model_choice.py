@@ -107,10 +107,11 @@ def test_a_dead_endpoint_is_a_sentence_and_findings_and_report_stay(folder, serv
     assert messages[-1]["content"].startswith("[failed: the language model")
     (exchange,) = state.analysis.session.exchanges
     assert not exchange.complete and exchange.answer == "" and "2 attempts" in exchange.failure
-    _, *buttons = handlers.write_report(state, SimpleNamespace(session_hash="one"))
-    data = json.loads(Path(buttons[2]["value"]).read_text())
+    _, _, *buttons = handlers.write_report(state, SimpleNamespace(session_hash="one"))
+    written = {Path(button["value"]).suffix: Path(button["value"]) for button in buttons}
+    data = json.loads(written[".json"].read_text())
     assert data["faces"] and "2 attempts" in data["transcript"][0]["failure"]
-    assert "[failed: " in Path(buttons[1]["value"]).read_text()
+    assert "[failed: " in written[".html"].read_text()
     *_, (messages, *_) = handlers.ask(state, "And now?")
     assert messages[-1]["content"] == REPLY, "the conversation goes on"
     assert len(server.bodies[-1]["messages"]) == 1, "as if the failed question had not been asked"
