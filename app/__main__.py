@@ -64,8 +64,10 @@ def main() -> None:
         from app.assistant import Assistant
         from app.page.handlers import EXAMPLE
         from app.page.ui import serve
+        from app.wording.answers import answered_by
 
         assistant = Assistant.load(config, key)
+        print(f"questions are answered by {answered_by(assistant.models.chat)}", flush=True)
         grad_cam_of(assistant.analyse(EXAMPLE), 0)
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
             serve(assistant, door, config.port, Path(folder))

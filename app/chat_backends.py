@@ -14,6 +14,7 @@ from kfd.encoders.backbones import DTYPES
 from llm.base import base_digest
 from llm.conversation import Conversation
 from llm.model import INFO_FILE, AssistantInfo, ForgeryLLM, find_base, read_info
+from llm.packaged import PACKAGED
 from llm.serving.conversation import RemoteConversation
 from llm.serving.endpoint import ChatWriter, Endpoint, connect
 from llm.serving.exported import TABLE_FILE, load_exported, load_prompts, prompts_folder, read_export
@@ -122,8 +123,9 @@ def _local(choice: ModelChoice, source: Path, kfd_digest: str) -> LocalBackend:
         _check_detector(source, info.kfd_digest, kfd_digest)
         return LocalBackend(load_exported(source, **options), _own_name(source, info.base), _files(source))
     model = ForgeryLLM.untuned(choice.llm_source, **options)
-    name = source.name if source.is_dir() else choice.llm_source
-    return LocalBackend(model, name, (WeightsFile(NORMS, base_digest(model.llm)),))
+    name = source.name if source.is_dir() else _base_name(choice.llm_source)
+    files = _packaged_files(choice.llm_source) or (WeightsFile(NORMS, base_digest(model.llm)),)
+    return LocalBackend(model, name, files)
 
 
 def _check_detector(source: Path, learnt_from: str, kfd_digest: str) -> None:
@@ -138,11 +140,25 @@ def _check_detector(source: Path, learnt_from: str, kfd_digest: str) -> None:
 def _own_name(source: Path, base: str) -> str:
     """The end of the folder's path, and the base model where that has a name of its own."""
     own = "/".join(source.resolve().parts[-2:])
-    return own if base.startswith((".", "/")) else f"{own} on {base}"
+    return own if base.startswith((".", "/")) else f"{own} on {_base_name(base)}"
+
+
+def _base_name(base: str) -> str:
+    return PACKAGED[base].words if base in PACKAGED else base
+
+
+def _packaged_files(base: str) -> tuple[WeightsFile, ...]:
+    """The one file of a base model out of a Python package, checked when it was loaded; of others none."""
+    packaged = PACKAGED.get(base)
+    if packaged is None:
+        return ()
+    return (WeightsFile(f"{packaged.package}/{packaged.file}", packaged.sha256),)
 
 
 def _base_files(source: Path, info: AssistantInfo) -> tuple[WeightsFile, ...]:
     """The base model's files; where hashing them would hold up the start, what llm.base tells it by."""
+    if info.base in PACKAGED:
+        return _packaged_files(info.base)
     folder = Path(find_base(source, info))
     if folder.is_dir() and sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < SMALL_BASE:
         return _files(folder)

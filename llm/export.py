@@ -30,6 +30,7 @@ from common.strict_json import read_json_object
 from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
+from llm.packaged import PACKAGED
 from llm.serving.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
 from media.regions import REGION_NAMES
 
@@ -141,12 +142,14 @@ def _token_embeddings(model: ForgeryLLM) -> Tensor:
 
 
 def _stored_dtype(base: str) -> torch.dtype:
-    """Read the dtype that the base model's weights are stored in.
+    """Read the dtype that the base model's weights are stored in; a packaged one's, in which it was trained.
 
-    Raises ValueError when they are stored quantised.
+    Raises ValueError when they are stored quantised, except in a package: those are unpacked at load.
     """
     from transformers import AutoConfig
 
+    if base in PACKAGED:
+        return PACKAGED[base].trained_in
     config: PreTrainedConfig = AutoConfig.from_pretrained(base)
     if getattr(config, "quantization_config", None) is not None:
         raise ValueError(

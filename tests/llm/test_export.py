@@ -18,6 +18,7 @@ from llm.base import load_base
 from llm.conversation import Conversation
 from llm.export import main
 from llm.model import ForgeryLLM
+from llm.packaged import SMOLLM2, gguf_of
 from llm.serving.conversation import RemoteConversation
 from llm.serving.endpoint import Endpoint, EndpointError, Patience
 from llm.serving.exported import load_exported, load_prompts, prompts_folder, read_export
@@ -26,6 +27,7 @@ from tests.llm.test_conversation import taught
 from tests.tiny.llm import FAKE, detection, dialogue, save_base
 from tests.tiny.openai_server import MODEL, OpenAIServer, serving
 
+SHIPPED = Path(__file__).parents[2] / "checkpoints/embedded/assistant"
 TURNS = dialogue(turns=3)
 BLIND = Case("inconclusive", None, (), ("face_too_small",))
 
@@ -268,3 +270,20 @@ def test_exports_of_another_kind_are_refused(out, tmp_path) -> None:
     path.write_text(json.dumps({**values, "base_shape": shape}))
     with pytest.raises(ValueError, match=r"expected \(7, 64\)"):
         load_prompts(tmp_path)
+
+
+# ---------------------------------------------------------------- base models in packages
+
+
+def test_the_shipped_assistant_is_exported_and_speaks_as_before(tmp_path) -> None:
+    """Bug: its base is a name of llm.packaged, which was looked for on the hub."""
+    try:
+        gguf_of(SMOLLM2)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    main(["--assistant", str(SHIPPED), "--out", str(tmp_path / "out")])
+    assert read_export(tmp_path / "out").base == SMOLLM2
+    yes = []
+    for model in (ForgeryLLM.from_pretrained(SHIPPED), load_exported(tmp_path / "out")):
+        yes.append(Conversation(model, BLIND).yes_probability())
+    assert yes[1] == pytest.approx(yes[0], abs=0.02), "but for the rounding to bfloat16"
