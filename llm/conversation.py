@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from data_sim.dialogue import Case
+from data_sim.dialogues.facts import Facts
 from kfd.detection import Detection
 from llm.checks.plain import plain_answer
 from llm.checks.redraw import DRAWS, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
@@ -72,6 +73,8 @@ class Conversation:
             raise ValueError(f"this model reads soft prompts: expected the detection of one face, got {got}")
         if not soft_mode and detection is not None:
             raise ValueError("this model reads evidence as text: expected no detection, got one")
+        if model.prompter.style.told == "facts" and not isinstance(case, Facts):
+            case = Facts.of(case)  # what the prompt tells is what answers are held against
         self.model = model
         self.case = case
         self.detection = detection

@@ -12,7 +12,6 @@ English of the kind the assistant writes and lets pass what it cannot place.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from common.enfsi import VERBAL_SCALE
 from common.verdicts import Verdict
@@ -25,6 +24,7 @@ from data_sim.dialogue import (
     format_score,
 )
 from data_sim.dialogues.facts import Facts
+from llm.checks.clauses import FIRST, NEGATION, OPEN, Clause, first_word, split_clauses
 from llm.checks.values import value_faults
 from media.regions import WHOLE_FACE
 
@@ -36,34 +36,6 @@ FIRST_WORDS = {
     "inconclusive": Verdict.INCONCLUSIVE,
 }  # of an answer about the verdict
 
-_BREAK = re.compile(
-    r"(?<=[.;:!?])\s+|,?\s+(?:but|although|though|whereas)\s+|,\s+(?:and|so|yet|because|since|while|which)\s+"
-)
-_FIRST = re.compile(r"^\W*(yes|no|inconclusive)\b(?=\s*(?:[,.;:!]|$))\W*", re.IGNORECASE)
-_NEGATION = re.compile(
-    r"\b(?:no|not|never|nothing|none|nobody|neither|nor|nowhere|without|cannot|against|lacks?|free of"
-    r"|absence)\b|n't\b"
-)
-# Before a claim these take it back into the realm of the possible, the general or the merely spoken about.
-_OPEN = re.compile(
-    r"\b(?:if|whether|would|could|might|may|can|cannot|can't|unless|until|before|how|prov\w+|proof|establish\w*"
-    r"|certif\w+|guarantee\w*|means?|rules? out|exclud\w+|estimate|about|looks? for|separates?|i examine"
-    r"|neither|for or against|not (?:even )?settled|leans? towards)\b|^(?:please )?(?:do not|don't)\b"
-)
-_GENERAL = re.compile(
-    r"\b(?:deepfakes|forgeries|manipulations|faces|photographs|photos|images|pictures or videos|people|values"
-    r"|every|usually|the word|a deepfake (?:is|shows|means)|a place|from zero|to one"
-    r"|a (?:convincing|forged|careful) \w+)\b"
-)
-_COMPOUND = re.compile(
-    r"\b(?:knowledge-guided )?(?:forgery|deepfake|manipulation) (?:score|detector|detection|map)s?\b"
-)
-# Words of a claim that claim nothing of this face: which proposition is supported, other people's pictures.
-_NEUTRAL = re.compile(
-    r"(?<=support for )(?:a )?(?:manipulation|genuine photograph)|\bforged (?:ones|faces)\b|\bgenuine faces\b"
-    r"|\ba forgery can be missed\b|\blittle in it reads like a manipulation\b"
-    r"|\bframes from [\d:.]+ to [\d:.]+ read as manipulated\b"
-)
 _FAKE = re.compile(
     r"\b(?:deep ?fakes?|fakes?|faked|manipulat\w+|forged|forgery|alter(?:ed|ation)s?|tamper\w+|doctored"
     r"|edited|synthetic|swapped|falsified|fabricated|photoshopped|artificial|suspicious)\b"
@@ -72,7 +44,7 @@ _FAKE = re.compile(
 _REAL = re.compile(r"\b(?:genuine|authentic|real|pristine|untouched|unaltered|unmanipulated|unedited)\b")
 _UNDECIDED = re.compile(
     r"\b(?:inconclusive|undecided|stays open"
-    r"|(?:cannot|can't|unable to|impossible to) (?:decide\b|(?:tell|say) (?:whether|if)\b))"
+    r"|(?:cannot|can't|could(?: not|n't)|unable to|impossible to) (?:decide\b|(?:tell|say) (?:whether|if)\b))"
 )
 _POSSIBLE = re.compile(r"\b(?:could|can|might|may|would|possible|ever|chance|mean)\b")
 _NOT_FOUND = re.compile(r"\b(?:was|were|is|are)(?: not|n't) (?:found|detected|seen|visible|present)\b")
@@ -89,7 +61,7 @@ _CERTAIN = re.compile(
     r"|undeniabl[ey]|indisputabl[ey]|absolutely|conclusive(?:ly)?|prove[sn]?|proved|proof|guarantee[sd]?|established"
     r"|(?<!make )(?<!as )sure)\b"
 )
-_MODEST = re.compile(_NEGATION.pattern + r"|\b(?:if|whether|than|would)\b")
+_MODEST = re.compile(NEGATION.pattern + r"|\b(?:if|whether|than|would)\b")
 _DOUBTLESS = re.compile(
     r"\b(?:no|without(?: any| a)?|beyond(?: any| all| a)?(?: reasonable)?) doubt\b|\b100 ?(?:%|percent)"
 )
@@ -112,23 +84,8 @@ _GUILT = re.compile(
 
 _PLACES = {f"both {words}": names for words, names in ASKABLE.items() if len(names) > 1} | ASKABLE
 _PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + r")\b")
+_FACE = re.compile(r"\bface (\d+)\b")
 _DENIED_AFTER = re.compile(r"^[^,;]*?\b(?:do|does|did|is|are|was|were|has|have)(?: not\b|n't\b)")
-
-
-@dataclass(frozen=True)
-class _Clause:
-    """One clause; words: lower case, names of our own instruments blanked. text: as written."""
-
-    text: str
-    words: str
-
-    def negated(self, end: int) -> bool:
-        """Tell whether what comes before `end` denies what stands there. Two negations cancel out."""
-        return len(_NEGATION.findall(self.words[:end])) % 2 == 1
-
-    def asserted(self, end: int) -> bool:
-        """Tell whether the clause claims what stands at `end`, rather than asks, supposes or generalises."""
-        return not (_OPEN.search(self.words[:end]) or _GENERAL.search(self.words) or self.text.endswith("?"))
 
 
 def contradictions(
@@ -144,7 +101,7 @@ def contradictions(
     Returns messages "polarity: ...", "number: ...", "region: ...", "certainty: ..." or "identity: ...", in
     that order, none twice; empty when nothing was found.
     """
-    clauses = _clauses(answer)
+    clauses = split_clauses(answer)
     values = (
         value_faults(answer, case, question)
         if isinstance(case, Facts)
@@ -161,7 +118,7 @@ def contradictions(
 
 def strengths_named(answer: str) -> list[str]:
     """The words of common.enfsi.VERBAL_SCALE by which an answer calls the evidence itself."""
-    return [m[1] or m[2] for clause in _clauses(answer) for m in _STRENGTH.finditer(clause.words)]
+    return [m[1] or m[2] for clause in split_clauses(answer) for m in _STRENGTH.finditer(clause.words)]
 
 
 def fault(answer: str, case: Case, question: str | None = None) -> int:
@@ -175,23 +132,11 @@ def fault(answer: str, case: Case, question: str | None = None) -> int:
     return MINOR if contradictions(answer, case, question) else NO_FAULT
 
 
-def _clauses(answer: str) -> list[_Clause]:
-    """The clauses of a text, its leading Yes, No or Inconclusive left out."""
-    body = _FIRST.sub("", answer.strip().replace("’", "'"))
-    parts = [part for part in _BREAK.split(body) if part.strip()]
-    return [_Clause(part, _NEUTRAL.sub("it", _COMPOUND.sub("measure", part.lower()))) for part in parts]
-
-
-def _first_word(answer: str) -> str | None:
-    first = _FIRST.match(answer.strip())
-    return first[1].lower() if first else None
-
-
 def _about_region(answer: str, question: str | None) -> re.Match[str] | None:
     """Tell whether a leading Yes or No of this answer speaks of a region."""
     if question is not None:
         return _PLACE.search(question.lower())
-    sentence = re.split(r"(?<=[.!?])\s+", _FIRST.sub("", answer.strip()), maxsplit=1)[0].lower()
+    sentence = re.split(r"(?<=[.!?])\s+", FIRST.sub("", answer.strip()), maxsplit=1)[0].lower()
     return re.search(r"\b(?:regions?|map|marks?|in particular)\b", sentence) or _PLACE.search(sentence)
 
 
@@ -201,7 +146,7 @@ def _asks_verdict(question: str) -> bool:
     return not _POSSIBLE.search(words) and bool(_FAKE.search(words) or _REAL.search(words))
 
 
-def _claim(clause: _Clause) -> Verdict | None:
+def _claim(clause: Clause) -> Verdict | None:
     """The verdict that a clause claims for this face, if any."""
     stated = _VERDICT_IS.search(clause.words)
     if stated and clause.asserted(stated.start()) and not clause.negated(stated.start()):
@@ -226,10 +171,14 @@ def _claim(clause: _Clause) -> Verdict | None:
     return Verdict.REAL if verdict == Verdict.FAKE else Verdict.FAKE
 
 
-def _polarity(answer: str, clauses: list[_Clause], case: Case, question: str | None) -> list[str]:
+def _polarity(answer: str, clauses: list[Clause], case: Case, question: str | None) -> list[str]:
     of_all_facts = isinstance(case, Facts)  # then a sentence about a place speaks of the map there
+    if of_all_facts and case.others:
+        clauses, others = _by_face(clauses, case)
+    else:
+        others = []
     claims = [_claim(c) for c in clauses if not (of_all_facts and _PLACE.search(c.words))]
-    first = _first_word(answer)
+    first = first_word(answer)
     about_region = _about_region(answer, question)
     if of_all_facts and question is not None:
         about_region = about_region or _about_region(answer, None) or not _asks_verdict(question)
@@ -239,7 +188,27 @@ def _polarity(answer: str, clauses: list[_Clause], case: Case, question: str | N
         f"polarity: says {claim}, the verdict is {case.verdict}"
         for claim in claims
         if claim not in (None, case.verdict)
-    ]
+    ] + others
+
+
+def _by_face(clauses: list[Clause], facts: Facts) -> tuple[list[Clause], list[str]]:
+    """The clauses about the face of this conversation, and what is wrong with those about other faces.
+
+    A clause is about the face that it names by number, or that the clause before it ends with: "face 2: ...".
+    """
+    verdicts = {str(other.number): other.verdict for other in facts.others}
+    own, found, announced = [], [], None
+    for clause in clauses:
+        named = _FACE.findall(clause.words)
+        about = announced or (named[0] if named else None)
+        announced = named[-1] if named and clause.text.rstrip().endswith(":") else None
+        if about not in verdicts:
+            own.append(clause)
+            continue
+        claim = _claim(clause)
+        if claim not in (None, verdicts[about]):
+            found.append(f"polarity: says {claim} of face {about}, its verdict is {verdicts[about]}")
+    return own, found
 
 
 def _numbers(answer: str, case: Case) -> list[str]:
@@ -263,7 +232,7 @@ def _written(values: list[float]) -> set[tuple[str, bool]]:
 
 
 def _regions(
-    answer: str, clauses: list[_Clause], case: Case, question: str | None, check_regions: bool
+    answer: str, clauses: list[Clause], case: Case, question: str | None, check_regions: bool
 ) -> list[str]:
     found = []
     for clause in clauses:
@@ -271,7 +240,7 @@ def _regions(
         if check_regions:
             found += [f"region: names the {words} twice" for words in places if places.count(words) > 1]
         for place in _PLACE.finditer(clause.words):
-            if _OPEN.search(clause.words[: place.start()].replace("cannot", "")):
+            if OPEN.search(clause.words[: place.start()].replace("cannot", "")):
                 continue
             if case.told_heat and WHOLE_FACE in _PLACES[place[1]] and _MEAN.search(clause.words):
                 continue  # the mean over the whole face is a figure, not a place the map points at
@@ -279,7 +248,7 @@ def _regions(
             weakly = re.search(r"\bweak", clause.words) is not None
             found += _region_fault(place[1], not denied, weakly, case, check_regions)
     asked = _PLACE.search(question.lower()) if question and check_regions else None
-    first = _first_word(answer)
+    first = first_word(answer)
     if asked and case.regions and first in ("yes", "no"):
         found += _region_fault(asked[1], first == "yes", False, case, check_regions)
     return found
@@ -302,7 +271,7 @@ def _region_fault(words: str, marked: bool, weakly: bool, case: Case, check_regi
     return []
 
 
-def _certainty(clauses: list[_Clause], case: Case) -> list[str]:
+def _certainty(clauses: list[Clause], case: Case) -> list[str]:
     decided = case.verdict != Verdict.INCONCLUSIVE
     deserved = evidential_strength(case) if decided else "inconclusive"
     distance = distance_from_even(case) if decided else "in"
@@ -327,7 +296,7 @@ def _certainty(clauses: list[_Clause], case: Case) -> list[str]:
     return found
 
 
-def _identity(clauses: list[_Clause]) -> list[str]:
+def _identity(clauses: list[Clause]) -> list[str]:
     found = []
     for clause in clauses:
         if _NAME.search(clause.text):

@@ -18,10 +18,22 @@ _NUMBER = re.compile(r"(?<![\w.:])(\d+(?:[.,]\d+)?)(?![\d:])(\s*(?:%|percent\b|p
 _TIME = re.compile(r"\b\d+:\d\d(?:\.\d)?\b")
 _SCALE = re.compile(r"\b(?:of|to|out of) 1(?:\.0+)?\b|\b0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b")
 _PART = re.compile(
-    r"(?<!\d)[,;](?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
+    r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named
-_HIGHEST = re.compile(r"\b(?:highest|strongest|most of all)\b")
+_HIGHEST = re.compile(r"(?<!second )(?<!third )(?<!next )\b(?:highest|strongest|most of all)\b")
 _LOWEST = re.compile(r"\b(?:lowest|weakest|least)\b")
+_EXTREME = r"(?<!second )(?<!third )(?<!next )(?<!not )\b(highest|strongest|lowest|weakest)\b"
+# The place that is said to be the extreme one, before it ("the nose at 0.22 is the highest") and behind it.
+_CALLED = (
+    re.compile(
+        _PLACE.pattern + r"(?:,? (?:at|with) [01]\.\d\d(?: of 1)?,?)?"
+        r" (?:is|are|has|have|shows?)(?: the)? " + _EXTREME
+    ),
+    re.compile(
+        _EXTREME + r"(?: (?:value|part|point|sign|place|region))?"
+        r"(?:,? (?:is|over|in|at|on|around))* (?:the )?" + _PLACE.pattern
+    ),
+)
 _OF_PARTS = re.compile(r"\b(?:parts?|values?|map|is|region|sign)\b")
 _FIRST = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
 _CHECKED = re.compile(  # questions whose Yes or No says whether the map marks the part
@@ -59,8 +71,8 @@ def _numbers(answer: str, facts: Facts) -> list[str]:
 
 
 def _places(answer: str, facts: Facts) -> list[str]:
+    found = _called(answer.lower(), facts)
     (top, highest), (bottom, lowest) = facts.parts[0], facts.parts[-1]
-    found = []
     for part in _PART.split(_SCALE.sub("", answer.lower())):
         places = [place[1] for place in _PLACE.finditer(part)]
         if len(places) != 1:
@@ -78,6 +90,21 @@ def _places(answer: str, facts: Facts) -> list[str]:
             found.append(f"region: calls the {words} the highest, that is {the(top)}")
         if _LOWEST.search(part) and min(own) > lowest + CLOSE:
             found.append(f"region: calls the {words} the lowest, that is {the(bottom)}")
+    return found
+
+
+def _called(text: str, facts: Facts) -> list[str]:
+    """What is wrong with the places that a text names in one breath with "highest" or "lowest"."""
+    (top, highest), (bottom, lowest) = facts.parts[0], facts.parts[-1]
+    found = []
+    for pattern in _CALLED:
+        for words in pattern.findall(text):
+            extreme, place = sorted(words, key=_PLACES.__contains__)
+            own = [facts.value([name]) for name in _PLACES[place]]
+            if extreme in ("highest", "strongest") and max(own) < highest - CLOSE:
+                found.append(f"region: calls the {place} the highest, that is {the(top)}")
+            elif extreme in ("lowest", "weakest") and min(own) > lowest + CLOSE:
+                found.append(f"region: calls the {place} the lowest, that is {the(bottom)}")
     return found
 
 

@@ -10,14 +10,18 @@ import pytest
 from data_sim.dialogue import Case, random_case
 from data_sim.dialogues.conversation import make_conversation
 from data_sim.dialogues.drawn import draw_facts
-from data_sim.dialogues.facts import Facts
+from data_sim.dialogues.facts import Facts, OtherFace
 from llm.checks.claims import SEVERE, contradictions, fault
 from llm.checks.plain import plain_answer
+from llm.conversation import Conversation
+from llm.tokens import PromptTokenizer
 from media.regions import REGION_NAMES
+from tests.tiny.llm import detection, tiny_model
 
 HOT = {"mouth": 0.82, "nose": 0.61, "left_eye": 0.22, "whole_face": 0.35}
 HEAT = dict.fromkeys(REGION_NAMES, 0.1) | HOT
 FACTS = Facts("fake", 0.96, ("mouth", "nose"), (), tuple(HEAT.items()), "moderate", face_pixels=240)
+TWO = replace(FACTS, place="on the left", others=(OtherFace(2, "on the right", "real"),))
 REAL = replace(FACTS, verdict="real", score=0.08, regions=())
 
 
@@ -47,6 +51,12 @@ def test_what_training_teaches_is_no_contradiction() -> None:
     (FACTS, "Is the mouth manipulated?", "No, the map does not mark the mouth."),
     (FACTS, "Which part is highest?", "The left eye is the strongest."),
     (FACTS, "Which part is lowest?", "The lowest value is over the mouth."),
+    (FACTS, "Compare them", "The map is highest over the nose at 0.61 and the left eye at 0.22."),
+    (FACTS, "And the eye?", "The left eye at 0.22 is highest over the mouth at 0.82."),
+    (TWO, "And the other?", "Face 2 on the right reads as manipulated."),
+    (TWO, "Who?", "Face 1 on the left: no signs of manipulation and face 2 on the right: no signs either."),
+    (FACTS, "So?", "The lowest is over the nose, 0.61."),
+    (FACTS, "Shorter", "The computer looked at every dot, but it could not tell whether someone changed it."),
     (FACTS, "How large is the face?", "The face is 300 pixels wide."),
     (FACTS, "What is the score?", "The score is 0.91."),
     (REAL, "Is the mouth manipulated?", "Yes, the mouth is at 0.28 on the map."),
@@ -60,6 +70,11 @@ def test_what_the_facts_do_not_hold_is_found(facts: Facts, asked: str, said: str
     (FACTS, "And the eye?", "The left eye is at 0.22, the mouth at 0.82."),
     (REAL, "Is the mouth manipulated?", "Yes, by the map: the mouth is at 0.82."),
     (REAL, "Why?", "No signs of manipulation were found; the map is highest over the mouth."),
+    (FACTS, "And the nose?", "The nose has the second highest value, 0.61; the highest is over the mouth."),
+    (FACTS, "Where?", "The map is highest over the mouth at 0.82 and the nose at 0.61."),
+    (TWO, "And the other?", "No signs of manipulation were found in face 2 on the right."),
+    (TWO, "All?", "In full, face 1 on the left: signs of manipulation and face 2: no signs of manipulation."),
+    (FACTS, "Is the chin fake?", "No sign of it there: the chin is at 0.10."),
     (FACTS, "How likely?", "The score is 0.96 of 1, that is 96 %."),
 ])  # fmt: skip
 def test_what_the_facts_hold_may_be_said_whatever_the_verdict(facts: Facts, asked: str, said: str) -> None:
@@ -77,3 +92,13 @@ def test_where_no_wording_agrees_the_facts_speak() -> None:
         for asked in ("Why?", "Is the chin fake?", "Compare the nose and the left eye."):
             answer = plain_answer(facts, asked)
             assert answer and contradictions(answer, facts, asked) == []
+
+
+def test_a_model_that_is_told_facts_is_held_against_them_whatever_it_is_given() -> None:
+    """Bug: measured on plain cases, answers were redrawn for naming a region that the prompt told of."""
+    model = tiny_model(max_tokens=2048)
+    old = model.prompter
+    model.prompter = PromptTokenizer(old.tokenizer, replace(old.style, told="facts"), old.num_prompts)
+    plain = Case(FACTS.verdict, FACTS.score, FACTS.regions, heat=FACTS.heat, strength=FACTS.strength)
+    assert Conversation(model, plain, detection()).case == Facts.of(plain)
+    assert Conversation(model, FACTS, detection()).case is FACTS
