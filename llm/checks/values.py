@@ -10,7 +10,7 @@ import re
 
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.facts import CLOSE, Facts, told
-from data_sim.dialogues.phrasing import marked, the
+from data_sim.dialogues.phrasing import LEVELS, level, marked, the
 
 _PLACES = {f"both {words}": names for words, names in ASKABLE.items() if len(names) > 1} | ASKABLE
 _PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + r")\b")
@@ -20,6 +20,8 @@ _SCALE = re.compile(r"\b(?:of|to|out of) 1(?:\.0+)?\b|\b0(?:\.0+)? (?:to|and) 1(
 _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named
+_LEVELS = tuple(words for _, words in LEVELS)
+_LEVEL = re.compile(r"(?<!not )(?<!too )\b(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b")
 _HIGHEST = re.compile(r"(?<!second )(?<!third )(?<!next )\b(?:highest|strongest|most of all)\b")
 _LOWEST = re.compile(r"\b(?:lowest|weakest|least)\b")
 _EXTREME = r"(?<!second )(?<!third )(?<!next )(?<!not )\b(highest|strongest|lowest|weakest)\b"
@@ -84,6 +86,9 @@ def _places(answer: str, facts: Facts) -> list[str]:
         if len(decimals) == 1 and decimals[0] not in values and "score" not in part:
             shown = ", ".join(sorted(values))
             found.append(f"region: gives the {words} {decimals[0]}, the map has {shown} there")
+        said = _LEVEL.search(part)
+        if said and "score" not in part and _levels_apart(said[1], own) > 1:
+            found.append(f"region: calls the {words} {said[1]}, it is {level(max(own))}")
         if decimals or not _OF_PARTS.search(part):
             continue
         if _HIGHEST.search(part) and max(own) < highest - CLOSE:
@@ -91,6 +96,11 @@ def _places(answer: str, facts: Facts) -> list[str]:
         if _LOWEST.search(part) and min(own) > lowest + CLOSE:
             found.append(f"region: calls the {words} the lowest, that is {the(bottom)}")
     return found
+
+
+def _levels_apart(said: str, values: list[float]) -> int:
+    """By how many steps of LEVELS a word misses the nearest of some values."""
+    return min(abs(_LEVELS.index(said) - _LEVELS.index(level(value))) for value in values)
 
 
 def _called(text: str, facts: Facts) -> list[str]:

@@ -55,6 +55,7 @@ def test_what_training_teaches_is_no_contradiction() -> None:
     (FACTS, "And the eye?", "The left eye at 0.22 is highest over the mouth at 0.82."),
     (TWO, "And the other?", "Face 2 on the right reads as manipulated."),
     (TWO, "Who?", "Face 1 on the left: no signs of manipulation and face 2 on the right: no signs either."),
+    (FACTS, "And the nose?", "The nose at 0.61 is very low and not enough for a conviction."),
     (FACTS, "So?", "The lowest is over the nose, 0.61."),
     (FACTS, "Shorter", "The computer looked at every dot, but it could not tell whether someone changed it."),
     (FACTS, "How large is the face?", "The face is 300 pixels wide."),
@@ -75,6 +76,7 @@ def test_what_the_facts_do_not_hold_is_found(facts: Facts, asked: str, said: str
     (TWO, "And the other?", "No signs of manipulation were found in face 2 on the right."),
     (TWO, "All?", "In full, face 1 on the left: signs of manipulation and face 2: no signs of manipulation."),
     (FACTS, "Is the chin fake?", "No sign of it there: the chin is at 0.10."),
+    (FACTS, "And the eye?", "The left eye is at 0.22, which is low."),
     (FACTS, "How likely?", "The score is 0.96 of 1, that is 96 %."),
 ])  # fmt: skip
 def test_what_the_facts_hold_may_be_said_whatever_the_verdict(facts: Facts, asked: str, said: str) -> None:
