@@ -25,7 +25,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from app.page.gate import Door
 from app.signing import SigningKey
 

@@ -24,11 +24,11 @@ from app.analysis import (
     SourceFile,
     case_of,
 )
-from app.chat_backends import ChatBackend
 from app.court import CourtForm
 from app.facts import facts_of
-from app.model_choice import DEFAULT_CHECKPOINT, ModelChoice
-from app.models import load_models
+from app.models.backends import ChatBackend
+from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
+from app.models.loading import load_models
 from app.report.sealed import Report
 from app.signing import SigningKey
 from app.wording import answers
@@ -64,7 +64,7 @@ class Assistant:
         readers: tuple[SecondReader, ...] = (),
         key: SigningKey | None = None,
     ):
-        """llm: see app.chat_backends. readers: whose opinions stand beside every finding. key: signs the
+        """llm: see app.models.backends. readers: whose opinions stand beside every finding. key: signs the
         reports."""
         self.detector = detector
         self.llm = llm
@@ -79,7 +79,7 @@ class Assistant:
 
     @classmethod
     def load(cls, choice: ModelChoice, key: SigningKey | None = None) -> Assistant:
-        """Load other models than those of one checkpoint folder; see app.model_choice. key: signs reports.
+        """Load other models than those of one checkpoint folder; see app.models.choice. key: signs reports.
 
         Raises FileNotFoundError naming the parts that are missing, ValueError for models that do not fit one
         another, llm.serving.endpoint.EndpointError for an endpoint that does not name its model.

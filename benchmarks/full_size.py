@@ -22,7 +22,7 @@ from typing import Literal
 
 import torch
 
-from benchmarks.rows import TASKS, Row, save_rows
+from benchmarks.cost.rows import TASKS, Row, save_rows
 from common.cli import parse
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
@@ -70,9 +70,9 @@ def run(config: BenchmarkConfig) -> tuple[list[Row], dict[str, object]]:
 
 
 def _rows(config: BenchmarkConfig, facts: dict[str, object]) -> Iterator[Row]:
-    from benchmarks.computed import Machine, computed_rows
-    from benchmarks.measure import matrix_tflops, measured_rows
-    from benchmarks.sizes import SIZES
+    from benchmarks.cost.computed import Machine, computed_rows
+    from benchmarks.cost.measure import matrix_tflops, measured_rows
+    from benchmarks.cost.sizes import SIZES
 
     size = SIZES[config.size]
     if config.computed:

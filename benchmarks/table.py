@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.rows import Row, load_rows
+from benchmarks.cost.rows import Row, load_rows
 
 NAMES = {
     "kfd-inference": "KFD inference",

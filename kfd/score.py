@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -39,40 +39,19 @@ import tyro
 
 from common.cli import parse
 from common.locks import one_writer
-from common.storage import told_when_full, write_text
-from common.strict_json import parse_json, to_json
+from common.storage import told_when_full
+from common.strict_json import to_json
 from common.terminal import printable
-from common.verdicts import Reason, Verdict
-from kfd.calibration.error_rates import digest_of_decision
-from kfd.calibration.overall import count_faces, overall_verdict
-from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError
-from kfd.examine import Examination, examine_file
-from kfd.opinions import SecondReader, agreement, second_opinions
-from kfd.processes import in_processes
-from kfd.video import FaceTrack
+from kfd.detector import Detector
+from kfd.opinions import SecondReader
+from kfd.scoring.lines import HIDDEN, SKIPPED, Task, gave_up, lines_for
+from kfd.scoring.processes import in_processes
+from kfd.scoring.results import account, outcome, resume
 from media.decoding.sandbox import LIMITS
-from media.errors import INTERNAL_ERROR, MediaError, contained
-from media.files import Listing, list_files, open_file
+from media.files import Listing, list_files
 from media.kinds import kind_of_file
 
-SKIPPED, HIDDEN = "skipped", "hidden"
 GPU_WORKERS = 4  # at most, unless told otherwise: each has the model in the memory of the GPU
-SCALES = {  # fields that all lines of a file share, and what they tell
-    "checkpoint": "weights",
-    "decision": "thresholds or calibration",
-    "opinion_checkpoints": "second opinions",
-    "opinion_decisions": "thresholds of second opinions",
-}
-
-
-@dataclass(frozen=True)
-class Task:
-    """An entry. code: "", SKIPPED or HIDDEN; words: why it is passed over."""
-
-    path: Path
-    code: str = ""
-    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +62,7 @@ class Start:
 
     def __call__(self) -> Callable[[Task], list[dict[str, object]]]:
         detector, readers = load(self.config)
-        return partial(_lines_for, detector=detector, readers=readers)
+        return partial(lines_for, detector=detector, readers=readers)
 
 
 @dataclass(frozen=True)
@@ -156,10 +135,10 @@ def scored(
     tasks = _tasks(listing, named, done)
     first = list(islice(tasks, workers))
     if len(first) > 1:
-        yield from in_processes(chain(first, tasks), len(first), start, partial(_gave_up, detector, readers))
+        yield from in_processes(chain(first, tasks), len(first), start, partial(gave_up, detector, readers))
         return
     for task in chain(first, tasks):
-        yield task, _lines_for(task, detector, readers)
+        yield task, lines_for(task, detector, readers)
 
 
 def _tasks(listing: Listing, named: frozenset[Path], done: dict[str, str]) -> Iterator[Task]:
@@ -174,127 +153,6 @@ def _tasks(listing: Listing, named: frozenset[Path], done: dict[str, str]) -> It
         if count and str(folder) not in done:
             words = "1 hidden file or folder was" if count == 1 else f"{count} hidden files or folders were"
             yield Task(folder, HIDDEN, f"{words} passed over")
-
-
-def _lines_for(task: Task, detector: Detector, readers: tuple[SecondReader, ...]) -> list[dict[str, object]]:
-    if task.code:
-        return [_passed_over(task.path, detector, task.code, task.words, readers)]
-    return lines_of(task.path, detector, readers)
-
-
-def _gave_up(detector: Detector, readers: tuple[SecondReader, ...], task: Task) -> list[dict[str, object]]:
-    """The line of a file that ended two processes."""
-    words = "A library that read this file ended its process, twice; the file may be damaged."
-    return [_start(task.path, detector, readers) | _nothing(INTERNAL_ERROR, words)]
-
-
-def lines_of(
-    path: Path, detector: Detector, readers: tuple[SecondReader, ...] = ()
-) -> list[dict[str, object]]:
-    """The output lines of one photograph or video, at least one, never an exception for a bad file."""
-    line = _start(path, detector, readers)
-    try:
-        with contained(str(path)), open_file(path) as file:
-            try:
-                found = examine_file(detector, file)
-            finally:
-                line["sha256"] = file.sha256
-            lines = _describe_all(line, found)
-            if readers and found.faces:
-                opinions = second_opinions(readers, file, found)
-                for told, finding, others in zip(lines, found.faces, opinions, strict=True):
-                    told["opinions"] = [opinion.as_json() for opinion in others]
-                    told["agreement"] = agreement(finding, others)
-            return lines
-    except MediaError as error:
-        return [line | _nothing(error.code, str(error))]
-
-
-def _start(path: Path, detector: Detector, readers: Sequence[SecondReader]) -> dict[str, object]:
-    line: dict[str, object] = {"path": str(path), "sha256": None, **_scale(detector)}
-    if readers:
-        scales = [_scale(reader.detector) for reader in readers]
-        line["opinion_checkpoints"] = [scale["checkpoint"] for scale in scales]
-        line["opinion_decisions"] = [scale["decision"] for scale in scales]
-    return line
-
-
-def _scale(detector: Detector) -> dict[str, str]:
-    """The two digests that scores and verdicts depend on."""
-    return {"checkpoint": detector.digest, "decision": digest_of_decision(detector.decision)}
-
-
-def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
-    """The lines of a file that was examined."""
-    verdict, reasons = overall_verdict(found.faces)
-    line = line | {
-        "faces": count_faces(found.faces).as_json(),
-        "whole": {"verdict": verdict, "reasons": list(reasons)},
-    }
-    warnings, video = {"warnings": list(found.warnings)}, found.video
-    if video is not None:
-        line = line | {
-            "video": {
-                "sampled": [round(seconds, 3) for seconds in video.sampled],
-                "damaged": video.damaged,
-                "interlaced": video.interlaced,
-                "left_out": video.num_dropped_tracks,
-            }
-        }
-    if not found.faces:
-        reasons = [Reason.DAMAGED] if found.damaged else []
-        nothing = _nothing(Reason.NO_FACE, str(NoFaceError()))
-        return [line | nothing | {"reasons": [*nothing["reasons"], *reasons]} | warnings]
-    if video is None:
-        return [line | _describe(finding) | warnings for finding in found.faces]
-    return [line | _describe(track.finding) | warnings | {"frames": _frames(track)} for track in video.tracks]
-
-
-def _nothing(code: str, message: str) -> dict[str, object]:
-    """The fields of a file that gave no face to judge."""
-    fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": Verdict.INCONCLUSIVE}
-    return {**fields, "reasons": [code], "regions": [], "warnings": [], "message": message}
-
-
-def _passed_over(
-    path: Path, detector: Detector, reason: str, message: str, readers: tuple[SecondReader, ...]
-) -> dict[str, object]:
-    """The line of what was not examined; it has no verdict, not even an inconclusive one."""
-    return _start(path, detector, readers) | _nothing(reason, message) | {"verdict": None}
-
-
-def outcome(lines: list[dict[str, object]]) -> str:
-    """What became of a file: "scored", or the reason why nothing was."""
-    return "scored" if lines[0]["face"] is not None else str(lines[0]["reasons"][0])
-
-
-def account(tally: Counter[str], hidden: int) -> str:
-    """A sentence on what became of every entry."""
-    rest = tally.copy()
-    faces, none, skipped = rest.pop("scored", 0), rest.pop(Reason.NO_FACE, 0), rest.pop(SKIPPED, 0)
-    rest.pop(HIDDEN, None)
-    why = f" ({', '.join(f'{reason} {count}' for reason, count in sorted(rest.items()))})" if rest else ""
-    return (
-        f"{faces} files with faces, {none} without a face, {rest.total()} unreadable{why}, {skipped} "
-        f"skipped, {hidden} hidden and passed over"
-    )
-
-
-def _describe(finding: FaceFinding) -> dict[str, object]:
-    return {
-        "face": finding.index,
-        "box": list(finding.box),
-        "score": None if finding.score is None else round(finding.score, 4),
-        "log10_lr": None if finding.evidence is None else round(finding.evidence.log10_lr, 2),
-        "verdict": finding.verdict,
-        "reasons": list(finding.reasons),
-        "regions": list(finding.regions),
-    }
-
-
-def _frames(track: FaceTrack) -> list[list[float | None]]:
-    scores = ((frame.seconds, frame.finding.score) for frame in track.frames)
-    return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
 
 
 def score_into(
@@ -325,42 +183,6 @@ def score_into(
             tally[outcome(lines)] += 1
             bar.update()
     return tally
-
-
-def resume(out: Path, detector: Detector, readers: Sequence[SecondReader] = ()) -> dict[str, str]:
-    """Paths that `out` holds completely, each with its outcome.
-
-    What a kill may have cut short is taken out of the file. detector, readers: those that go on.
-    """
-    if not out.is_file():
-        return {}
-    lines, own = read_lines(out), _start(out, detector, readers)
-    for name, what in SCALES.items():
-        if any(line.get(name) != own.get(name) for line in lines):
-            raise ValueError(f"{out} was made with other {what}; choose another --out")
-    # The last photograph may have lost faces: a kill can fall between two of its lines.
-    last = lines[-1]["path"] if lines else None
-    kept = [line for line in lines if line["path"] != last]
-    write_text(out, "".join(to_json(line) + "\n" for line in kept))
-    return {line["path"]: outcome([line]) for line in kept}
-
-
-def read_lines(out: Path) -> list[dict[str, object]]:
-    """The whole lines of a file of this command; one that a kill cut short is left out.
-
-    Raises ValueError for a file of something else.
-    """
-    data = out.read_bytes()
-    try:
-        lines = [parse_json(line, out) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
-        for line in lines:
-            path, reasons = line["path"], line["reasons"]
-            is_told = line["face"] is not None or (isinstance(reasons, list) and reasons)
-            if not isinstance(path, str) or not isinstance(line["checkpoint"], str) or not is_told:
-                raise TypeError("a field of another type")
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{out} is no file of kfd.score; choose another --out") from None
-    return lines
 
 
 if __name__ == "__main__":

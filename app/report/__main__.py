@@ -34,7 +34,7 @@ import tyro
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.court import CourtForm
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from app.report.sealed import checked_suffix
 from app.report.verify import verify
 from app.signing import SigningKey

@@ -9,7 +9,7 @@ from re import fullmatch
 from typing import Any
 
 from app.assistant import Assistant
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from app.report.data import report_data
 from app.report.embedded import json_form
 from app.report.program import program_digest

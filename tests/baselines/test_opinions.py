@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from app.assistant import Assistant
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from app.page.panels import verdict_panel
 from baselines.checkpoint import new_system, save_system
 from baselines.clip import ClipConfig

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import build, computed, full_size, table
-from benchmarks.rows import TASKS, load_rows
-from benchmarks.sizes import SIZES, Size
+from benchmarks import full_size, table
+from benchmarks.cost import build, computed
+from benchmarks.cost.rows import TASKS, load_rows
+from benchmarks.cost.sizes import SIZES, Size
 from llm.base import count_parameters
 from llm.conversation import VERDICT_QUESTION, Conversation
 from tests.tiny.live_bytes import LiveBytes

@@ -21,7 +21,7 @@ from common.terminal import printable
 from data_sim.manifests import ManifestError, read_manifest
 from kfd.calibration.decision import decide
 from kfd.config import Decision, KFDConfig
-from kfd.score import read_lines
+from kfd.scoring.results import read_lines
 
 FAST = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -16,7 +16,7 @@ from common.locks import one_writer
 from kfd import score
 from kfd.detector import Detector
 from kfd.examine import examine_file
-from kfd.processes import in_processes
+from kfd.scoring.processes import in_processes
 from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
 from tests.tiny.video import write_video

@@ -22,7 +22,7 @@ from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.detector import Detector
 from kfd.quality.caveats import video_caveats
-from kfd.score import lines_of
+from kfd.scoring.lines import lines_of
 from kfd.video import FRAMES, FaceTrack, FrameFinding, VideoAnalysis, examine_video, judge_track
 from media.images import read_image
 from media.kinds import is_video, is_video_file

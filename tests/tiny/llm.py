@@ -24,11 +24,11 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
+from benchmarks.cost.vocabulary import dialogue_texts, train_tokenizer
 from data_sim.dialogue import Case, Turn, make_dialogue
 from kfd.detection import Detection
 from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
-from llm.training.vocabulary import dialogue_texts, train_tokenizer
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 FAKE = Case("fake", 0.93, ("left_eye", "mouth"))

@@ -16,12 +16,11 @@ from safetensors.torch import load_file
 
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet
-from data_sim.dialogue import Case, Turn, region_words
+from data_sim.dialogue import Case, region_words
 from kfd.calibration.decision import decide
 from kfd.config import Decision
 from kfd.detector import Detector, regions_to_name
-from llm import evaluate, finetune, pretrain
-from llm.base import load_base
+from llm import evaluate, finetune
 from llm.checks.regions import best_constant, region_f1, regions_in
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
@@ -29,7 +28,7 @@ from llm.training.align import align
 from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
 from llm.training.examples import face_example
 from llm.training.loop import ALONE, Data, validate
-from llm.training.schedule import FLOOR, bucketed, drop_word
+from llm.training.schedule import FLOOR
 from media.regions import REGION_NAMES
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.faces import save_tiny_faces
@@ -382,58 +381,3 @@ def test_region_f1_is_the_closed_form() -> None:
 def test_best_constant_answer_is_found() -> None:
     forged = [("nose",), ("nose",), ("nose",), ("mouth",)]
     assert best_constant(forged) == (("nose",), 0.75)
-
-
-# ---------------------------------------------------------------- pretraining
-
-
-PRETRAIN = (
-    "--steps", "8", "--batch-size", "2", "--hidden", "16", "--layers", "1", "--heads", "2", "--intermediate",
-    "16", "--vocab-size", "600", "--texts", "300", "--max-turns", "2", "--warmup", "2", "--save-every", "3",
-    "--log-every", "1",
-)  # fmt: skip
-
-
-def test_pretraining_writes_a_small_model_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    pretrain.main(["--out", str(whole), "--run", str(tmp_path / "w"), *PRETRAIN])
-    words = ["--out", str(broken), "--run", str(tmp_path / "b"), *PRETRAIN]
-    kill_after("llm.pretrain", words, "step 5/8")
-    assert not broken.exists()
-    pretrain.main(words)
-    expected = weights(whole)
-    for name, value in weights(broken).items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
-    assert {value.dtype for value in expected.values()} == {torch.bfloat16}
-    llm, tokenizer = load_base(whole)
-    assert llm.get_input_embeddings().num_embeddings == len(tokenizer) == 600
-
-
-def test_soft_prompts_made_of_words_tell_the_regions(tmp_path: Path) -> None:
-    sizes = {"hidden": 64, "layers": 1, "heads": 2, "intermediate": 16, "vocab_size": 600, "texts": 300}
-    config = pretrain.PretrainConfig(out="", **sizes)
-    model, prompters = pretrain.build(config, pretrain.run_tokenizer(config, tmp_path))
-    tokens = prompters["soft_prompts"].conversation(Case("fake", 0.9), [])
-    examples = [pretrain.Example(tokens, regions) for regions in (None, (), ("nose",))]
-    soft = pretrain.word_prompts(model, examples, config, step=0)
-    assert soft[0].abs().max() == 0
-    word = model.llm.get_input_embeddings().weight[model.prompter.encode(" nose")].mean(dim=0)
-    likeness = torch.cosine_similarity(soft, word[None, None], dim=-1)[:, 1:]
-    assert likeness[2].max() > 0.55 > likeness[1].max()
-
-
-# ---------------------------------------------------------------- schedule
-
-
-def test_a_dropped_word_is_never_the_part_asked_about() -> None:
-    """Bug: "Is the manipulated, would you say" was answered with the value of a region nobody named."""
-    rng, turn = random.Random(0), Turn("Is the left eye, or the lips, manipulated?", "No.", "region_check")
-    shorter = {drop_word(turn, rng).question for _ in range(100)}
-    assert len(shorter) == 5 and all("left eye," in text and "lips," in text for text in shorter)
-
-
-def test_buckets_hold_everything_once_and_like_with_like() -> None:
-    items = [range(length) for length in (9, 1, 8, 2, 7, 3)]
-    groups = bucketed(items, 2)
-    assert sorted(i for group in groups for i in group) == list(range(6))
-    assert [sorted(len(items[i]) for i in group) for group in groups] == [[1, 2], [3, 7], [8, 9]]

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.analysis import ModelRecord, WeightsFile
-from app.chat_backends import ChatBackend, load_chat_backend
-from app.model_choice import ModelChoice
+from app.models.backends import ChatBackend, load_chat_backend
+from app.models.choice import ModelChoice
 from common.storage import CONFIG_FILE, digest_of, read_config
 from kfd.calibration.error_rates import Robustness
 from kfd.config import KFDConfig

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.assistant import OPENING_QUESTION, Assistant
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from app.page.handlers import EXAMPLE, PageHandlers
 from app.page.ui import build_page
 from app.report.__main__ import main as report_main

@@ -19,7 +19,7 @@ class Row:
 
     task: one of TASKS. model, setting: in words. flops: of one step; of one token in a chat.
     seconds: measured, median of a step; in a chat until the first piece of text. None where computed.
-    least_seconds: a bound, no measurement: see benchmarks.computed.Machine. None where measured.
+    least_seconds: a bound, no measurement: see benchmarks.cost.computed.Machine. None where measured.
     rates: amount per second by unit, measured or bounds like the above.
     bytes: by what holds them; computed. peak_bytes, reserved_bytes: most memory that tensors had, and that
         PyTorch had taken from the GPU, measured; None where nothing can be measured (CPU).

@@ -16,7 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.build import (
+from benchmarks.cost.build import (
     build_assistant,
     build_base,
     build_kfd,
@@ -24,8 +24,8 @@ from benchmarks.build import (
     stand_in_prompter,
     training_batch,
 )
-from benchmarks.rows import Row
-from benchmarks.sizes import Size
+from benchmarks.cost.rows import Row
+from benchmarks.cost.sizes import Size
 from kfd.encoders.imagebind import ImageBindConfig
 from kfd.model import KFD
 from llm.base import count_parameters

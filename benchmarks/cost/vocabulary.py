@@ -1,4 +1,4 @@
-"""A SentencePiece vocabulary for the small language model, trained on the dialogues' own language."""
+"""A SentencePiece vocabulary for models with random weights, trained on the dialogues' own language."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.build import (
+from benchmarks.cost.build import (
     build_assistant,
     build_kfd,
     compute_dtype,
@@ -21,9 +21,9 @@ from benchmarks.build import (
     scored_case,
     training_batch,
 )
-from benchmarks.computed import Machine, computed_rows, prompt_tokens
-from benchmarks.rows import Row
-from benchmarks.sizes import Size
+from benchmarks.cost.computed import Machine, computed_rows, prompt_tokens
+from benchmarks.cost.rows import Row
+from benchmarks.cost.sizes import Size
 from kfd.training.losses import LossWeights, kfd_loss
 from llm.conversation import VERDICT_QUESTION, Conversation
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.analysis import ChatRecord, WeightsFile
-from app.model_choice import ModelChoice
+from app.models.choice import ModelChoice
 from common.storage import digest_of
 from data_sim.dialogue import Case
 from kfd.detection import FaceFinding

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from benchmarks.sizes import Size
+from benchmarks.cost.sizes import Size
+from benchmarks.cost.vocabulary import dialogue_texts, train_tokenizer
 from data_sim.dialogue import Case, make_dialogue, random_case
 from kfd.config import KFDConfig
 from kfd.detection import Detection
@@ -28,7 +29,6 @@ from llm.model import ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.tokens import Batch, PromptTokenizer, Tokens, collate
 from llm.training.config import FinetuneConfig
-from llm.training.vocabulary import dialogue_texts, train_tokenizer
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The models of the app: chosen, loaded, and asked for answers."""
