@@ -16,6 +16,7 @@ from common.locks import one_writer
 from kfd import score
 from kfd.detector import Detector
 from kfd.examine import examine_file
+from kfd.scoring import lines as scoring
 from kfd.scoring.processes import in_processes
 from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
@@ -95,9 +96,9 @@ def test_a_rerun_goes_on_where_a_kill_cut_the_file(album, checkpoint, scored, tm
     whole = scored.read_bytes()
     first_line = whole.index(b"\n") + 1
     examined = []
-    original = score.lines_of
+    original = scoring.lines_of
     monkeypatch.setattr(
-        score, "lines_of", lambda path, *by: examined.append(path.name) or original(path, *by)
+        scoring, "lines_of", lambda path, *by: examined.append(path.name) or original(path, *by)
     )
     for cut, again in ((len(whole), 1), (len(whole) - 20, 2), (first_line, 4), (first_line + 30, 4)):
         out = tmp_path / f"{cut}.jsonl"
@@ -186,14 +187,14 @@ def test_every_entry_of_a_folder_is_accounted_for(checkpoint, tmp_path, monkeypa
 
 def test_one_bad_file_never_ends_a_batch(album, checkpoint, tmp_path, monkeypatch, caplog):
     """A RuntimeError ended the run, and every re-run at the same file."""
-    examine = score.examine_file
+    examine = scoring.examine_file
 
     def faulty(detector, file):
         if file.name == "b_wall.png":
             raise RuntimeError("a fault of a library")
         return examine(detector, file)
 
-    monkeypatch.setattr(score, "examine_file", faulty)
+    monkeypatch.setattr(scoring, "examine_file", faulty)
     out = tmp_path / "s.jsonl"
     run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out)
     bad = next(line for line in lines_of(out) if line["path"].endswith("b_wall.png"))
@@ -268,7 +269,7 @@ def test_a_photograph_of_two_pictures_is_a_photograph(checkpoint, tmp_path, monk
 def test_a_line_has_the_warnings_of_page_and_report(checkpoint, tmp_path, monkeypatch):
     Image.open(EXAMPLE).convert("L").save(tmp_path / "grey.png")
     detector = Detector.from_pretrained(checkpoint)
-    (line,) = score.lines_of(tmp_path / "grey.png", detector)
+    (line,) = scoring.lines_of(tmp_path / "grey.png", detector)
     assert line["warnings"] == list(examine_file(detector, tmp_path / "grey.png").warnings)
     assert "no colour" in line["warnings"][0]
 
