@@ -4,13 +4,16 @@
     python -m data_sim.splits frames/manifest.csv --by person --out frames/clean.csv
     python -m data_sim.build frames --manifest frames/leaky.csv --val-every 0 --size 224 --out runs/leaky
     python -m data_sim.build frames --manifest frames/clean.csv --val-every 0 --size 224 --out runs/clean
+    python -m data_sim.splits photos/manifest.csv --sources pairs --train-kinds swap --test-kinds swap \
+      --by person --val 0.2 --test 0.3 --out photos/clean.csv
 
 Document 001 trains on 80 % of FaceForensics++'s real videos and on 90 % of FaceSwap, validates on a tenth of
 each, and tests on the last tenth of the real ones and on all of NeuralTextures, or of Face2Face. The same
 people are then in training and in test, and a detector that knows them by sight scores well. `--by frame`
 even splits the frames of a video, `--by video` keeps them together. `--by person` deals out groups of people
 who were exchanged with one another: a fake of whatever kind stands in the split of its people or nowhere, and
-nothing is shared. Train the same system on both sets, and measure; the leaky one with --allow-leaks.
+nothing is shared. A kind that is named on both sides is dealt out to all three splits, which shows what the
+leak alone is worth. Train the same system on both sets, and measure; the leaky one with --allow-leaks.
 """
 
 from __future__ import annotations
@@ -39,16 +42,15 @@ class SplitsConfig:
     by: By = "person"  # what is never split: nothing, a video, or people who were exchanged with one another
     train_kinds: tuple[str, ...] = ("FaceSwap",)  # kinds of fakes in train and val
     test_kinds: tuple[str, ...] = ("NeuralTextures",)  # kinds of fakes in test
+    sources: tuple[str, ...] = ()  # of the manifest that are used; empty: all
     val: float = 0.1  # share of real ones, and of the train kinds, that goes to val
-    test: float = 0.1  # share of real ones that goes to test
+    test: float = 0.1  # share of real ones, and of kinds that are in train and in test, that goes to test
     seed: int = 0
 
     def __post_init__(self) -> None:
         problems = []
         if min(self.val, self.test) <= 0 or self.val + self.test >= 1:
             problems.append(f"val and test must leave something to train on, got {self.val} and {self.test}")
-        if set(self.train_kinds) & set(self.test_kinds):
-            problems.append("a kind is either trained on or tested on")
         if self.out.parent.resolve() != self.manifest.parent.resolve():
             problems.append(f"out must lie beside {self.manifest}, because paths are relative to it")
         if problems:
@@ -60,7 +62,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         rows = [dict.fromkeys(COLUMNS, "") | row for row in read_manifest(config.manifest)]
         kept = split_again(rows, config)
-        columns = list(dict.fromkeys([*rows[0], *COLUMNS])) if rows else list(COLUMNS)
+        columns = list(dict.fromkeys([*kept[0], *COLUMNS]))
         write_rows(config.out, columns, kept)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -76,8 +78,13 @@ def main(args: list[str] | None = None) -> None:
 def split_again(rows: list[dict[str, str]], config: SplitsConfig) -> list[dict[str, str]]:
     """The rows that a protocol uses, each with its new split.
 
-    rows: with all of data_sim.dataset.COLUMNS. Raises ValueError where a kind is missing or a split is empty.
+    rows: with all of data_sim.dataset.COLUMNS.
+    Raises ValueError where a source or kind is missing or a split is empty.
     """
+    sources = {row["source"] for row in rows}
+    if absent := sorted(set(config.sources) - sources):
+        raise ValueError(f"no source {', '.join(absent)}; the manifest has {sorted(sources)}")
+    rows = [row for row in rows if not config.sources or row["source"] in config.sources]
     kinds = {row["kind"] for row in rows if row["label"] == "fake"}
     missing = [kind for kind in (*config.train_kinds, *config.test_kinds) if kind not in kinds]
     if missing:
@@ -85,26 +92,18 @@ def split_again(rows: list[dict[str, str]], config: SplitsConfig) -> list[dict[s
     key = _key_of(rows, config.by)
     rng = np.random.default_rng(config.seed)
     reals = _dealt({key(row) for row in rows if row["label"] == "real"}, config, rng)
-    # By person a fake follows its people; else each train kind is dealt out by itself, test kinds are not.
     dealt = {
         kind: reals
-        if config.by == "person"
-        else _dealt({key(row) for row in rows if row["kind"] == kind}, config, rng, test=0.0)
-        for kind in config.train_kinds
+        if config.by == "person"  # a fake follows its people
+        else _dealt_kind(kind, {key(row) for row in rows if row["kind"] == kind}, config, rng)
+        for kind in dict.fromkeys((*config.train_kinds, *config.test_kinds))
     }
     kept = []
     for row in rows:
-        if row["label"] == "real":
-            split = reals[key(row)]
-        elif row["kind"] in config.train_kinds:
-            split = dealt[row["kind"]].get(key(row), "")
-            split = "" if split == "test" else split
-        elif row["kind"] in config.test_kinds:
-            of_people = reals.get(key(row), "")
-            split = "test" if config.by != "person" or of_people == "test" else ""
-        else:
-            split = ""
-        if split:
+        real = row["label"] == "real"
+        split = (reals if real else dealt.get(row["kind"], {})).get(key(row), "")
+        allowed = config.test_kinds if split == "test" else config.train_kinds
+        if split and (real or row["kind"] in allowed):
             kept.append({**row, "split": split})
     for split in SPLITS:
         if {row["label"] for row in kept if row["split"] == split} != {"real", "fake"}:
@@ -156,6 +155,13 @@ def _dealt(
     names = ["val"] * num_val + ["test"] * num_test
     names += ["train"] * (len(order) - len(names))
     return dict(zip(order, names, strict=True))
+
+
+def _dealt_kind(kind: str, keys: set, config: SplitsConfig, rng: np.random.Generator) -> dict[object, str]:
+    """A split for every key of a kind of fakes, where these do not follow their people."""
+    if kind not in config.train_kinds:
+        return dict.fromkeys(keys, "test")
+    return _dealt(keys, config, rng, test=None if kind in config.test_kinds else 0.0)
 
 
 if __name__ == "__main__":

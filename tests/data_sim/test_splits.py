@@ -1,8 +1,10 @@
-"""Document 001's split, leaky and clean, and what the leak is worth on faces made here."""
+"""Document 001's split, leaky and clean."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,24 @@ def test_document_001s_own_split_has_its_counts_and_its_leak():
     by_frame = [row for row in split_again(rows, config("frame")) if not row["kind"]]
     seen = {s: {row["video"] for row in by_frame if row["split"] == s} for s in ("train", "test")}
     assert seen["train"] & seen["test"]  # frames of one video on both sides
+
+
+@pytest.mark.parametrize("by", ["frame", "person"])
+def test_a_kind_on_both_sides_is_dealt_out_to_all_splits(by):
+    settings = {"train_kinds": ("FaceSwap",), "test_kinds": ("FaceSwap",), "test": 0.2}
+    kept = split_again(rows_of(), replace(config(by), **settings))
+    reals, fakes = (Counter(r["split"] for r in kept if r["label"] == which) for which in ("real", "fake"))
+    assert {row["kind"] for row in kept} == {"", "FaceSwap"} and len(kept) == 2 * PEOPLE * FRAMES
+    assert reals == fakes and fakes["test"] == pytest.approx(0.2 * PEOPLE * FRAMES, abs=FRAMES)
+    assert bool(people(kept, "train") & people(kept, "test")) == (by == "frame")
+
+
+def test_only_the_sources_asked_for_are_split():
+    other = [row | {"source": "other", "path": f"other/{row['path']}"} for row in rows_of()]
+    kept = split_again([*rows_of(), *other], replace(config("video"), sources=("ffpp-c23",)))
+    assert kept == split_again(rows_of(), config("video"))
+    with pytest.raises(ValueError, match="no source nobody's; the manifest has"):
+        split_again(other, replace(config("video"), sources=("nobody's",)))
 
 
 def test_the_command_writes_a_manifest_that_build_reads(tmp_path, capsys):
