@@ -138,8 +138,8 @@ def resident_mib(pid: int) -> float:
 class Visit:
     """What one user does."""
 
-    def __init__(self, client: httpx.AsyncClient, user: User, handlers: dict[str, int]):
-        """handlers: the numbers under which the page knows its handlers."""
+    def __init__(self, client: httpx.AsyncClient, user: User, handlers: dict[str, dict[str, Any]]):
+        """handlers: what the page's own configuration says of each."""
         self._client, self._user, self._handlers = client, user, handlers
 
     async def run(self) -> None:
@@ -190,7 +190,9 @@ class Visit:
         skip: how many messages come before the one that counts as the first. Returns when the first and the
         last came, and the last one's outputs. Raises ValueError where the page says that it failed.
         """
-        body = {"data": data, "fn_index": self._handlers[handler], "session_hash": self._user.window}
+        known = self._handlers[handler]
+        left_empty = [None] * (len(known["inputs"]) - len(data))  # as a browser sends a form never opened
+        body = {"data": [*data, *left_empty], "fn_index": known["id"], "session_hash": self._user.window}
         (await self._client.post(f"{API}/queue/join", json=body)).raise_for_status()
         times: list[float] = []
         query = {"session_hash": self._user.window}
@@ -234,9 +236,9 @@ async def soak(config: SoakConfig) -> tuple[list[User], dict[str, float]]:
     limits = httpx.Limits(max_connections=None)
     async with served(config.checkpoint) as (address, pid):
         async with httpx.AsyncClient(base_url=address, timeout=config.timeout, limits=limits) as client:
-            handlers: dict[str, int] = {}
+            handlers: dict[str, dict[str, Any]] = {}
             for item in (await client.get("/config")).json()["dependencies"]:
-                handlers.setdefault(str(item["api_name"]), item["id"])
+                handlers.setdefault(str(item["api_name"]), item)
             memory["before"] = memory["at most"] = resident_mib(pid)
 
             async def watch() -> None:

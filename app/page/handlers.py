@@ -141,23 +141,17 @@ class PageHandlers:
                     yield _messages(analysis, face), question, panels.notice(str(error)), gr.skip()
 
     def write_report(
-        self,
-        state: PageState | None,
-        request: gr.Request,
-        case_number: str = "",
-        examiner: str = "",
-        commissioned_by: str = "",
-        question: str = "",
+        self, state: PageState | None, request: gr.Request, *entries: str | None
     ) -> tuple[Any, ...]:
         """Write the report in its forms. Returns (note, downloads row, one button for each form).
 
-        The last four are the entries of the court form, "" where none was made.
+        entries: of the court form, in its order; a browser sends None for those of a form never opened.
         """
         analysis = self._case(state, request)
         if analysis is None:
             return (panels.notice(PUT_AWAY), *(gr.skip(),) * (1 + len(SUFFIXES)))
         try:
-            form = CourtForm(case_number, examiner, commissioned_by, question)
+            form = CourtForm(*(entry or "" for entry in entries))
         except ValueError as error:
             return (panels.notice(str(error)), *(gr.skip(),) * (1 + len(SUFFIXES)))
         folder = self._folder_of(request)

@@ -104,9 +104,6 @@ def download(page: Page, form: str) -> bytes:
     return Path(waiting.value.path()).read_bytes()
 
 
-@pytest.mark.xfail(
-    reason="a report written while the opening answer starts is hidden again by it", strict=False
-)
 def test_a_visit(window, two_faces):
     page = window()
     started = time.monotonic()
@@ -158,9 +155,6 @@ def test_the_newest_answer_is_in_sight(window):
     assert max(bottom) <= chat.bounding_box()["y"] + chat.bounding_box()["height"] + 1
 
 
-@pytest.mark.xfail(
-    reason="a report written while the opening answer starts is hidden again by it", strict=False
-)
 def test_two_windows_never_see_each_other(window, two_faces):
     mine, yours = window(), window()
     upload(mine, two_faces)
@@ -190,9 +184,6 @@ def test_a_bad_file_is_a_sentence(window, tmp_path):
     expect(page.locator("#notice .notice")).to_have_count(0)
 
 
-@pytest.mark.xfail(
-    reason="a report written while the opening answer starts is hidden again by it", strict=False
-)
 def test_a_photo_without_a_face_has_no_score(window, tmp_path):
     path = tmp_path / "wall.png"
     Image.new("RGB", (400, 300), "grey").save(path)
