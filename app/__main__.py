@@ -19,14 +19,13 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.intake.door import Door, check_port
 from app.models.choice import ModelChoice
-from app.page.gate import Door
 from app.signing import SigningKey
 
 PASSWORD_VARIABLE = "UNMASK_PASSWORD"
@@ -54,7 +53,7 @@ def main() -> None:
     config = parse(ServeConfig, __doc__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes as well
     try:
-        check_port(config)
+        check_port(config.host, config.port)
         door = door_of(config, os.environ.get(PASSWORD_VARIABLE, ""))
         if not door.is_private:
             print(OPEN_WARNING, file=sys.stderr, flush=True)
@@ -87,19 +86,6 @@ def door_of(config: ServeConfig, password: str) -> Door:
         raise ValueError(f"{PASSWORD_VARIABLE} has {len(password)} letters; give {MIN_PASSWORD} or more")
     door = Door(config.host, config.name, password)
     return door if password or door.is_private else replace(door, password=secrets.token_urlsafe(16))
-
-
-def check_port(config: ServeConfig) -> None:
-    """Raise OSError naming our flags when the page cannot be served there.
-
-    Asked before the models load; Gradio would say it after, in words that name flags of its own.
-    """
-    try:
-        with socket.create_server((config.host, config.port)):
-            pass
-    except OSError as error:
-        place = f"{config.host}:{config.port} cannot be listened on ({os.strerror(error.errno)})"
-        raise OSError(f"{place}; choose another --port or --host") from None
 
 
 if __name__ == "__main__":

@@ -11,18 +11,16 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs
 
+from app.intake.door import Door, Refused, header_of
+from app.intake.headers import App, Message, Receive, Scope, Send, with_headers
 from app.page import panels
 
-LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-ANYWHERE = frozenset(("0.0.0.0", "::", ""))
 API = "/gradio_api"
 UPLOAD, PROGRESS, HEARTBEAT, UNLOCK = (
     f"{API}/upload",
@@ -45,68 +43,6 @@ CONTENT = (  # Gradio's own scripts stand inside its page and make functions out
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 FILE_CONTENT = "default-src 'none'; sandbox; frame-ancestors 'none'"  # an uploaded HTML or SVG runs nothing
-HEADERS = {
-    b"x-frame-options": b"DENY",
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-opener-policy": b"same-origin",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"permissions-policy": b"camera=(), microphone=(), geolocation=(), usb=()",
-}
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Door:
-    """Where the page is bound, and the password that opens it.
-
-    host: the address to listen on. names: others under which a proxy in front makes it known.
-    password: "" where none is asked for.
-    """
-
-    host: str = "127.0.0.1"
-    names: tuple[str, ...] = ()
-    password: str = ""
-
-    @property
-    def is_private(self) -> bool:
-        """True where only this machine can reach it."""
-        return self.host in LOOPBACK
-
-    def address(self, port: int) -> str:
-        """What to open in a browser, with the password where there is one."""
-        name = "localhost" if self.host in ANYWHERE else self.host
-        name = f"[{name}]" if ":" in name else name
-        return f"http://{name}:{port}" + (f"/?key={quote(self.password)}" if self.password else "")
-
-    def admits(self, host: str | None) -> bool:
-        """True where a Host header names this page; a name that somebody's DNS lets point here does not.
-
-        Bound to all addresses, any address in digits is admitted: no DNS answer is behind it.
-        """
-        name = _host_name(host or "")
-        if name is None:
-            return False
-        if name in {other.lower() for other in self.names}:
-            return True
-        if self.host in LOOPBACK:
-            return name in LOOPBACK
-        if self.host in ANYWHERE:
-            return name in LOOPBACK or _is_address(name)
-        return name == self.host.lower()
-
-
-class Refused(Exception):
-    """A request that is turned away. status: of HTTP."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
 
 
 class Gate:
@@ -127,9 +63,9 @@ class Gate:
         if scope["type"] != "http":
             return None  # there is no websocket on this page
         path = scope["path"]
-        answer = _with_headers(send, FILE_CONTENT if path.startswith(f"{API}/file=") else CONTENT)
+        answer = with_headers(send, FILE_CONTENT if path.startswith(f"{API}/file=") else CONTENT)
         try:
-            self._check_sender(scope)
+            self._door.check_sender(scope)
             if self._door.password and not self._is_known(scope):
                 return await self._unlock(scope, receive, answer)
             _check_route(scope)
@@ -144,13 +80,6 @@ class Gate:
         if path.startswith(HEARTBEAT):
             return await self._listen(path.removeprefix(HEARTBEAT), scope, receive, answer)
         return await self._app(scope, receive, answer)
-
-    def _check_sender(self, scope: Scope) -> None:
-        host, origin = _header(scope, b"host"), _header(scope, b"origin")
-        if not self._door.admits(host):
-            raise Refused(421, "This page has another name. Behind a proxy, start it with --name.")
-        if origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower():
-            raise Refused(403, "This request was sent by another site's page.")
 
     async def _checked_body(self, receive: Receive) -> Receive:
         """Read a JSON body and refuse files that were not uploaded; Gradio would fetch a URL."""
@@ -197,7 +126,7 @@ class Gate:
 
     def _is_known(self, scope: Scope) -> bool:
         try:
-            shown = SimpleCookie(_header(scope, b"cookie") or "").get(self._cookie)
+            shown = SimpleCookie(header_of(scope, b"cookie") or "").get(self._cookie)
         except CookieError:
             return False
         return shown is not None and hmac.compare_digest(shown.value.encode(), self._session.encode())
@@ -240,44 +169,6 @@ def _files_in(value: Any) -> list[Any]:
         elif isinstance(item, list):
             left += item
     return found
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    values = [value for key, value in scope["headers"] if key == name]
-    if len(values) > 1 and name in (b"host", b"origin"):
-        raise Refused(400, "This request names its sender twice.")
-    return values[0].decode("latin-1") if values else None
-
-
-def _host_name(host: str) -> str | None:
-    """The name in a Host header without its port, in lower case; None where there is none."""
-    try:
-        split = urlsplit(f"//{host}")
-        port = split.port  # raises ValueError for one that is no number
-    except ValueError:
-        return None
-    plain = split.netloc == host and split.username is None and (port is None or port > 0)
-    return split.hostname if plain else None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_headers(send: Send, content: str) -> Send:
-    policy = {**HEADERS, b"content-security-policy": content.encode()}
-
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            kept = [item for item in message.get("headers", []) if item[0].lower() not in policy]
-            message = {**message, "headers": [*kept, *policy.items()]}
-        await send(message)
-
-    return answer
 
 
 async def _say(

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.court import CourtForm
+from app.intake.door import Refused
+from app.intake.line import Line
+from app.intake.uploads import Uploads, without_path
 from app.page import panels
-from app.page.uploads import Uploads
-from app.page.windows import Line, PageState, Windows
+from app.page.windows import PageState, Windows
 from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
 from llm.serving.endpoint import EndpointError
@@ -62,7 +66,7 @@ class PageHandlers:
         window = window_of(request)
         examination = self.windows.begin(window)
         try:
-            with self.line.stand() as place:
+            with self.line.stand(window) as place:
                 yield _instead(panels.waiting(place.ahead()))
                 while (ahead := place.ahead()) and self.windows.is_awaited(window, examination):
                     place.wait(LINE_SECONDS)
@@ -76,7 +80,7 @@ class PageHandlers:
                 yield _result(state, analysis)
         except MediaError as error:
             if self.windows.is_awaited(window, examination):
-                yield _instead(panels.notice(_without_path(str(error), path)))
+                yield _instead(panels.notice(without_path(str(error), Path(path))))
         finally:
             if Path(path) not in (EXAMPLE, FORGED_EXAMPLE):
                 Path(path).unlink(missing_ok=True)
@@ -162,6 +166,17 @@ class PageHandlers:
         paths = [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]
         return ("", gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))
 
+    async def receive(self, request: Request) -> Response:
+        """Take an upload. Answers a list with its path, as Gradio's own route does."""
+        try:
+            return JSONResponse([str(path) for path in await self.uploads.take(request, "files")])
+        except Refused as refused:
+            return PlainTextResponse(str(refused), refused.status)
+
+    async def progress(self, request: Request) -> Response:
+        """Answer Gradio's question how far an upload is: its own count of bytes is the browser's affair."""
+        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+
     def close(self, window: str) -> None:
         """A window was closed: its case and its reports go."""
         self.windows.close(window)
@@ -197,11 +212,6 @@ def first_shown(analysis: Analysis) -> int:
 def _instead(notice: str) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` while there is no result: a sentence alone."""
     return (None, notice, gr.update(visible=False), *(gr.skip(),) * 7)
-
-
-def _without_path(message: str, path: str) -> str:
-    """A message about a file without the folder in which the server keeps it."""
-    return message.replace(path, Path(path).name).replace(str(Path(path).parent), "")
 
 
 def _result(state: PageState, analysis: Analysis) -> tuple[Any, ...]:

@@ -16,8 +16,9 @@ from fastapi import FastAPI
 
 from app.assistant import Assistant
 from app.court import LABELS, MAX_LETTERS
+from app.intake.door import Door
 from app.page import panels
-from app.page.gate import PROGRESS, UPLOAD, Door, Gate
+from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
@@ -123,8 +124,8 @@ def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
     page.max_threads = 4 * MAX_WINDOWS  # those who stand in line take one each
     page.has_launched = True  # else Gradio takes any path of the server for an upload
     server = FastAPI(openapi_url=None)
-    server.add_route(UPLOAD, handlers.uploads.receive, methods=["POST"])
-    server.add_route(PROGRESS, handlers.uploads.progress)
+    server.add_route(UPLOAD, handlers.receive, methods=["POST"])
+    server.add_route(PROGRESS, handlers.progress)
     gr.mount_gradio_app(
         server,
         page,

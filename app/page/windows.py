@@ -1,23 +1,14 @@
-"""The windows that are open: whose case is kept, which result is late, and who waits for the detector."""
+"""The windows that are open: whose case is kept, and which result is late."""
 
 from __future__ import annotations
 
-import dataclasses
-import threading
-from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
-
-import numpy as np
-import torch
 
 from app.analysis import Analysis
+from app.intake.shelf import MAX_CASE_BYTES, Shelf
 
 MAX_WINDOWS = 32  # whose cases are kept in memory at once
-MAX_CASE_BYTES = 2 * 2**30  # of all cases together
 
 
 @dataclass(eq=False)
@@ -45,8 +36,7 @@ class Windows:
     """
 
     def __init__(self, max_windows: int = MAX_WINDOWS, max_bytes: int = MAX_CASE_BYTES):
-        self._max_windows, self._max_bytes = max_windows, max_bytes
-        self._cases: OrderedDict[str, tuple[PageState, int]] = OrderedDict()
+        self._cases: Shelf[PageState] = Shelf(max_windows, max_bytes, put_away=PageState.put_away)
         self._newest: dict[str, object] = {}  # the examination that each window waits for
         self._lock = Lock()
 
@@ -58,7 +48,7 @@ class Windows:
         examination = object()
         with self._lock:
             self._newest[window] = examination
-            self._drop(window)
+            self._cases.drop(window)
         return examination
 
     def is_awaited(self, window: str, examination: object) -> bool:
@@ -67,101 +57,22 @@ class Windows:
 
     def keep(self, window: str, examination: object, state: PageState) -> bool:
         """Keep a finished case, or put it away at once and return False when its result is late."""
-        size = num_bytes(state.analysis)
         with self._lock:
             if not self.is_awaited(window, examination):
                 state.put_away()
                 return False
-            self._cases[window] = state, size
-            while len(self._cases) > 1 and self._too_much():
-                self._drop(next(iter(self._cases)))
+            self._cases.keep(window, state, owner=window)
         return True
 
     def use(self, window: str) -> None:
         """Note that a window is in use: others are put away before it."""
-        with self._lock:
-            if window in self._cases:
-                self._cases.move_to_end(window)
+        self._cases.get(window, owner=window)
 
     def close(self, window: str) -> None:
         """Forget a window that was closed."""
         with self._lock:
             self._newest.pop(window, None)
-            self._drop(window)
+            self._cases.drop(window)
 
     def __len__(self) -> int:
         return len(self._cases)
-
-    def _too_much(self) -> bool:
-        size = sum(size for _, size in self._cases.values())
-        return len(self._cases) > self._max_windows or size > self._max_bytes
-
-    def _drop(self, window: str) -> None:
-        state, _ = self._cases.pop(window, (None, 0))
-        if state is not None:
-            state.put_away()
-
-
-class Line:
-    """Those who wait for the detector, first come, first served."""
-
-    def __init__(self, places: int):
-        """places: how many are served at once."""
-        self._places = places
-        self._waiting: deque[object] = deque()
-        self._moved = threading.Condition()
-
-    @contextmanager
-    def stand(self) -> Iterator[Place]:
-        """Stand in line until the block ends; one who leaves early makes room for those behind."""
-        place = Place(self)
-        with self._moved:
-            self._waiting.append(place)
-        try:
-            yield place
-        finally:
-            with self._moved:
-                self._waiting.remove(place)
-                self._moved.notify_all()
-
-
-class Place:
-    """A place in a line."""
-
-    def __init__(self, line: Line):
-        self._line = line
-
-    def ahead(self) -> int:
-        """How many have to be served before this one; 0: it is served now."""
-        with self._line._moved:
-            return max(0, self._line._waiting.index(self) + 1 - self._line._places)
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the line moves, or for so long."""
-        with self._line._moved:
-            self._line._moved.wait(seconds)
-
-
-def num_bytes(value: Any) -> int:
-    """The bytes of all arrays and tensors in nested dataclasses, lists and dictionaries, each once."""
-    seen: dict[int, int] = {}
-
-    def visit(value: Any) -> None:
-        if isinstance(value, np.ndarray):
-            whole = value if value.base is None else value.base
-            seen[id(whole)] = max(value.nbytes, getattr(whole, "nbytes", 0))
-        elif isinstance(value, torch.Tensor):
-            seen[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type) and id(value) not in seen:
-            seen[id(value)] = 0
-            for item in dataclasses.fields(value):
-                visit(getattr(value, item.name))
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                visit(item)
-        elif isinstance(value, dict):
-            for item in value.values():
-                visit(item)
-
-    visit(value)
-    return sum(seen.values())

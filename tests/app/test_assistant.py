@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.__main__ import ServeConfig, check_port
 from app.analysis import case_of
 from app.assistant import OPENING_QUESTION, Assistant
+from app.intake.door import check_port
 from app.page import panels
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
 from app.page.ui import MAX_QUESTION, build_page
@@ -265,7 +265,7 @@ def test_a_taken_port_is_named_with_our_flags():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port} cannot .* another --port"):
-            check_port(ServeConfig(port=port))
+            check_port("127.0.0.1", port)
 
 
 def test_an_unreadable_photo_raises(assistant):

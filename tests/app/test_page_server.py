@@ -13,11 +13,12 @@ from starlette.testclient import TestClient
 
 from app.__main__ import ServeConfig, door_of
 from app.assistant import Assistant
-from app.page import uploads
-from app.page.gate import API, GRACE, UPLOAD, Door
+from app.intake import uploads
+from app.intake.door import Door
+from app.intake.uploads import ENVELOPE, Uploads, safe_name
+from app.page.gate import API, GRACE, UPLOAD
 from app.page.handlers import EXAMPLE
 from app.page.ui import application
-from app.page.uploads import ENVELOPE, Uploads, safe_name
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
 LOCAL = {"base_url": "http://127.0.0.1:7860"}
@@ -224,7 +225,7 @@ class TestUploads:
 def _served(client: TestClient) -> Uploads:
     """The uploads behind a client."""
     routes = client.app._app.routes
-    return next(route for route in routes if getattr(route, "path", "") == UPLOAD).endpoint.__self__
+    return next(route for route in routes if getattr(route, "path", "") == UPLOAD).endpoint.__self__.uploads
 
 
 class TestPassword:

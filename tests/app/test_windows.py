@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from app.assistant import Assistant
+from app.intake.line import Line
+from app.intake.shelf import num_bytes
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PUT_AWAY, PageHandlers
-from app.page.windows import Line, PageState, Windows, num_bytes
+from app.page.windows import PageState, Windows
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
 
@@ -118,11 +120,11 @@ def test_the_memory_of_a_case_is_that_of_its_pictures(assistant):
 def test_those_in_line_are_told_how_many_are_before_them(assistant, tmp_path):
     handlers = PageHandlers(assistant, tmp_path)
     handlers.line = Line(1)
-    with handlers.line.stand() as first, handlers.line.stand() as second:
+    with handlers.line.stand("a") as first, handlers.line.stand("b") as second:
         assert (first.ahead(), second.ahead()) == (0, 1)
         visit = handlers.examine(str(EXAMPLE), window("w"))
         assert "2 files are examined before yours" in next(visit)[1]
-        with handlers.line.stand() as behind:
+        with handlers.line.stand("c") as behind:
             assert behind.ahead() == 3
             visit.close()
             assert behind.ahead() == 2, "one who leaves makes room"

@@ -1,4 +1,4 @@
-"""Uploads: each in a folder of its own, so that no two windows share one, and no more than fit."""
+"""Uploads: each in a folder of its own, so that no two visitors share one, and no more than fit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from app.intake.door import Refused
 from media.files import MAX_FILE_BYTES
 
 QUOTA = 4 * 2**30  # bytes of all uploads that wait to be examined
@@ -31,35 +31,36 @@ class Uploads:
         self.folder, self._quota, self._limit = folder, quota, limit
         self._arriving = 0  # bytes announced by requests that are being read
 
-    async def receive(self, request: Request) -> Response:
-        """Take the one file of a form. Answers a list with its path, as Gradio's own route does.
+    async def take(self, request: Request, field: str, most: int = 1) -> list[Path]:
+        """Store the files of a form. field: its name in the form. Returns their places, at least one.
 
-        Status 411 without a length, 413 for too large a file, 507 when too much waits to be examined.
+        Raises Refused: 400 for another form, 411 without a length, 413 for too large a file, 507 when too
+        much waits to be examined.
         """
         announced = request.headers.get("content-length", "")
         if not announced.isdecimal():
-            return PlainTextResponse("Say how long the upload is (Content-Length).", 411)
+            raise Refused(411, "Say how long the upload is (Content-Length).")
         length = int(announced)
-        if length > self._limit + ENVELOPE:
-            return PlainTextResponse(f"A file may have {self._limit // 2**20} MB.", 413)
+        if length > most * self._limit + ENVELOPE:
+            raise Refused(413, f"A file may have {self._limit // 2**20} MB.")
         self.sweep()
         if self.waiting_bytes() + self._arriving + length > self._quota:
-            return PlainTextResponse("Too many uploads wait to be examined; try again in a while.", 507)
+            raise Refused(507, "Too many uploads wait to be examined; try again in a while.")
         self._arriving += length
         try:
-            async with request.form(max_files=1, max_fields=4) as form:
-                file = form.get("files")
-                if not isinstance(file, UploadFile):
-                    return PlainTextResponse("Expected a form with one file named files.", 400)
-                return JSONResponse([str(await asyncio.to_thread(self._store, file))])
+            async with request.form(max_files=most, max_fields=4) as form:
+                return await self._store_all(form.getlist(field), field)
         except (MultiPartException, HTTPException):
-            return PlainTextResponse("This is not a form with one file.", 400)
+            raise Refused(400, _expected(field, most)) from None
         finally:
             self._arriving -= length
 
-    async def progress(self, request: Request) -> Response:
-        """Answer Gradio's question how far an upload is: its own count of bytes is the browser's affair."""
-        return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+    async def _store_all(self, files: list[UploadFile | str], field: str) -> list[Path]:
+        if not files or not all(isinstance(file, UploadFile) for file in files):
+            raise Refused(400, _expected(field, len(files)))
+        if any((file.size or 0) > self._limit for file in files if isinstance(file, UploadFile)):
+            raise Refused(413, f"A file may have {self._limit // 2**20} MB.")
+        return [await asyncio.to_thread(self._store, file) for file in files if isinstance(file, UploadFile)]
 
     def waiting_bytes(self) -> int:
         """Bytes of all files that were uploaded and not yet examined."""
@@ -93,6 +94,16 @@ class Uploads:
             shutil.rmtree(place, ignore_errors=True)
             raise
         return path
+
+
+def _expected(field: str, most: int) -> str:
+    count = "one file" if most <= 1 else f"one to {most} files"
+    return f"Expected a form (multipart/form-data) with {count} named {field}."
+
+
+def without_path(message: str, path: Path) -> str:
+    """A message about a file without the folder in which the server keeps it."""
+    return message.replace(str(path), path.name).replace(str(path.parent), "")
 
 
 def safe_name(name: str) -> str:
