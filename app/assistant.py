@@ -37,6 +37,7 @@ from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
 from kfd.opinions import SecondReader, second_opinions
+from kfd.video import Watch
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
 from media.files import MediaFile, open_file
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from llm.serving.conversation import RemoteConversation
 
 OPENING_QUESTION = FIRST_QUESTION
+MAX_QUESTION = 500  # letters
 
 
 class Assistant:
@@ -86,21 +88,21 @@ class Assistant:
         """
         return cls(*load_models(choice), key)
 
-    def analyse(self, source: ImageSource, name: str | None = None) -> Analysis:
+    def analyse(self, source: ImageSource, name: str | None = None, watch: Watch | None = None) -> Analysis:
         """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an
         array.
 
-        name: what the report calls it; the file's own name by default.
+        name: what the report calls it; the file's own name by default. watch: is told how far a video is.
         A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
         Raises media.errors.MediaError for a source that gives no picture.
         """
         if isinstance(source, str | Path):  # opened once: all that is said is about the same bytes
             with open_file(source) as file:
-                return self._analyse(file, name or file.name)
-        return self._analyse(source, name)
+                return self._analyse(file, name or file.name, watch)
+        return self._analyse(source, name, watch)
 
-    def _analyse(self, source: OpenSource, name: str | None) -> Analysis:
-        found = examine_file(self.detector, source, name)
+    def _analyse(self, source: OpenSource, name: str | None, watch: Watch | None) -> Analysis:
+        found = examine_file(self.detector, source, name, watch)
         is_file = isinstance(source, bytes | MediaFile) and found.video is None
         return Analysis(
             found.image,

@@ -13,7 +13,7 @@ from common.verdicts import Reason
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.quality.caveats import photo_caveats, video_caveats
-from kfd.video import VideoAnalysis, examine_video
+from kfd.video import VideoAnalysis, Watch, examine_video
 from media.errors import contained
 from media.files import MediaFile, file_of, open_file, readable
 from media.images import OpenSource, Photo, open_photo
@@ -44,35 +44,39 @@ class Examination:
     video: VideoAnalysis | None = None
 
 
-def examine_file(detector: Detector, source: OpenSource, name: str | None = None) -> Examination:
+def examine_file(
+    detector: Detector, source: OpenSource, name: str | None = None, watch: Watch | None = None
+) -> Examination:
     """Examine a photograph, an animation or a video.
 
     source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports.
-    default. The file is opened once: what is hashed is what is examined.
+    default. watch: is told how far a video is. The file is opened once: what is hashed is what is examined.
     Raises media.errors.MediaError, and nothing else, for a file that gives no picture. A picture without a
     face has no faces.
     """
     with contained(str(source) if isinstance(source, str | Path) else name or "the picture"):
-        return _examine(detector, source, None if name is None else readable(name))
+        return _examine(detector, source, None if name is None else readable(name), watch)
 
 
-def _examine(detector: Detector, source: OpenSource, name: str | None) -> Examination:
+def _examine(detector: Detector, source: OpenSource, name: str | None, watch: Watch | None) -> Examination:
     if isinstance(source, str | Path):
         with open_file(source) as file:
-            return _examine_opened(detector, file, name or file.name)
+            return _examine_opened(detector, file, name or file.name, watch)
     if isinstance(source, MediaFile):
-        return _examine_opened(detector, source, name or source.name)
+        return _examine_opened(detector, source, name or source.name, watch)
     if isinstance(source, bytes):
         with file_of(source, name or "unnamed") as file:
-            return _examine_opened(detector, file, file.name)
+            return _examine_opened(detector, file, file.name, watch)
     return _examine_photo(detector, open_photo(source, name))
 
 
-def _examine_opened(detector: Detector, file: MediaFile, name: str) -> Examination:
+def _examine_opened(detector: Detector, file: MediaFile, name: str, watch: Watch | None) -> Examination:
     if file.kind == "video":
-        return _examine_clip(detector, file, name)
+        return _examine_clip(detector, file, name, watch)
     photo = open_photo(file, name)
-    return _examine_clip(detector, file, name) if photo.is_animation else _examine_photo(detector, photo)
+    if photo.is_animation:
+        return _examine_clip(detector, file, name, watch)
+    return _examine_photo(detector, photo)
 
 
 def _examine_photo(detector: Detector, photo: Photo) -> Examination:
@@ -95,8 +99,8 @@ def _examine_photo(detector: Detector, photo: Photo) -> Examination:
     )
 
 
-def _examine_clip(detector: Detector, file: MediaFile, name: str) -> Examination:
-    video = examine_video(detector, file)
+def _examine_clip(detector: Detector, file: MediaFile, name: str, watch: Watch | None) -> Examination:
+    video = examine_video(detector, file, watch=watch)
     examination = Examination(
         name=name,
         file_format=f"video, {video.codec}" if file.kind == "video" else video.codec,

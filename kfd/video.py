@@ -7,7 +7,7 @@ averaged with each other. What is shown of a person is a frame that was really r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from media.tracks import colours, find_cuts, track_faces
 from media.video import FrameReader, VideoSource, timeline
 
 KEPT = 2**28  # bytes of frames that are kept until it is known which are shown; larger ones are read again
+Watch = Callable[[int, int], None]  # is told how many frames of how many are read; may raise Cancelled
 FRAMES = 16  # examined in a video; more cost time and tell little, because neighbours look alike
 
 
@@ -95,14 +96,16 @@ class VideoAnalysis:
     pixels_sha256: str
 
 
-def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) -> VideoAnalysis:
-    """Examine `count` frames spread over a video or an animation.
+def examine_video(
+    detector: Detector, source: VideoSource, count: int = FRAMES, watch: Watch | None = None
+) -> VideoAnalysis:
+    """Examine `count` frames spread over a video or an animation, telling `watch` before each.
 
     Raises media.errors.VideoError when none can be decoded. A video without a face has no people.
     """
     if not isinstance(source, MediaFile):
         with open_file(source) as file:
-            return examine_video(detector, file, count)
+            return examine_video(detector, file, count, watch)
     line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
@@ -113,6 +116,8 @@ def examine_video(detector: Detector, source: VideoSource, count: int = FRAMES) 
     try:
         for position, image in reader:
             still = image if still is None else still
+            if watch is not None:
+                watch(len(positions), len(wanted))
             found = find_faces(image)
             positions.append(position)
             digests.append(pixels_digest(image))

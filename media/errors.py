@@ -23,6 +23,13 @@ class MediaError(ValueError):
         self.code = code
 
 
+class Cancelled(MediaError):
+    """An examination that nobody waits for any more."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled", "The examination was cancelled; send the file again.")
+
+
 class ImageError(MediaError):
     """A file or array that gives no photograph: also "not_an_image", "unsupported_format" and "too_small"."""
 

@@ -19,6 +19,7 @@ from app.analysis import Analysis
 from app.assistant import OPENING_QUESTION, Assistant
 from app.court import CourtForm
 from app.intake.door import Refused
+from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
 from app.intake.line import Line
 from app.intake.uploads import Uploads, without_path
 from app.page import panels
@@ -27,11 +28,6 @@ from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
 from llm.serving.endpoint import EndpointError
 from media.errors import MediaError
-
-# A NASA portrait of Eileen Collins, in the public domain, as it is and with the mouth forged by
-# data_sim.simulate (parts only, no other person; seed 13, the first to draw the mouth alone).
-EXAMPLE = Path(__file__).parents[1] / "example.jpg"
-FORGED_EXAMPLE = Path(__file__).parents[1] / "example_forged.jpg"
 
 LINE_SECONDS = 1.0  # between two looks at the line
 PUT_AWAY = (

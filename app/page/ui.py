@@ -14,7 +14,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from app.assistant import Assistant
+from app.assistant import MAX_QUESTION, Assistant
 from app.court import LABELS, MAX_LETTERS
 from app.intake.door import Door
 from app.page import panels
@@ -31,7 +31,6 @@ from media.files import MAX_FILE_BYTES
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
 IDLE_SECONDS = 3600  # a window that was closed loses its case after this
-MAX_QUESTION = 500  # characters
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
 

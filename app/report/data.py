@@ -42,13 +42,36 @@ def report_data(
 
     signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
     """
+    found = finding_data(analysis)
+    faces = [
+        {**told, "pictures": _face_pictures(analysis, face)}
+        for told, face in zip(found["faces"], analysis.faces, strict=True)
+    ]
+    return {
+        **found,
+        "schema": SCHEMA,
+        "signed_by": signer,
+        "court_form": {} if form is None else form.as_json(),
+        "faces": faces,
+        "transcript": [exchange_data(exchange) for exchange in analysis.session.exchanges],
+        "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
+        "checking": checking(analysis),
+        "pictures": {
+            "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
+            "legend": data_uri(legend(256, 16), "PNG"),
+            "legend_words": LEGEND_TEXT,
+            "grad_cam_words": GRAD_CAM_TEXT,
+        },
+    }
+
+
+def finding_data(analysis: Analysis) -> dict[str, Any]:
+    """What was found in a file, by which program and models: the report without pictures, conversation and
+    the words around them."""
     source, (width, height) = analysis.source, analysis.size
     real, fake = analysis.models.thresholds
     return {
-        "schema": SCHEMA,
         "created": _utc(analysis.created),
-        "signed_by": signer,
-        "court_form": {} if form is None else form.as_json(),
         "software": {
             "name": "Unmask",
             "version": software_version(),
@@ -72,7 +95,6 @@ def report_data(
         "warnings": list(analysis.warnings),
         "faces_found": {**analysis.count.as_json(), "words": analysis.count.words},
         "faces": [_face(analysis, face) for face in analysis.faces],
-        "transcript": [_exchange(exchange) for exchange in analysis.session.exchanges],
         "provenance": _provenance(analysis),
         "thresholds": {
             "real_at_most": round(real, 4),
@@ -85,15 +107,7 @@ def report_data(
             "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
             "language_model": _language_model(analysis),
         },
-        "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
         "limits": wording.limits(analysis),
-        "checking": checking(analysis),
-        "pictures": {
-            "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
-            "legend": data_uri(legend(256, 16), "PNG"),
-            "legend_words": LEGEND_TEXT,
-            "grad_cam_words": GRAD_CAM_TEXT,
-        },
     }
 
 
@@ -140,7 +154,6 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
             for opinion in analysis.opinions_of(face.index)
         ],
         "agreement": agreement(face, analysis.opinions_of(face.index)),
-        "pictures": _face_pictures(analysis, face),
     }
 
 
@@ -229,7 +242,8 @@ def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"code": reason, "words": wording.reason_words(reason)} for reason in reasons]
 
 
-def _exchange(exchange: Exchange) -> dict[str, Any]:
+def exchange_data(exchange: Exchange) -> dict[str, Any]:
+    """A question and its answer, as they stand in the report."""
     return {
         "face": exchange.face + 1,
         "question": exchange.question,

