@@ -104,6 +104,11 @@ class Bar:
     colour: str
     bold: bool = False
 
+    @property
+    def printed(self) -> str:
+        """The value as every form prints it."""
+        return "none" if self.value is None else f"{self.value:.4f}"
+
 
 @dataclass(frozen=True)
 class Bars:
@@ -141,11 +146,16 @@ Block = (
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it. tall: it should not begin at the end of a page."""
+    """A heading and what stands under it. tall: it should not begin at the end of a page.
+
+    language: a code of app.wording.languages. right_to_left: how that one is written.
+    """
 
     heading: str
     blocks: tuple[Block, ...]
     tall: bool = False
+    language: str = "en"
+    right_to_left: bool = False
 
 
 @dataclass(frozen=True)

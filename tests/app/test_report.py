@@ -22,8 +22,9 @@ from app.page.handlers import EXAMPLE
 from app.report import blocks
 from app.report.__main__ import main
 from app.report.document import document
+from app.report.fonts import printable_letters
 from app.report.html import TEMPLATES
-from app.report.pdf import draw
+from app.report.pdf import TEMPLATE
 from app.report.program import ROOT, program_files, rooms_digest
 from app.report.sealed import Report, seal_of
 from app.wording import findings as wording
@@ -165,11 +166,12 @@ def test_html_and_pdf_are_rendered_from_the_json_alone(report):
 def test_every_kind_of_block_is_drawn_in_both_forms():
     """HTML and PDF were twin modules, and nothing held one to the other."""
     kinds = get_args(blocks.Block)
-    assert set(kinds) <= set(draw.registry)
+    drawn = set(
+        re.findall(r"^  (\w+): (?:block =>|bars,)", TEMPLATE.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert {kind.name for kind in kinds} <= drawn
     assert {kind.name for kind in kinds} <= set(vars(TEMPLATES.get_template("blocks.html").module))
     assert len({kind.name for kind in kinds}) == len(kinds)
-    with pytest.raises(TypeError, match="expected a block"):
-        draw("text")
 
 
 def test_html_says_every_word_that_the_blocks_hold(report):
@@ -200,7 +202,28 @@ def test_pdf_reads_as_the_report(report):
     for part in (data["finding"], data["faces"][0]["finding"], data["models"]["good_for"], data["limits"][0]):
         assert re.sub(r"\s+", " ", part) in text
     assert data["seal"] in text.replace(" ", "") and data["file"]["sha256"] in text.replace(" ", "")
-    assert '<script>alert("x")</script>' in text and "\\u0416" in text
+    assert '<script>alert("x")</script>' in text and "Жук" in text and "\\u" not in text
+
+
+@pytest.mark.parametrize("words", ["Жук", "这张脸被修改过吗", "क्या चेहरा", "هل تم التلاعب", "Größe", "œuvre"])
+def test_pdf_prints_what_people_write_in_their_script(folder, words):
+    """Names of files and entries of the court form were printed as codes, \\u8fd9."""
+    analysis = Assistant.from_pretrained(folder).analyse(EXAMPLE.read_bytes(), name=f"{words}.jpg")
+    pdf = Assistant.from_pretrained(folder).report(analysis, CourtForm(question=f"{words}?")).to_pdf()
+    pages, said = PdfReader(BytesIO(pdf)).pages, printable_letters(words)
+    assert said == words and "\\u" not in pages[0].extract_text()
+    fonts = {
+        font["/BaseFont"] for page in pages for font in map(_object, page["/Resources"]["/Font"].values())
+    }
+    assert all("+" in font for font in fonts), "every font is embedded"
+
+
+def _object(reference):
+    return reference.get_object()
+
+
+def test_a_letter_that_no_font_has_is_written_as_its_code():
+    assert printable_letters("a 😀\n\x00\u202eb") == "a \\U0001f600\n \\u202eb"
 
 
 def test_the_first_page_says_how_strong_the_finding_is(report):
