@@ -73,29 +73,19 @@ def check_keys(door: Door, keys: ApiKeys) -> None:
 
 
 def _serve(config: ServiceConfig, door: Door, keys: ApiKeys, key: SigningKey | None, folder: Path) -> None:
-    import uvicorn
-
     print("loading the models", flush=True)
     from app.analysis import grad_cam_of
     from app.assistant import Assistant
     from app.intake.examples import EXAMPLE
+    from app.intake.server import serve_behind
     from app.service.application import application
     from app.service.desk import Limits
 
     assistant = Assistant.load(config, key)
     grad_cam_of(assistant.analyse(EXAMPLE), 0)
     limits = Limits(keep=config.keep, rate=config.rate, file_mb=config.file_mb, waiting=config.waiting)
-    print(f"Unmask is ready: {door.address(config.port)}/docs", flush=True)
-    uvicorn.run(
-        application(assistant, door, folder, keys, limits),
-        host=config.host,
-        port=config.port,
-        log_level="warning",
-        access_log=False,  # addresses hold the names of findings
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
+    service = application(assistant, door, folder, keys, limits)
+    serve_behind(door, config.port, service, f"Unmask is ready: {door.address(config.port)}/docs")
 
 
 if __name__ == "__main__":

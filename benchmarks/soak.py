@@ -13,32 +13,30 @@ the pair's.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import platform
-import re
-import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from io import BytesIO
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-from PIL import Image
 
+from benchmarks.crowd import (
+    QUESTIONS,
+    User,
+    machine,
+    mix_ups,
+    photograph,
+    resident_mib,
+    served,
+    table,
+    watched,
+)
 from common.cli import parse
 
-EXAMPLE = Path(__file__).parents[1] / "app" / "example.jpg"
 API = "/gradio_api"
-QUESTIONS = ("Where are the signs?", "How sure are you?")
 STEPS = {
     "upload": "upload",
     "seen": "first word from the server after the upload",
@@ -48,7 +46,6 @@ STEPS = {
     "report": "report written",
 }
 CLOSED_SECONDS = 25.0  # until a window that was closed is forgotten
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -63,76 +60,6 @@ class SoakConfig:
     def __post_init__(self) -> None:
         if self.users < 1:
             raise ValueError(f"--users is {self.users}; expected 1 or more")
-
-
-@dataclass
-class User:
-    """One window: what it brought, what it was told, and how long it waited.
-
-    seconds: by step of STEPS. said: all that the server sent. failures: what went wrong, in words.
-    """
-
-    number: int
-    photo: bytes
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in STEPS})
-    said: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    report: dict[str, Any] | None = None
-
-    @property
-    def name(self) -> str:
-        return f"photo-of-user-{self.number:03d}.jpg"
-
-    @property
-    def secret(self) -> str:
-        return f"secret{self.number:03d}"
-
-    @property
-    def window(self) -> str:
-        return f"window{self.number:03d}"
-
-
-def photograph(pair: int) -> bytes:
-    """A JPEG of the example, in a size and brightness of its own."""
-    with Image.open(EXAMPLE) as example:
-        side = 400 + 8 * (pair % 16)
-        pixels = np.asarray(example.convert("RGB").resize((side, side)), np.float32)
-    data = BytesIO()
-    Image.fromarray(np.clip(pixels * (0.8 + 0.01 * (pair % 37)), 0, 255).astype(np.uint8)).save(data, "JPEG")
-    return data.getvalue()
-
-
-@asynccontextmanager
-async def served(checkpoint: Path) -> AsyncIterator[tuple[str, int]]:
-    """The address and process id of a page of its own, until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "app", "--port", str(port), "--checkpoint", str(checkpoint)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        lines = []
-        while "Unmask is ready" not in "".join(lines):
-            line = await asyncio.to_thread(server.stdout.readline)
-            if not line:
-                raise OSError("the page was not served:\n" + "".join(lines))
-            lines.append(line)
-        asyncio.get_running_loop().run_in_executor(None, server.stdout.read)  # or it would wait for a reader
-        yield f"http://127.0.0.1:{port}", server.pid
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process and of those that it started, in MiB."""
-    total = 0.0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):
-            text = status.read_text()
-            if int(status.parent.name) == pid or re.search(rf"^PPid:\s+{pid}$", text, re.M):
-                size = re.search(r"^VmRSS:\s+(\d+) kB", text, re.M)
-                total += int(size.group(1)) / 1024 if size else 0
-    return total
 
 
 class Visit:
@@ -211,70 +138,25 @@ class Visit:
         raise ValueError(f"{handler}: the stream ended early")
 
 
-def mix_ups(users: list[User]) -> list[str]:
-    """Every case in which a user was shown what is another's, in words."""
-    found, scores = [], {}
-    for user in users:
-        told = "".join(user.said) + json.dumps(user.report)
-        others = [other for other in users if other is not user]
-        found += [f"{user.name} was shown {other.name}" for other in others if other.name in told]
-        found += [f"{user.name} was shown {other.secret}" for other in others if other.secret in told]
-        if user.report is None:
-            continue
-        if user.report["file"]["sha256"] != hashlib.sha256(user.photo).hexdigest():
-            found.append(f"{user.name} got the report on another file")
-        score = [face["score"] for face in user.report["faces"]]
-        if scores.setdefault(user.photo, score) != score:
-            found.append(f"{user.name} has the scores {score}, its pair {scores[user.photo]}")
-    return found
-
-
 async def soak(config: SoakConfig) -> tuple[list[User], dict[str, float]]:
     """Let all users in at once. Returns them, and the server's memory in MiB before, at most and after."""
     users = [User(number, photograph(number // 2)) for number in range(config.users)]
-    memory = {}
+    memory: dict[str, float] = {}
     limits = httpx.Limits(max_connections=None)
-    async with served(config.checkpoint) as (address, pid):
+    async with served("app", ["--checkpoint", str(config.checkpoint)]) as (address, pid):
         async with httpx.AsyncClient(base_url=address, timeout=config.timeout, limits=limits) as client:
             handlers: dict[str, dict[str, Any]] = {}
             for item in (await client.get("/config")).json()["dependencies"]:
                 handlers.setdefault(str(item["api_name"]), item)
-            memory["before"] = memory["at most"] = resident_mib(pid)
-
-            async def watch() -> None:
-                while True:
-                    memory["at most"] = max(memory["at most"], await asyncio.to_thread(resident_mib, pid))
-                    await asyncio.sleep(0.3)
-
-            watching = asyncio.create_task(watch())
-            await asyncio.gather(*(Visit(client, user, handlers).run() for user in users))
-            watching.cancel()
-            memory["at the end"] = resident_mib(pid)
+            async with watched(pid, memory):
+                await asyncio.gather(*(Visit(client, user, handlers).run() for user in users))
         await asyncio.sleep(CLOSED_SECONDS)
         memory["windows closed"] = resident_mib(pid)
     return users, memory
 
 
-def table(users: list[User], memory: dict[str, float]) -> str:
-    """What was measured, in Markdown."""
-    failed = [f"{user.name}: {text}" for user in users for text in user.failures]
-    mixed = mix_ups(users)
-    lines = ["| step | p50 | p95 | longest |", "|---|---|---|---|"]
-    for step, words in STEPS.items():
-        times = [seconds for user in users for seconds in user.seconds[step]]
-        if times:
-            shown = (np.percentile(times, 50), np.percentile(times, 95), max(times))
-            lines.append(f"| {words} | " + " | ".join(f"{value:.2f} s" for value in shown) + " |")
-    sizes = ", ".join(f"{size:.0f} MiB {when}" for when, size in memory.items())
-    done = f"{len(users)} users: {len(users) - len(failed)} finished, {len(failed)} failed"
-    return "\n".join(
-        [f"{done}, {len(mixed)} mix-ups.", "", *lines, "", f"Memory of the server: {sizes}.", *failed, *mixed]
-    )
-
-
 def page(config: SoakConfig, measured: str) -> str:
     """The page of docs/ that holds the table."""
-    cores, load = os.cpu_count(), os.getloadavg()[0]
     return (
         "# Many visitors at once\n\n"
         f"```sh\npython -m benchmarks.soak --users {config.users} --out docs/soak.md\n```\n\n"
@@ -282,7 +164,7 @@ def page(config: SoakConfig, measured: str) -> str:
         "that bring the same picture; each asks three questions and writes a report. A mix-up is another\n"
         "user's file or word in what a user was sent, or another score than the pair's. Freed memory stays\n"
         "with the process for the next visitors (common/memory.py), so the last figure does not fall.\n"
-        f"{cores} processor cores ({platform.machine()}), load {load:.1f} at the end.\n\n{measured}\n"
+        f"{machine()}\n\n{measured}\n"
     )
 
 
@@ -290,7 +172,7 @@ def main() -> None:
     """Exit status 1 when a user failed or was shown what is another's."""
     config = parse(SoakConfig, __doc__)
     users, memory = asyncio.run(soak(config))
-    measured = table(users, memory)
+    measured = table(users, memory, STEPS)
     print(measured)
     if config.out is not None:
         config.out.write_text(page(config, measured), encoding="utf-8")

@@ -7,16 +7,15 @@ windows share is the Assistant, which keeps no case.
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import gradio as gr
-import uvicorn
 from fastapi import FastAPI
 
 from app.assistant import MAX_QUESTION, Assistant
 from app.court import LABELS, MAX_LETTERS
 from app.intake.door import Door
+from app.intake.server import serve_behind
 from app.page import panels
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
@@ -150,30 +149,7 @@ def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
 def serve(assistant: Assistant, door: Door, port: int, folder: Path) -> None:
     """Serve the page until interrupted. folder: see `application`."""
     page = application(assistant, door, folder)
-    config = uvicorn.Config(
-        page,
-        host=door.host,
-        port=port,
-        log_level="warning",
-        access_log=False,  # the password may stand in an address
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-    )
-    _Server(config, f"Unmask is ready: {door.address(port)}").run()
-
-
-class _Server(uvicorn.Server):
-    """A server that says when it can be asked."""
-
-    def __init__(self, config: uvicorn.Config, greeting: str):
-        super().__init__(config)
-        self._greeting = greeting
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            print(self._greeting, flush=True)
+    serve_behind(door, port, page, f"Unmask is ready: {door.address(port)}")
 
 
 def style() -> str:

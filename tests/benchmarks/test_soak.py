@@ -1,4 +1,4 @@
-"""A crowd of two on a page of its own, and what counts as a mix-up."""
+"""A crowd of two before a page and a service of its own, and what counts as a mix-up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import hashlib
 
 import pytest
 
-from benchmarks.soak import SoakConfig, User, mix_ups, photograph, soak, table
+from benchmarks.crowd import User, mix_ups, photograph, table
+from benchmarks.service_load import STEPS, LoadConfig, load
+from benchmarks.soak import SoakConfig, soak
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
 
@@ -39,12 +41,13 @@ def test_a_mix_up_is_found(thing):
     else:
         second.report["faces"][0]["score"] = 0.26
     assert len(mix_ups([first, second])) == 1
-    assert "1 mix-ups" in table([first, second], {"before": 1.0})
+    assert "1 mix-ups" in table([first, second], {"before": 1.0}, STEPS)
 
 
 def test_a_crowd_needs_somebody():
-    with pytest.raises(ValueError, match="expected 1 or more"):
-        SoakConfig(users=0)
+    for config in (SoakConfig, LoadConfig):
+        with pytest.raises(ValueError, match="expected 1 or more"):
+            config(users=0)
 
 
 @pytest.mark.slow
@@ -55,3 +58,11 @@ def test_two_users_at_once(tmp_path, monkeypatch):
     assert [user.failures for user in users] == [[], []] and mix_ups(users) == []
     assert all(len(times) in (1, 3) for user in users for times in user.seconds.values())
     assert memory["at most"] >= memory["before"] > 100
+
+
+@pytest.mark.slow
+def test_two_clients_at_once(tmp_path):
+    users, memory = asyncio.run(load(LoadConfig(2, save_tiny_checkpoint(tmp_path / "tiny"), timeout=60)))
+    assert [user.failures for user in users] == [[], []] and mix_ups(users) == []
+    assert all(user.seconds.keys() == STEPS.keys() for user in users)
+    assert len(users[0].seconds["answer"]) == 3 and memory["at most"] >= memory["before"] > 100
