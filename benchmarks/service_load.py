@@ -11,6 +11,7 @@ those of benchmarks.soak. An answer 503 is asked again after its Retry-After, as
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import sys
 import tempfile
@@ -21,10 +22,9 @@ from typing import Any
 
 import httpx
 
-from app.assistant import OPENING_QUESTION
-from app.service.access import digest_of_key
 from benchmarks.crowd import QUESTIONS, User, machine, mix_ups, photograph, served, table, watched
 from common.cli import parse
+from data_sim.dialogue import FIRST_QUESTION
 
 STEPS = {
     "analysis": "photograph sent and examined",
@@ -71,7 +71,7 @@ class Visit:
         if found["finding"]["file"]["name"] != user.name:
             raise ValueError("the finding is on another file")
         place = f"/v1/findings/{found['id']}"
-        for question in (OPENING_QUESTION, *(f"{text} {user.secret}" for text in QUESTIONS)):
+        for question in (FIRST_QUESTION, *(f"{text} {user.secret}" for text in QUESTIONS)):
             await self._ask(place, question)
         user.report = (await self._timed("report", "GET", f"{place}/report.json")).json()
         await self._timed("pdf", "GET", f"{place}/report.pdf")
@@ -113,7 +113,8 @@ async def load(config: LoadConfig) -> tuple[list[User], dict[str, float]]:
     memory: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keys.txt"
-        file.write_text("\n".join(f"c{number}:{digest_of_key(key)}" for number, key in enumerate(keys)))
+        digests = (hashlib.sha256(key.encode()).hexdigest() for key in keys)
+        file.write_text("\n".join(f"c{number}:{digest}" for number, digest in enumerate(digests)))
         words = ["--checkpoint", str(config.checkpoint), "--keys", str(file)]
         limits = httpx.Limits(max_connections=None)
         async with (
