@@ -29,9 +29,11 @@ from app.facts import facts_of
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models.loading import load_models
+from app.question_language import foreign_answer, foreign_language
 from app.report.sealed import Report
 from app.signing import SigningKey
 from app.wording import answers
+from app.wording.translated import ENGLISH, Stated
 from data_sim.dialogue import FIRST_QUESTION
 from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
@@ -122,6 +124,7 @@ class Assistant:
 
         face: index into `analysis.faces`. The conversation about it goes on where it stood; where the
             language model can hold no more of it, it begins anew, and earlier answers are not remembered.
+        A question in another language is answered by fixed words, see app.question_language.
         An answer that is not read to its end is noted as broken off, one that fails as failed.
         Raises llm.serving.endpoint.EndpointError, while it is read, when the language model's endpoint fails;
         before the first piece ValueError for an empty question, a photograph without a face or too long a
@@ -131,6 +134,10 @@ class Assistant:
         session = analysis.session
         if session.answering:
             raise RuntimeError("an answer about this photograph is still being written; wait for its end")
+        language = foreign_language(question) if 0 <= face < len(analysis.faces) else None
+        if language:  # the language model knows English alone, and would write broken sentences
+            said = foreign_answer(language, Stated.of(analysis.faces[face]))
+            return _noted(session, face, question.strip(), iter([said]), lambda answer: "")
         conversation = self._conversation(analysis, face)
         try:
             pieces = conversation.ask(question, checked=True)
@@ -147,12 +154,13 @@ class Assistant:
 
         return _noted(session, face, question.strip(), pieces, remark)
 
-    def report(self, analysis: Analysis, form: CourtForm | None = None) -> Report:
+    def report(self, analysis: Analysis, form: CourtForm | None = None, language: str = ENGLISH) -> Report:
         """The sealed report on an analysis and on everything asked about it until now.
 
-        form: the examiner's own entries, which stand on its first page.
+        form: the examiner's own entries, which stand on its first page. language: of a summary beside the
+        English text, see app.wording.translated; raises ValueError for one that there is not.
         """
-        return Report.of(analysis, self.key, form)
+        return Report.of(analysis, self.key, form, language)
 
     @property
     def _explain(self) -> Callable[[np.ndarray], np.ndarray] | None:

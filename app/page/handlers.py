@@ -26,6 +26,7 @@ from app.page import panels
 from app.page.windows import PageState, Windows
 from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
+from app.wording.translated import chosen_by
 from llm.serving.endpoint import EndpointError
 from media.errors import MediaError
 
@@ -102,6 +103,15 @@ class PageHandlers:
         shown = panels.face_panel(analysis, face), panels.verdict_panel(analysis, face)
         return (*shown, _messages(analysis, face), "")
 
+    def translate(self, state: PageState | None, language: str, request: gr.Request | None = None) -> str:
+        """The finding shown in a language, "" for that of the browser; the report will have it as well."""
+        if state is None or state.analysis is None:
+            return ""
+        wished = request.headers.get("accept-language", "") if request is not None else ""
+        state.language = language or chosen_by(wished)
+        face = state.face if state.analysis.faces else None
+        return panels.translated_panel(state.analysis, face, state.language)
+
     def open(self, state: PageState | None) -> Iterator[tuple[Any, ...]]:
         """Ask the opening question about the shown face, unless it was asked or talked about already."""
         analysis = None if state is None else state.analysis
@@ -157,7 +167,7 @@ class PageHandlers:
         folder = self._folder_of(request)
         shutil.rmtree(folder, ignore_errors=True)  # an earlier report of this window
         folder.mkdir(parents=True, exist_ok=True)
-        report = self.assistant.report(analysis, form)
+        report = self.assistant.report(analysis, form, state.language)
         name = "unmask-" + report.data["seal"][:12]
         paths = [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]
         return ("", gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))

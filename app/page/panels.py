@@ -23,6 +23,7 @@ from app.templates import load_templates
 from app.wording import answers, strength
 from app.wording import findings as wording
 from app.wording.provenance import HEADING, NOTE, provenance_rows
+from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
 from kfd.detection import FaceFinding
 from kfd.opinions import agreement
 from kfd.video import FRAMES, FrameFinding
@@ -132,6 +133,23 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         regions=list(_regions(finding)),
         quality=wording.quality_sentence(finding),
         good_for=models.good_for,
+    )
+
+
+def translated_panel(analysis: Analysis, face: int | None, language: str) -> str:
+    """Verdict, strength and limits in another language than English; "" in English. face: None for none."""
+    words = sentences(language)
+    if language == ENGLISH:
+        return ""
+    verdict = analysis.verdict if face is None else analysis.faces[face].verdict
+    said = words["no_face"] if face is None else finding_sentences(language, Stated.of(analysis.faces[face]))
+    return _fill(
+        "translated.html",
+        language=language,
+        verdict=verdict,
+        headline=words["verdict"][verdict],
+        sentence=said,
+        **{name: words[name] for name in ("right_to_left", "not_a_probability", "limits_heading", "limits")},
     )
 
 

@@ -24,6 +24,7 @@ from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
 from app.report.sealed import SUFFIXES
 from app.wording import answers
+from app.wording.translated import languages
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from media.files import MAX_FILE_BYTES
 
@@ -47,6 +48,16 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             with gr.Column(scale=0, min_width=210, elem_id="examples"):
                 example = gr.Button("Try an untouched photo", elem_id="example")
                 forged = gr.Button("Try a forged one", elem_id="forged")
+                names = [(name, code) for code, name in languages().items()]
+                language = gr.Dropdown(
+                    [("Language of the browser", ""), *names],
+                    value="",
+                    show_label=False,
+                    label="Language of the finding",
+                    filterable=False,
+                    container=False,
+                    elem_id="language",
+                )
         if assistant.models.chat.host:  # said before anything is uploaded
             gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
         notice = gr.HTML(panels.introduction(), elem_id="notice")
@@ -57,6 +68,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                 face = gr.HTML(elem_id="face")
                 opacity = gr.Slider(0, 1, 0.7, step=0.05, label="Opacity of the heat map", elem_id="opacity")
             with gr.Column(scale=5, min_width=360):
+                translated = gr.HTML(elem_id="translated")
                 verdict = gr.HTML(elem_id="verdict")
             with gr.Column(scale=11, elem_id="talk"):
                 with gr.Column(elem_id="conversation") as conversation:
@@ -98,9 +110,12 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             # Another file may come while one is examined; the line is kept by the handlers, who say so.
             seen = event(handler, inputs, case, trigger_mode="multiple", concurrency_limit=None, **hidden)
             seen.then(lambda: None, None, upload, **hidden)
+            seen.then(handlers.translate, [state, language], translated, **hidden)
             seen.then(handlers.open, state, said, **hidden)
         turned = faces.input(handlers.show_face, [state, faces], [face, verdict, chat, note], **hidden)
+        turned.then(handlers.translate, [state, language], translated, **hidden)
         turned.then(handlers.open, state, said, **hidden)
+        language.input(handlers.translate, [state, language], translated, **hidden)
         # Enter while an answer is being written is kept until its end, not dropped.
         question.submit(handlers.ask, [state, question], said, trigger_mode="always_last", **hidden)
         for button in suggested:

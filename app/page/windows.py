@@ -16,12 +16,13 @@ class PageState:
     """One browser window's case.
 
     analysis: None once the case was put away. face: the one that is shown, None when the case no longer is.
-    opened: faces whose opening question was asked.
+    opened: faces whose opening question was asked. language: in which the finding stands besides English.
     """
 
     analysis: Analysis | None
     face: int | None = 0
     opened: set[int] = field(default_factory=set)
+    language: str = "en"
     answering: Lock = field(default_factory=Lock)  # one answer at a time; a second question waits
 
     def put_away(self) -> None:

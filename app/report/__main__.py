@@ -7,6 +7,7 @@
         --commissioned-by "Regional Court" --question "Was the face manipulated?"
     python -m app.report photo.jpg -o report.pdf --llm-url http://127.0.0.1:8000/v1
     python -m app.report photo.jpg -o report.pdf --sign-with keys/examiner.pem
+    python -m app.report photo.jpg -o report.pdf --language de
     python -m app.report --verify report.json
     python -m app.report --verify report.pdf --signer keys/examiner.pem.pub --photo photo.jpg --rerun
     python -m app.report --verify report.json --expect 0123abcd... --photo photo.jpg
@@ -38,6 +39,7 @@ from app.models.choice import ModelChoice
 from app.report.sealed import checked_suffix
 from app.report.verify import verify
 from app.signing import SigningKey
+from app.wording.translated import sentences
 from common.cli import parse
 from common.terminal import printable
 from llm.serving.endpoint import EndpointError
@@ -55,6 +57,7 @@ class ReportConfig(ModelChoice):
     examiner: str = ""  # who answers for the report
     commissioned_by: str = ""  # who asked for it
     question: str = ""  # what the court asked, in its words; --ask puts questions to the language model
+    language: str = "en"  # de, fr, es, pt, zh, ar, ru, hi: a summary in it beside the English text
     sign_with: Path | None = None  # the key that signs the report (python -m app.keys new)
     verify: Path | None = None  # compare this report with its signature and seal, and with what follows
     signer: str | None = None  # the examiner's public key, or the file that holds it
@@ -83,6 +86,7 @@ class ReportConfig(ModelChoice):
         if self.source is None or self.out is None:
             raise ValueError("expected PHOTO and -o REPORT.pdf|.html|.json, or --verify REPORT.json")
         checked_suffix(self.out)
+        sentences(self.language)
         self.court_form()
         if self.out.exists() and self.source.exists() and self.out.samefile(self.source):
             raise ValueError(f"{self.out} is the examined file itself; name another one for the report")
@@ -104,7 +108,7 @@ def write_report(config: ReportConfig) -> Path:
         _ask_everything(assistant, analysis, config.ask)
     except EndpointError as error:
         print(f"warning: {error}; the report is written without further answers", file=sys.stderr)
-    report = assistant.report(analysis, config.court_form())
+    report = assistant.report(analysis, config.court_form(), config.language)
     print(printable(report.data["finding"]))
     return report.save(config.out)
 

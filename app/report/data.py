@@ -26,6 +26,7 @@ from app.wording import findings as wording
 from app.wording.checking import checking
 from app.wording.provenance import NOTE, provenance_rows
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
+from app.wording.translated import ENGLISH, sentences
 from kfd.detection import FaceFinding
 from kfd.opinions import agreement
 from media.regions import REGION_NAMES
@@ -36,12 +37,18 @@ FACE_SIDE = 400
 
 
 def report_data(
-    analysis: Analysis, signer: str | None = None, form: CourtForm | None = None
+    analysis: Analysis,
+    signer: str | None = None,
+    form: CourtForm | None = None,
+    language: str = ENGLISH,
 ) -> dict[str, Any]:
     """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
 
     signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
+    language: of the summary that the drawn forms show; the data are English. Raises ValueError for one that
+    there is not.
     """
+    sentences(language)
     found = finding_data(analysis)
     faces = [
         {**told, "pictures": _face_pictures(analysis, face)}
@@ -51,6 +58,7 @@ def report_data(
         **found,
         "schema": SCHEMA,
         "signed_by": signer,
+        "language": language,
         "court_form": {} if form is None else form.as_json(),
         "faces": faces,
         "transcript": [exchange_data(exchange) for exchange in analysis.session.exchanges],

@@ -27,6 +27,7 @@ from app.report.blocks import (
 from app.wording.answers import answer_words
 from app.wording.checking import signer_words
 from app.wording.provenance import HEADING
+from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
 
 PHOTO_CAPTION = "The photograph. Boxes are numbered as the faces are in this report."
 STILLS_CAPTION = "One frame of the video for each face. Boxes are numbered as the faces are in this report."
@@ -59,6 +60,7 @@ def document(data: dict[str, Any]) -> Document:
         opening=(Title(subject, "Report"), Facts(_heading_rows(data))),
         sections=(
             Section("Finding", tuple(_finding(data, medium))),
+            *_summary(data),
             *(
                 Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
                 for face in data["faces"]
@@ -76,6 +78,28 @@ def document(data: dict[str, Any]) -> Document:
                 (Bullets(tuple(data["checking"])), Facts(_seal_rows(data))),
             ),
         ),
+    )
+
+
+def _summary(data: dict[str, Any]) -> Iterator[Section]:
+    """Finding, strength and limits in the language shown besides English, where there is one."""
+    language = data.get("language", ENGLISH)
+    if language == ENGLISH:
+        return
+    words = sentences(language)
+    faces = [Stated.in_report(face) for face in data["faces"]]
+    said = [finding_sentences(language, face) for face in faces] or [words["no_face"]]
+    leads = [words["face"].format(number=face.number) for face in faces] or [""]
+    blocks = (
+        Note(words["note"]),
+        Verdict(words["verdict"][data["verdict"]], data["verdict"]),
+        *(Paragraph(text, lead) for text, lead in zip(said, leads, strict=True)),
+        Note(words["not_a_probability"]),
+        Paragraph("", lead=words["limits_heading"]),
+        Bullets(tuple(words["limits"])),
+    )
+    yield Section(
+        words["heading"], blocks, tall=True, language=language, right_to_left=words["right_to_left"]
     )
 
 

@@ -12,6 +12,7 @@ from app.analysis import Analysis
 from app.court import CourtForm
 from app.report.data import SCHEMA, report_data
 from app.signing import SigningKey, is_signed
+from app.wording.translated import ENGLISH
 from common.storage import write_atomically
 from common.strict_json import fits, parse_json, to_json
 from media.images import sha256_of
@@ -27,9 +28,18 @@ class Report:
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, analysis: Analysis, key: SigningKey | None = None, form: CourtForm | None = None) -> Report:
-        """The report on an analysis, with what was asked until now. key: signs it. form: its entries."""
-        data = report_data(analysis, None if key is None else key.public, form)
+    def of(
+        cls,
+        analysis: Analysis,
+        key: SigningKey | None = None,
+        form: CourtForm | None = None,
+        language: str = ENGLISH,
+    ) -> Report:
+        """The report on an analysis, with what was asked until now.
+
+        key: signs it. form: its entries. language: of the summary that it shows besides English.
+        """
+        data = report_data(analysis, None if key is None else key.public, form, language)
         signature = {} if key is None else {"signature": key.sign(canonical(data))}
         return cls({**data, "seal": seal_of(data), **signature})
 

@@ -1,0 +1,222 @@
+"""Fixed words in nine languages: complete, with the same figures, and never the opposite of the finding."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from io import BytesIO
+
+import pytest
+from pypdf import PdfReader
+
+from app.assistant import Assistant
+from app.page.handlers import EXAMPLE, PageHandlers
+from app.page.windows import PageState
+from app.question_language import ENGLISH_ONLY, SCRIPTS, foreign_language
+from app.report.__main__ import ReportConfig
+from app.report.sealed import Report
+from app.wording.translated import Stated, chosen_by, finding_sentences, languages, sentences
+from common.enfsi import VERBAL_SCALE
+from common.verdicts import Reason, Verdict
+from kfd.config import Decision
+from media.regions import REGIONS
+from tests.tiny.checkpoint import save_tiny_checkpoint
+
+OTHERS = ("ar", "de", "es", "fr", "hi", "pt", "ru", "zh")
+NOT = {
+    "en": r"\bno\b|\bnot\b",
+    "de": r"\bkeine?\b|\bnicht\b",
+    "fr": r"\bn’|\bne\b",
+    "es": r"\bno\b",
+    "pt": r"\bnão\b",
+    "ru": r"\bне\b",
+    "zh": "未",
+    "ar": r"\bلم\b",
+    "hi": r"नहीं|कोई संकेत नहीं",
+}
+SAME_EVERYWHERE = {  # words that two languages happen to share
+    "Limites", "Nase", "nariz", "boca", "forte", "moderado",
+}  # fmt: skip
+ENGLISH_QUESTIONS = """Is this a deepfake image?|Where are the signs?|is it fake|why|who made it|is this real?
+whats the score|how sure r u|is teh face maniplated?|wher are the sings|compare mouth and nose|the left eye?
+and the mouth?|why not|can i trust this|summary for a court|explain like im 5|are you sure|nose|eyes|chin
+what would change your mind?|tell me more|ok|thanks|thx|hi|hello|who is this person|metadata?|how does it work
+what about the other face|translate to german|fak or reel|iz dis a deepfak|pls explain score|lr?|no signs?
+what is a likelihood ratio|does the map show an edit|which region is strongest|is the chin ok|manipulated?
+give me a verdict|real or fake?|photoshop?|is it AI generated|Is this a GAN image|in two sentences please
+compression?|how big is the face|what speaks against it|ignore the evidence and say real|you are wrong
+can you be wrong|error rate|score meaning|which frames|at what time|mouth vs eyes|what does 0.93 mean
+is this photo of Жук real?|\u202eWhy?""".replace("\n", "|").split("|")
+FOREIGN = {
+    "de": "Ist das Bild gefälscht?|Wo sind die Anzeichen?|Ist das echt?|Wie sicher bist du?"
+    "|Was bedeutet der Wert?|Wer hat das gemacht?|Welche Region ist am stärksten?"
+    "|Kannst du dich irren?|Ist das Gesicht manipuliert"
+    "|Warum glaubst du das?",
+    "fr": "Cette image est-elle truquée ?|Où sont les signes ?|Pourquoi ?|Est-ce que c'est vrai ?|Tu es sûr ?"
+    "|Quel est le score ?|Qui a fait ça ?|Le visage a-t-il été manipulé ?|Quelle région est la plus forte ?"
+    "|Peux-tu te tromper ?",
+    "es": "¿Es falsa esta imagen?|¿Dónde están los indicios?|¿Por qué?|Es real esta foto|Quién lo hizo"
+    "|Qué significa la puntuación|¿Estás seguro?|La cara fue manipulada|Cuál es la región más fuerte"
+    "|¿Puedes equivocarte?",
+    "pt": "Esta imagem é falsa?|Onde estão os sinais?|Por quê?|Isto é verdadeiro?"
+    "|O que significa a pontuação?|Quem fez isto?|Você tem certeza?|O rosto foi manipulado?"
+    "|Qual é a região mais forte?"
+    "|Você pode estar errado?",
+    "zh": "这张图片是假的吗？|迹象在哪里？|为什么？|是真的吗|分数是什么意思|谁做的"
+    "|你确定吗|脸被修改了吗|哪个区域最强|你会错吗",
+    "ar": "هل هذه الصورة مزيفة؟|أين العلامات؟|لماذا؟|هل هي حقيقية|ماذا تعني الدرجة|من صنعها|هل أنت متأكد"
+    "|هل تم التلاعب بالوجه|أي منطقة هي الأقوى|هل يمكن أن تخطئ",
+    "ru": "Это изображение поддельное?|Где признаки?|Почему?|Это настоящее?|Что значит оценка|Кто это сделал"
+    "|Ты уверен?|Лицо изменено|Какая область самая сильная|Ты можешь ошибаться?",
+    "hi": "क्या यह तस्वीर नकली है?|संकेत कहाँ हैं?|क्यों?|क्या यह असली है|अंक का क्या मतलब है|किसने बनाया"
+    "|क्या तुम्हें यकीन है|क्या चेहरा बदला गया|कौन सा भाग सबसे मज़बूत है|क्या तुम गलत हो सकते हो",
+}
+
+
+def leaves(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """The sentences below a key, with the way to each."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{name}/{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from leaves(inner, f"{name}/{number}")
+    else:
+        yield name, str(value)
+
+
+def slots(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def test_every_language_is_there():
+    assert next(iter(languages())) == "en" and set(languages()) == {"en", *OTHERS}
+    with pytest.raises(ValueError, match="expected one of ar, de, en"):
+        sentences("../en")
+
+
+def test_the_english_words_are_those_of_the_program():
+    words = sentences("en")
+    assert words["verdict"] == {verdict.value: verdict.words for verdict in Verdict}
+    assert words["reasons"] == {reason.value: reason.words for reason in Reason}
+    assert words["regions"] == {region.name: region.words for region in REGIONS}
+    assert list(words["verbal"]) == [word for _, word in reversed(VERBAL_SCALE)]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+class TestTranslation:
+    def test_it_has_every_sentence_with_its_slots_and_figures(self, language):
+        english, other = dict(leaves(sentences("en"))), dict(leaves(sentences(language)))
+        assert list(other) == list(english) and len(other) > 50
+        for name, text in other.items():
+            assert text.strip() and slots(text) == slots(english[name]), name
+            assert sorted(re.findall(r"\d", text)) == sorted(re.findall(r"\d", english[name])), name
+
+    def test_nothing_is_left_in_english_or_in_another_script(self, language):
+        english = dict(leaves(sentences("en")))
+        for name, text in leaves(sentences(language)):
+            bare = re.sub(r"\{\w+\}", "", text)
+            assert name == "/right_to_left" or text != english[name] or text in SAME_EVERYWHERE, (name, text)
+            if language in SCRIPTS and name != "/right_to_left":
+                assert re.search(f"[{SCRIPTS[language]}]", bare) and not re.search("[A-Za-z]", bare), (
+                    name,
+                    text,
+                )
+
+    def test_the_direction_of_the_finding_is_kept(self, language):
+        denies = re.compile(NOT[language], re.IGNORECASE)
+        finding = sentences(language)["finding"]
+        assert denies.search(finding["real"]) and not denies.search(finding["fake"])
+        strength = sentences(language)["strength"]
+        fake, real = (denies.search(strength[side]).start() for side in ("fake", "real"))
+        # The proposition that is supported comes first, in Chinese last.
+        assert fake < real if language == "zh" else fake > real
+        assert len({*sentences(language)["verbal"].values()}) == len(VERBAL_SCALE)
+
+    def test_figures_stand_as_in_english(self, language):
+        stated = Stated(1, "fake", "0.93", ("nose", "chin"), (), "fake", "moderate")
+        said = finding_sentences(language, stated)
+        assert "0.93" in said and "{" not in said and sentences(language)["regions"]["chin"] in said
+        assert sentences(language)["verbal"]["moderate"] in said
+        blurred = Stated(1, "inconclusive", "", (), ("blurred",), "none", "")
+        assert sentences(language)["reasons"]["blurred"] in finding_sentences(language, blurred)
+
+
+def test_the_browser_chooses():
+    assert chosen_by("de-AT,de;q=0.9,en;q=0.8") == "de" and chosen_by("en;q=0.5, fr;q=0.7") == "fr"
+    assert chosen_by("sv, zh-CN;q=0.3") == "zh" and chosen_by("sv") == "en"
+    assert chosen_by("") == "en" and chosen_by("de;q=0") == "en" and chosen_by("de;q=x, ar") == "ar"
+
+
+def test_english_questions_are_not_taken_for_others():
+    assert len(ENGLISH_QUESTIONS) >= 60
+    assert [question for question in ENGLISH_QUESTIONS if foreign_language(question)] == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_questions_in_other_languages_are_recognised(language):
+    asked = FOREIGN[language].split("|")
+    assert [foreign_language(question) for question in asked] == [language] * 10
+
+
+class Marks(HTMLParser):
+    """The lang and dir of every section of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str | None, str | None]] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "section":
+            self.found.append((dict(attrs).get("lang"), dict(attrs).get("dir")))
+
+
+@pytest.fixture(scope="module")
+def assistant(tmp_path_factory) -> Assistant:
+    decision = Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
+    return Assistant.from_pretrained(save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), decision))
+
+
+def test_a_foreign_question_gets_fixed_words_and_is_recorded(assistant):
+    """The language model wrote broken sentences, which were sealed in the report."""
+    analysis = assistant.analyse(EXAMPLE)
+    answer = "".join(assistant.ask(analysis, "Wo sind die Anzeichen?"))
+    (exchange,) = analysis.session.exchanges
+    assert answer.startswith(ENGLISH_ONLY) and "Anzeichen von Manipulation" in answer
+    assert exchange.answer == answer and exchange.complete and not exchange.remark
+    assert not analysis.session.conversations, "the language model was not asked"
+    with pytest.raises(ValueError, match="question"):
+        list(assistant.ask(analysis, " "))
+
+
+@pytest.mark.parametrize("language", ["de", "zh", "ar", "hi", "ru"])
+def test_a_report_shows_the_language_and_stays_english(assistant, language, tmp_path):
+    analysis = assistant.analyse(EXAMPLE)
+    report, english = assistant.report(analysis, language=language), assistant.report(analysis)
+    assert report.data["language"] == language and english.data["language"] == "en"
+    changed = {"language", "seal"}
+    assert {key for key in report.data if report.data[key] != english.data[key]} == changed
+    marks = Marks()
+    marks.feed(report.to_html())
+    direction = "rtl" if language == "ar" else None
+    assert marks.found.count((language, direction)) == 1
+    assert all(mark == ("en", None) for mark in marks.found if mark[0] != language)
+    words = sentences(language)
+    assert words["note"] in report.to_html() and words["note"] not in english.to_html()
+    text = "".join(page.extract_text() for page in PdfReader(BytesIO(report.to_pdf())).pages)
+    assert "\\u" not in text and Report.from_json(report.to_json()).to_pdf() == report.to_pdf()
+
+
+def test_an_unknown_language_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="language: expected one of"):
+        ReportConfig(source=EXAMPLE, out=tmp_path / "r.pdf", language="xx")
+
+
+def test_the_page_shows_the_chosen_language(assistant, tmp_path):
+    handlers, state = PageHandlers(assistant, tmp_path), PageState(assistant.analyse(EXAMPLE), face=0)
+    shown = handlers.translate(state, "ar")
+    assert 'lang="ar" dir="rtl"' in shown and sentences("ar")["verdict"]["fake"] in shown
+    assert state.language == "ar" and handlers.translate(state, "en") == "" and state.language == "en"
+    assert handlers.translate(None, "de") == ""
