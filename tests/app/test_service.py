@@ -361,3 +361,9 @@ class TestKeys:
 def test_the_service_needs_no_gradio():
     code = "import app.serve, app.service.application, sys; sys.exit('gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_open_to_others_without_keys_it_does_not_start():
+    command = [sys.executable, "-m", "app.serve", "--host", "0.0.0.0", "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 2 and "API keys are needed" in ended.stderr
