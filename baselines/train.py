@@ -29,6 +29,7 @@ from baselines.sam import sam_gradients
 from baselines.system import System, count_trained
 from common import storage
 from common.cli import parse
+from common.locks import one_writer
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet, TrainingBatch
 from kfd.calibrate import CalibrationSettings, calibrate
@@ -45,7 +46,8 @@ LATE = 0.75  # of the steps, until which the late schedule is constant
 def main() -> None:
     config = parse(BaselineTrainConfig, __doc__)
     try:
-        run(config)
+        with one_writer(config.out, is_folder=True):
+            run(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -11,7 +11,6 @@ a model that calls everything fake, of faces and, by majority of a video's parse
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
@@ -24,7 +23,9 @@ from baselines.qwen.config import QwenConfig
 from baselines.qwen.model import PUBLIC, LoadedQwen, image_patches, load_qwen, num_image_tokens
 from baselines.qwen.prompt import CHECKLIST, EXPERT, chat_text, parse_reply
 from common.cli import parse
-from common.storage import write_text
+from common.locks import one_writer
+from common.storage import told_when_full, write_text
+from common.strict_json import parse_json, to_json
 from data_sim.dataset import FaceSet, evenly, video_of
 from kfd.encoders.backbones import Dtype
 
@@ -51,7 +52,8 @@ class ZeroShotConfig:
 def main(args: list[str] | None = None) -> None:
     config = parse(ZeroShotConfig, __doc__, args)
     try:
-        run(config)
+        with one_writer(config.out):
+            run(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -64,7 +66,7 @@ def run(config: ZeroShotConfig) -> dict[str, object]:
     lines = _resume(config.out, loaded.digest)
     done = {line["path"] for line in lines}
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    with config.out.open("a", encoding="utf-8") as file:
+    with told_when_full(config.out), config.out.open("a", encoding="utf-8") as file:
         for position in _chosen(faces, config.faces):
             row = faces.rows[position]
             if row["path"] in done:
@@ -82,11 +84,11 @@ def run(config: ZeroShotConfig) -> dict[str, object]:
                 "reply": reply,
             }
             lines.append(line)
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
             file.flush()
     summary = {"frames": count_frames(lines), "videos": count_videos(lines)}
-    write_text(config.out.with_name(config.out.name + ".summary.json"), json.dumps(summary, indent=1) + "\n")
-    print(json.dumps(summary))
+    write_text(config.out.with_name(config.out.name + ".summary.json"), to_json(summary, indent=1) + "\n")
+    print(to_json(summary))
     return summary
 
 
@@ -166,11 +168,12 @@ def _resume(out: Path, digest: str) -> list[dict[str, object]]:
     text = out.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     try:
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if any(line["model"] != digest for line in lines):
-            raise ValueError(f"{out} was made with another model; choose another --out")
-    except (KeyError, TypeError, json.JSONDecodeError):
+        lines = [parse_json(line, out) for line in whole.splitlines()]
+        models = {line["model"] for line in lines}
+    except (KeyError, TypeError, ValueError):
         raise ValueError(f"{out} is no file of baselines.zero_shot; choose another --out") from None
+    if models - {digest}:
+        raise ValueError(f"{out} was made with another model; choose another --out")
     write_text(out, whole)
     return lines
 

@@ -21,6 +21,7 @@ from typing import Literal
 
 from common.cli import parse
 from common.storage import write_text
+from common.strict_json import to_json
 from evaluation.results import SIMULATED
 
 # Name of the row, its folder, and what it changes. "500 photographs" is the row that the others change.
@@ -66,7 +67,7 @@ def main() -> None:
         if not is_done(out, todo):
             for module, arguments in todo:
                 run(module, arguments)
-            write_text(out / COMMANDS_FILE, json.dumps(todo))
+            write_text(out / COMMANDS_FILE, to_json(todo))
         results.append((name, json.loads((out / "test.json").read_text(encoding="utf-8"))))
     text = table(results)
     path = config.out / f"{config.part}.md"

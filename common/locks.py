@@ -10,16 +10,19 @@ from common.storage import PART
 
 
 @contextmanager
-def one_writer(out: str | Path) -> Iterator[None]:
-    """Hold `out`, a folder (made where it is missing) or a file with a suffix, against other writers.
+def one_writer(out: str | Path | None, is_folder: bool = False) -> Iterator[None]:
+    """Hold `out`, a file or a folder, which is made where it is missing, against other writers.
 
-    The lock ends with the process, however that ends. What writers before left half written
-    is removed. Raises ValueError while another process holds it, and OSError where it cannot be written.
+    None: nothing is written, and nothing held. The lock ends with the process, however that ends. What
+    writers before left half written is removed. Raises ValueError while another process holds it, and OSError
+    where it cannot be written.
     """
+    if out is None:
+        yield
+        return
     from filelock import FileLock, Timeout
 
     out = Path(out)
-    is_folder = out.is_dir() or not out.suffix
     (out if is_folder else out.parent).mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_file(out, is_folder), timeout=0)
     try:
@@ -38,6 +41,6 @@ def one_writer(out: str | Path) -> Iterator[None]:
         lock.release()
 
 
-def lock_file(out: Path, is_folder: bool) -> Path:
+def lock_file(out: Path, is_folder: bool = False) -> Path:
     """The hidden file whose lock stands for `out`."""
     return out / ".lock" if is_folder else out.with_name(f".{out.name}.lock")

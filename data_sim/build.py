@@ -72,7 +72,7 @@ class Candidate:
 def main() -> None:
     config = parse(BuildConfig, __doc__)
     try:
-        with one_writer(config.out):
+        with one_writer(config.out, is_folder=True):
             build(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -102,7 +102,7 @@ class Crop:
 def main() -> None:
     try:
         config = parse(FramesConfig, __doc__)
-        with one_writer(config.out):
+        with one_writer(config.out, is_folder=True):
             extract(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -28,6 +28,7 @@ import numpy as np
 import tyro
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_rows
 from data_sim.dataset import COLUMNS, unit_of, video_of
 from data_sim.manifests import SPLITS, read_manifest
@@ -60,10 +61,11 @@ class SplitsConfig:
 def main(args: list[str] | None = None) -> None:
     config = parse(SplitsConfig, __doc__, args)
     try:
-        rows = [dict.fromkeys(COLUMNS, "") | row for row in read_manifest(config.manifest)]
-        kept = split_again(rows, config)
-        columns = list(dict.fromkeys([*kept[0], *COLUMNS]))
-        write_rows(config.out, columns, kept)
+        with one_writer(config.out):
+            rows = [dict.fromkeys(COLUMNS, "") | row for row in read_manifest(config.manifest)]
+            kept = split_again(rows, config)
+            columns = list(dict.fromkeys([*kept[0], *COLUMNS]))
+            write_rows(config.out, columns, kept)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     counts = Counter((row["split"], row["label"], row["kind"]) for row in kept)

@@ -28,6 +28,7 @@ import numpy as np
 from torch import Tensor
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_text
 from common.strict_json import to_json
 from common.verdicts import Reason, Verdict
@@ -96,10 +97,11 @@ class DetectorJudge:
 def main(args: list[str] | None = None) -> None:
     config = parse(EvaluateDetectorConfig, __doc__, args)
     try:
-        if config.compare is not None:
-            _compare(config)
-        else:
-            _measure(config)
+        with one_writer(config.out), one_writer(config.report, is_folder=True):
+            if config.compare is not None:
+                _compare(config)
+            else:
+                _measure(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

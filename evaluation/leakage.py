@@ -25,6 +25,7 @@ import numpy as np
 import tyro
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_text
 from common.strict_json import to_json
 from data_sim.dataset import FaceSet, video_of
@@ -60,12 +61,13 @@ class Leak:
 def main() -> None:
     config = parse(LeaksConfig, __doc__)
     try:
-        leaks = find_leaks(_open(config.a), _open(config.b))
+        with one_writer(config.out):
+            leaks = find_leaks(_open(config.a), _open(config.b))
+            if config.out is not None:
+                report = {"a": config.a, "b": config.b, **as_report(leaks)}
+                write_text(config.out, to_json(report, indent=2) + "\n")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    if config.out is not None:
-        report = {"a": config.a, "b": config.b, **as_report(leaks)}
-        write_text(config.out, to_json(report, indent=2) + "\n")
     print(f"{config.a} and {config.b}: {as_text(leaks)}")
     sys.exit(1 if leaks else 0)
 

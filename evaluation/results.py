@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 
 from common.storage import digest_of, write_text
+from common.strict_json import read_json, to_json
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, read_failures
 from data_sim.manifests import read_table
@@ -166,8 +167,8 @@ def write_results(path: Path, results: Mapping[str, object], items: Sequence[Ite
 
     Raises ValueError when a value is NaN or infinite: such a figure must say why it is missing.
     """
-    text = json.dumps({**results, "items": []}, indent=1, allow_nan=False)
-    lines = ",\n  ".join(json.dumps(asdict(item), allow_nan=False) for item in items)
+    text = to_json({**results, "items": []}, indent=1)
+    lines = ",\n  ".join(to_json(asdict(item)) for item in items)
     head, mark, tail = text.rpartition('"items": []')
     assert mark and tail == "\n}"
     write_text(path, f'{head}"items": [\n  {lines}\n ]\n}}\n')
@@ -183,7 +184,7 @@ def read_results(path: Path) -> tuple[dict[str, object], list[Item]]:
             f"{path} is missing; write it with python -m evaluation.detector ... --out {path}"
         )
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_json(path)
         if results.get("schema") != SCHEMA:
             raise ValueError(f"schema {results.get('schema')!r}")
         names = {field.name for field in dataclasses.fields(Item)}

@@ -67,7 +67,7 @@ def main() -> None:
     try:
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         faces = FaceSet.open(config.data, config.split)
-        with one_writer(config.checkpoint / ROBUSTNESS_FILE):
+        with one_writer(config.checkpoint, is_folder=True):
             stored = measure_grid(detector, faces, config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
@@ -91,8 +92,9 @@ def main() -> None:
     config = parse(CalibrateConfig, __doc__)
     try:
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
-        decision = calibrate(detector, FaceSet.open(config.data, "val"), config)
-        save_config(decision, config.checkpoint / DECISION_FILE)
+        with one_writer(config.checkpoint, is_folder=True):
+            decision = calibrate(detector, FaceSet.open(config.data, "val"), config)
+            save_config(decision, config.checkpoint / DECISION_FILE)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     for name, value in vars(decision).items():

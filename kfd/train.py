@@ -58,7 +58,7 @@ def main() -> None:
     config = parse(TrainConfig, __doc__)
     processes = init_distributed(config.device)
     try:
-        with one_writer(config.out) if processes.main else nullcontext():
+        with one_writer(config.out, is_folder=True) if processes.main else nullcontext():
             run(replace(config, device=processes.device), processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}" if processes.main else 1)

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
+from common.locks import one_writer
 from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
 from evaluation.detector import publish
@@ -74,14 +75,20 @@ class BenchmarkConfig(MeasureConfig):
 def main(args: list[str] | None = None) -> None:
     config = parse(BenchmarkConfig, __doc__, args)
     try:
-        faces = FaceSet.open(config.data, config.split)
-        detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
-        model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
-        model.merge_adapter()
-        others = stand_ins(detector, faces) if config.soft == "another" else None
-        found, items = measure(AnswerJudge(model, detector, config.soft, config.text, others), faces, config)
+        with one_writer(config.out), one_writer(config.report, is_folder=True):
+            run(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+
+
+def run(config: BenchmarkConfig) -> None:
+    """Measure, and write what the command asks for. Raises OSError or ValueError that says what is wrong."""
+    faces = FaceSet.open(config.data, config.split)
+    detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
+    model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
+    model.merge_adapter()
+    others = stand_ins(detector, faces) if config.soft == "another" else None
+    found, items = measure(AnswerJudge(model, detector, config.soft, config.text, others), faces, config)
     results = header(config, {**SEEDS, "others": SEED}, "llm.benchmark")
     results["checkpoint"] = {"folder": config.assistant.name, "sha256": folder_digest(config.assistant)}
     results["kfd"] = {"folder": config.kfd.name, "sha256": detector.digest}

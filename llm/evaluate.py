@@ -19,10 +19,10 @@ Faces are of a split that no training saw, questions in wordings that no trainin
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.cli import parse
+from common.locks import one_writer
 from common.storage import write_text
+from common.strict_json import to_json
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, Turn, make_dialogue, questions
@@ -246,21 +248,29 @@ def measure_general(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Judge the faces, ask the questions, write the figures."""
     config = parse(EvaluateAssistantConfig, __doc__, args)
+    try:
+        with one_writer(config.out):
+            run(config)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def run(config: EvaluateAssistantConfig) -> None:
+    """Judge the faces, ask the questions, write the figures.
+
+    Raises OSError or ValueError that says which input is of no use.
+    """
     detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
     model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
     if model.info.kfd_digest not in ("", detector.digest):
-        raise SystemExit(
-            f"error: {config.assistant} was trained with the detector {model.info.kfd_digest[:12]}, got "
+        raise ValueError(
+            f"{config.assistant} was trained with the detector {model.info.kfd_digest[:12]}, got "
             f"{detector.digest[:12]}: pass that detector's folder as --kfd, or fine-tune again"
         )
     out = Path(config.out)
     where = MeasureConfig(data=Path(config.data), split=config.split, allow_leaks=config.allow_leaks)
-    try:
-        split, leaks, left_out = without_leaks(FaceSet.open(config.data, config.split), where)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+    split, leaks, left_out = without_leaks(FaceSet.open(config.data, config.split), where)
     kept = out.parent / f"{out.stem}-faces"
     faces = ground_once(kept, detector, config.data, config.split, config.faces, config.seed, split)
     figures = header(config, {"questions": config.seed}, "llm.evaluate")
@@ -270,7 +280,7 @@ def main(args: list[str] | None = None) -> None:
                        "leaks": leaks, "left_out": left_out}  # fmt: skip
     if config.general:
         figures["general"] = measure_general(model, detector, config)
-        print("general", json.dumps(figures["general"]), flush=True)
+        print("general", to_json(figures["general"]), flush=True)
     model.merge_adapter()
     known = known_fakes(detector, split, config.faces)
     for name, measure in (
@@ -280,8 +290,8 @@ def main(args: list[str] | None = None) -> None:
         ("conversations", lambda: measure_conversations(model, faces, config, random.Random(config.seed))),
     ):
         figures[name] = measure()
-        print(name, json.dumps(figures[name])[:2000], flush=True)
-        write_text(out, json.dumps(figures, indent=2) + "\n")
+        print(name, to_json(figures[name])[:2000], flush=True)
+        write_text(out, to_json(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from common.cli import parse
-from common.storage import save_config
+from common.locks import one_writer
+from common.storage import save_config, told_when_full
 from common.strict_json import read_json_object
 from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
@@ -72,8 +73,9 @@ def export(config: ExportConfig) -> ExportInfo:
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        exported = _write(model, info, base, dtype, part)
         out.parent.mkdir(parents=True, exist_ok=True)
+        with told_when_full(out):
+            exported = _write(model, info, base, dtype, part)
         if out.exists():
             out.rmdir()
         part.rename(out)
@@ -167,7 +169,8 @@ def _trained_quantised(assistant: Path) -> bool:
 def main(args: list[str] | None = None) -> None:
     config = parse(ExportConfig, __doc__, args)
     try:
-        exported = export(config)
+        with one_writer(config.out):
+            exported = export(config)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{config.out}: {exported.base} with the adapter of {config.assistant}, in {exported.dtype}")

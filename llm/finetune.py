@@ -159,7 +159,7 @@ def main(args: list[str] | None = None) -> None:
     config = parse(FinetuneConfig, __doc__, args)
     processes = init_distributed(config.device)
     try:
-        with one_writer(run_folder(config)) if processes.main else nullcontext():
+        with one_writer(run_folder(config), is_folder=True) if processes.main else nullcontext():
             run(config, processes)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -142,7 +142,7 @@ def list_files(paths: Iterable[str | Path], but: Path | None = None) -> Listing:
     listing, found, skipped = Listing(), set(), {}
     for path in map(Path, paths):
         if path.is_dir():
-            ours = () if but is None else (lock_file(but, but.is_dir()).name,)
+            ours = () if but is None else (lock_file(but).name,)
             listing.hidden[path] = _walk(path, found, skipped, ours)
         elif os.path.lexists(path):
             found.add(path)

@@ -67,27 +67,28 @@ def test_a_full_disk_is_a_message_and_the_old_file_stays(tmp_path, what):
 HELD = """
 import sys
 from common.locks import one_writer
-with one_writer(sys.argv[1]):
+with one_writer(sys.argv[1], is_folder=sys.argv[2] == "folder"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("name", ["folder", "lines.jsonl"])
-def test_one_writer_at_a_time_and_a_kill_frees_it(tmp_path, name):
-    """Two runs in one folder wrote the same .part file."""
+@pytest.mark.parametrize(("kind", "name"), [("folder", "v1.2"), ("file", "lines.jsonl"), ("file", "lines")])
+def test_one_writer_at_a_time_and_a_kill_frees_it(tmp_path, kind, name):
+    """Two runs in one folder wrote the same .part file. A folder named with a dot was taken for a file."""
     out = tmp_path / name
-    words = [sys.executable, "-c", HELD, str(out)]
+    is_folder = kind == "folder"
+    words = [sys.executable, "-c", HELD, str(out), kind]
     root = Path(__file__).parents[1]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match="another run is writing"), one_writer(out):
+    with pytest.raises(ValueError, match="another run is writing"), one_writer(out, is_folder):
         pass
-    left = (out if name == "folder" else tmp_path) / f".{'x' if name == 'folder' else name}.abc.part"
+    left = (out if is_folder else tmp_path) / f".{'x' if is_folder else name}.abc.part"
     left.write_text("half")
     other.kill()
     other.communicate()
-    with one_writer(out):
+    with one_writer(out, is_folder):
         assert not left.exists(), "what a kill left half written is removed"
 
 

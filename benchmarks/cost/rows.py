@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.storage import write_text
+from common.strict_json import read_json, to_json
 
 SCHEMA = "unmask-benchmark/1"
 ADVICE = "give a file of python -m benchmarks.full_size"
@@ -49,18 +49,16 @@ class Row:
 def save_rows(rows: list[Row], facts: dict[str, object], path: Path) -> None:
     """Write a JSON file. facts: machine, software, command, and what bounds were computed for."""
     values = {"schema": SCHEMA, **facts, "rows": [{"source": row.source, **asdict(row)} for row in rows]}
-    text = json.dumps(values, indent=2) + "\n"
+    text = to_json(values, indent=2) + "\n"
     write_text(path, text)
 
 
 def load_rows(path: Path) -> tuple[list[Row], dict[str, object]]:
     """Read what `save_rows` wrote. Raises ValueError for any other file, FileNotFoundError for none."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except ValueError as error:
-        raise ValueError(
-            f"{path} is no JSON ({error}); give a file of python -m benchmarks.full_size"
-        ) from None
+        raise ValueError(f"{error}; give a file of python -m benchmarks.full_size") from None
     if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
         raise ValueError(f"{path}: expected schema {SCHEMA!r}; give a file of python -m benchmarks.full_size")
     rows = [

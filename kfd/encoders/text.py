@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from common.storage import naming
+from common.storage import naming, write_atomically
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -102,7 +102,7 @@ def clip_tokenizer(vocabulary: str | Path) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: str | Path) -> None:
     """Write `tokenizer.json` into `folder`, which exists."""
-    tokenizer.save(str(Path(folder) / TOKENIZER_FILE))
+    write_atomically(Path(folder) / TOKENIZER_FILE, lambda part: tokenizer.save(str(part)))
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

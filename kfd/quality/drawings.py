@@ -12,7 +12,6 @@ as the dark shading of OpenCV's pencilSketch does. A statue is photographed, and
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,8 @@ import cv2
 import numpy as np
 
 from common.cli import parse
+from common.locks import one_writer
+from common.strict_json import read_json_object, to_json
 
 WEIGHTS = Path(__file__).with_name("drawings.json")
 SIDE = 160  # pixels, of the picture in which the measures are taken
@@ -98,7 +99,7 @@ def _terms(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _estimate() -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
-    stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    stored = read_json_object(WEIGHTS)
     fitted = (np.array(stored[name]) for name in ("mean", "deviation", "weights"))
     return (*fitted, stored["constant"], stored["limit"])
 
@@ -158,7 +159,8 @@ def main() -> None:
     """Exit status 1, with the reason, for a set that cannot be read."""
     config = parse(DrawingsConfig, __doc__)
     try:
-        print(fit(config))
+        with one_writer(config.out):
+            print(fit(config))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -200,7 +202,7 @@ def fit(config: DrawingsConfig) -> str:
         "constant": round(float(model.intercept_[0]), 5),
         "limit": round(limit, 5),
     }
-    write_text(config.out, json.dumps(stored) + "\n")
+    write_text(config.out, to_json(stored) + "\n")
     shares = [f"{name} {(odds[kind == name] > limit).mean():.3f}" for name in (*CONDITIONS, *KINDS)]
     return f"flagged of {len(chosen)} each, on faces left out: {', '.join(shares)}; written to {config.out}"
 

@@ -14,7 +14,6 @@ shrunk, blurred, made noisy, or coded the other way.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +24,8 @@ import cv2
 import numpy as np
 
 from common.cli import parse
+from common.locks import one_writer
+from common.strict_json import read_json_object, to_json
 from media.jpeg import jpeg_quality as quality_of_tables
 
 WEIGHTS = Path(__file__).with_name("compression.json")
@@ -127,7 +128,7 @@ def _quadratic(values: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _estimate() -> tuple[np.ndarray, ...]:
     """Mean and deviation (11,) of the measures, weights (77, 2) of the quadratic terms, constants (2,)."""
-    stored = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    stored = read_json_object(WEIGHTS)
     return tuple(np.array(stored[name]) for name in ("mean", "deviation", "weights", "constant"))
 
 
@@ -147,7 +148,8 @@ def _high_pass(pixels: np.ndarray) -> np.ndarray:
 def main() -> None:
     config = parse(QualityConfig, __doc__)
     try:
-        print(fit(config))
+        with one_writer(config.out):
+            print(fit(config))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -183,7 +185,7 @@ def fit(config: QualityConfig) -> str:
         held = source == name
         held_out[held] = Ridge(RIDGE).fit(terms[~held], y[~held]).predict(terms[held])
     stored = {"mean": mean, "deviation": deviation, "weights": ridge.coef_.T, "constant": ridge.intercept_}
-    text = json.dumps({name: np.round(values, 5).tolist() for name, values in stored.items()}) + "\n"
+    text = to_json({name: np.round(values, 5).tolist() for name, values in stored.items()}) + "\n"
     write_text(config.out, text)
     truth = [
         f"{name} {np.corrcoef(held_out[:, k], y[:, k])[0, 1]:.3f}" for k, name in enumerate(("JPEG", "video"))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from common import storage
 from common.distributed import Processes
+from common.strict_json import read_json_object, to_json
 from data_sim.dataset import FaceSet, TrainingBatch
 from kfd.encoders.base import ImageFeatures
 from kfd.model import KFD
@@ -55,10 +56,10 @@ class FeatureCache:
         self.folder = folder
         path = folder / SETTINGS_FILE
         if processes.main and not path.is_file():
-            text = json.dumps(settings, indent=2) + "\n"
+            text = to_json(settings, indent=2) + "\n"
             storage.write_text(path, text)
         processes.wait()
-        storage.check_settings(path, json.loads(path.read_text(encoding="utf-8")), settings)
+        storage.check_settings(path, read_json_object(path), settings)
 
     def path_of(self, step: int) -> Path:
         """The file of one step's batch."""

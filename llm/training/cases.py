@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.storage import write_atomically, write_text
+from common.strict_json import read_json_object, to_json
 from common.verdicts import FACE_REASONS, Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case
@@ -174,17 +175,17 @@ def ground_once(
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
                 "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
                 "regions": "heatmap", "heat": True}  # fmt: skip
-    settings = json.loads(json.dumps(settings))  # as they will be read: JSON knows no tuples
+    settings = json.loads(to_json(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
-        values = json.loads(path.read_text())
+        values = read_json_object(path)
         if values["settings"] == settings:
             return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
     found = ground(detector, faces, num_faces, seed)
     write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
              "labels": found.labels, "forged": found.forged}  # fmt: skip
-    write_text(path, json.dumps(plain))
+    write_text(path, to_json(plain))
     return found
 
 

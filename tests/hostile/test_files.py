@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from kfd import score
 from kfd.config import Decision
 from kfd.detector import Detector
+from kfd.scoring.lines import lines_of
 from media.decoding.sandbox import PASS_SECONDS, PHOTO_SECONDS
 from tests.hostile.mutations import Hostile, hostile_files
 from tests.tiny.kfd import save_tiny_kfd
@@ -41,7 +41,7 @@ def outcomes(detector, tmp_path_factory, request) -> list[tuple[Hostile, list[di
         path = folder / hostile.name
         path.write_bytes(hostile.data)
         started = time.monotonic()
-        lines = score.lines_of(path, detector)
+        lines = lines_of(path, detector)
         found.append((hostile, lines, time.monotonic() - started))
         path.unlink()
     return found
