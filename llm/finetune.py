@@ -54,11 +54,14 @@ if TYPE_CHECKING:
 def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: bool = False) -> ForgeryLLM:
     """The base model with fresh LoRA matrices, prompt learner and projector; only these train.
 
+    With `init_from` they are those of an assistant, which must read prompts of the same style, or ValueError.
     sharded: split the base model over the processes, see ForgeryLLM.shard.
     """
     torch.manual_seed(config.seed)
     usual = "bf16" if torch.device(processes.device).type == "cuda" else "fp32"
     dtype = DTYPES[config.dtype or usual]
+    if config.init_from:
+        return _further(config, processes, dtype)
     first = "cpu" if sharded else processes.device  # layer by layer to the GPU, if it does not hold them all
     llm, tokenizer = load_base(config.llm, first, dtype, quantize=config.quantize)
     found = data.train.detections
@@ -79,6 +82,16 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
     model = ForgeryLLM(llm, tokenizer, style_of(config, tokenizer), learner, projector)
     if sharded:
         model.shard(processes.device)
+    return model
+
+
+def _further(config: FinetuneConfig, processes: Processes, dtype: torch.dtype) -> ForgeryLLM:
+    model = ForgeryLLM.from_pretrained(
+        config.init_from, config.llm, processes.device, dtype, config.quantize, trainable=True
+    )
+    wanted = style_of(config, model.prompter.tokenizer)
+    if model.info.style != wanted:
+        raise ValueError(f"init_from: {config.init_from} reads {model.info.style}, this run wants {wanted}")
     return model
 
 

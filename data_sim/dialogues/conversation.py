@@ -17,7 +17,7 @@ from importlib.resources import files
 import yaml
 
 from data_sim.dialogue import ASKABLE, FIRST_QUESTION, FIRST_QUESTION_SHARE, Turn, answers, questions
-from data_sim.dialogues import on_file, on_finding, on_map, on_request, untold
+from data_sim.dialogues import on_before, on_file, on_finding, on_map, on_report, on_request, untold
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
 from data_sim.wordings import expand
@@ -62,11 +62,34 @@ COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "shorter": ("", on_request.shorter),
     "obey": ("", on_request.obey),
     "other_language": ("", on_request.other_language),
+    "maker": ("", on_finding.maker),
+    "proof": ("", on_finding.proof),
+    "verdict_meaning": ("", on_finding.verdict_meaning),
+    "other_part": ("", on_map.other_part),
+    "marked_parts": ("", on_map.marked_parts),
+    "runner_up": ("", on_map.runner_up),
+    "metadata": ("", on_file.metadata),
+    "yes_or_no": ("", on_request.yes_or_no),
+    "clarify": ("", on_request.clarify),
+    "for_layman": ("", on_request.for_layman),
+    "for_police": ("", on_request.for_police),
+    "privacy": ("", on_request.privacy),
+    "findings": ("", on_report.findings),
+    "for_and_against": ("", on_report.for_and_against),
+    "limits_here": ("", on_report.limits_here),
+    "recommendation": ("next_steps", on_report.recommendation),
+    "that_high": ("", on_before.that_high),
+    "other_side": ("", on_before.other_side),
+    "why_there": ("", on_before.why_there),
+    "sure_of_part": ("", on_before.sure_of_part),
+    "which_of_two": ("", on_before.which_of_two),
+    "by_how_much": ("", on_before.by_how_much),
 }
 # Intents whose answers in wordings.yaml need nothing but the verdict.
-FIXED = ("authentic", "dispute", "score_meaning", "next_steps", "what_is_deepfake", "technique", "limits",
+FIXED = ("authentic", "dispute", "score_meaning", "what_is_deepfake", "technique", "limits",
          "method", "identity", "legal", "not_checked", "greeting", "thanks", "out_of_scope")  # fmt: skip
 TOPICS = (*COMPOSED, *FIXED)
+HELD_OUT_TOPICS = ("runner_up", "marked_parts", "for_police")  # never trained on, for measuring
 
 
 @dataclass(frozen=True)
@@ -98,11 +121,29 @@ UNTOLD = Repertoire(
     }
 )
 OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
+# Topics that lean on the parts spoken of before: how many those must be.
+AFTER_REGIONS = {"that_high": 1, "other_side": 1, "why_there": 1, "sure_of_part": 1,
+                 "which_of_two": 2, "by_how_much": 2}  # fmt: skip
+_EXTREMES = {"strongest": 0, "weakest": -1}  # topics of one part, by its place among Facts.parts
 OF_CLIPS = ("when", "frames")
+# Asked more often than others, by people as here.
+_OFTEN = ("why", "where", "compare", "compare", "strongest", "weakest", "region_check", "how_sure", "quality",
+          "change_mind", "maker", "clarify", "which_face", "dispute")  # fmt: skip
 _ABOUT_MANNERS = ("greeting", "thanks", "other_language")  # asked as they stand
-_ALONE = (*_ABOUT_MANNERS, "obey", "shorter", "verdict")  # never asked together with something else
+_ALONE = (
+    *_ABOUT_MANNERS,
+    *AFTER_REGIONS,
+    "obey",
+    "shorter",
+    "verdict",
+    "yes_or_no",
+    "clarify",
+    "findings",
+    "for_and_against",
+)  # never asked together with something else
 _TERSE = 0.3  # share of terse conversations
 _LEAD = 0.35  # share of questions behind another of the same kind that lean on it ("And the nose?")
+_FOLLOW = 0.4  # share of questions about a part that are followed by one more about the same part
 _DOUBLE = 0.08  # share of turns that ask two things at once
 
 
@@ -142,34 +183,63 @@ def make_conversation(
             f"got {turns}, {sorted(unknown)}"
         )
     say = Phrasing(rng, terse=rng.random() < _TERSE)
+    offered = [topic for topic in repertoire.topics if topic not in without]
     pool = [
         topic
-        for topic in repertoire.topics
-        if topic not in without and (facts.clip or topic not in OF_CLIPS or rng.random() < 0.2)
+        for topic in (*offered, *(topic for topic in _OFTEN if topic in offered))
+        if topic not in AFTER_REGIONS and (facts.clip or topic not in OF_CLIPS or rng.random() < 0.2)
     ]
     done: list[Turn] = []
-    topic = opening or rng.choice(pool)
+    topic, about = opening or rng.choice(pool), ()
     while True:
-        done.append(_turn(topic, facts, say, heldout, done[-1].intent if done else "", repertoire))
+        about = _spoken_of(topic, facts, about, rng)
+        done.append(_turn(topic, facts, about, say, heldout, done[-1].intent if done else "", repertoire))
         if len(done) == turns:
             break
-        again = topic in OF_REGIONS and rng.random() < 0.5
-        topic = "region_check" if again else rng.choice(pool)
+        topic = _next(topic, about, offered, pool, rng)
     if opening == "verdict" and not heldout and rng.random() < FIRST_QUESTION_SHARE:
         done[0] = Turn(FIRST_QUESTION, done[0].answer, opening)
     return done
 
 
+def _spoken_of(topic: str, facts: Facts, before: tuple[str, ...], rng: random.Random) -> tuple[str, ...]:
+    """The parts that a question is about, in words; where it leans on the one before, those of that one."""
+    if topic in AFTER_REGIONS:
+        count = AFTER_REGIONS[topic]
+        return before if len(before) == count else _drawn_regions(count, facts, rng)
+    if topic == "other_part":
+        return (rng.choice(on_map.OTHER_PARTS),)
+    if topic in _EXTREMES and facts.heat:
+        return (facts.parts[_EXTREMES[topic]][0].replace("_", " "),)
+    return _drawn_regions(OF_REGIONS.get(topic, 0), facts, rng)
+
+
+def _next(topic: str, about: tuple[str, ...], offered: list[str], pool: list[str], rng: random.Random) -> str:
+    """What is asked behind a question on a topic about some parts."""
+    if about:
+        follow = [name for name, count in AFTER_REGIONS.items() if count == len(about) and name in offered]
+        if topic not in (*AFTER_REGIONS, "other_part") and follow and rng.random() < _FOLLOW:
+            return rng.choice(follow)
+        if rng.random() < 0.35:
+            return "region_check"
+    return rng.choice(pool)
+
+
 def _turn(
-    topic: str, facts: Facts, say: Phrasing, heldout: bool, before: str, repertoire: Repertoire
+    topic: str,
+    facts: Facts,
+    asked: tuple[str, ...],
+    say: Phrasing,
+    heldout: bool,
+    before: str,
+    repertoire: Repertoire,
 ) -> Turn:
-    asked = _regions(topic, facts, say.rng)
     leaning = before in (*OF_REGIONS, "verdict") and say.rng.random() < _LEAD
     patterns = _topics().get(topic, {}).get("after", ()) if leaning and not heldout else ()
     question = _question(topic, asked, patterns, heldout, say.rng)
     answer = _answer(topic, facts, asked, say, repertoire)
     if topic not in _ALONE and not heldout and say.rng.random() < _DOUBLE:
-        other = say.rng.choice(("where", "how_sure", "why", "quality"))
+        other = say.rng.choice(("where", "how_sure", "quality", "size", "strongest", "weakest", "maker"))
         if other != topic and other in repertoire.composed:
             question = f"{question.rstrip('.?')}? {_question(other, (), (), heldout, say.rng)}"
             answer = f"{answer} {_answer(other, facts, (), say, repertoire)}"
@@ -196,9 +266,8 @@ def _answer(topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing, rep
     return say.rng.choice(answers(topic, facts))
 
 
-def _regions(topic: str, facts: Facts, rng: random.Random) -> tuple[str, ...]:
+def _drawn_regions(count: int, facts: Facts, rng: random.Random) -> tuple[str, ...]:
     """Regions to ask about, in words; half of the time one with a high value, to balance Yes and No."""
-    count = OF_REGIONS.get(topic, 0)
     if not count:
         return ()
     first = rng.choice([*ASKABLE])

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from common.enfsi import NO_SUPPORT
+from common.enfsi import verbal_of_score
 from data_sim.dialogue import Case, format_score, join_words, reasons_in_words, region_words
 from media.regions import PART_NAMES, REGION_NAMES, WHOLE_FACE
 
@@ -88,8 +88,11 @@ class Facts(Case):
 
     @property
     def support(self) -> str:
-        """The word for the strength of the evidence, as it is printed; NO_SUPPORT where there is none."""
-        return self.strength or NO_SUPPORT
+        """The word for the strength of the evidence, as it is printed; NO_SUPPORT where there is none.
+
+        That of the likelihood ratio; where none is known, that of the score's odds.
+        """
+        return self.strength or verbal_of_score(float(format_score(self.score or 0.5)))
 
     @property
     def parts(self) -> list[tuple[str, float]]:

@@ -82,7 +82,9 @@ def which_face(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
         return sentences(
             f"{join_words(fake).capitalize()} {verb} as manipulated.", say.maybe(f"In full, {listed}.")
         )
-    return say.one(f"None of them reads as manipulated: {listed}.", f"None: {listed}.")
+    if {verdict for _, _, verdict in everyone} == {"real"}:
+        return say.one(f"None of them reads as manipulated: {listed}.", f"None: {listed}.")
+    return f"Face by face: {listed}."
 
 
 def how_many_faces(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -105,12 +107,12 @@ def when(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     if not runs:
         return say.one(
             "No stretch of the video reads as manipulated.",
-            f"At no time: none of the {facts.clip.frames} frames' runs reads as manipulated.",
+            f"At no time: of the {facts.clip.frames} frames read, none stands out.",
         )
     return say.one(
         f"From {runs}.",
         f"The frames from {runs} read as manipulated.",
-        f"It reads as manipulated from {runs}; the other frames do not.",
+        f"Look at {runs}: there the frames stand out.",
     )
 
 

@@ -68,10 +68,14 @@ def likelihood(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
         return sentences(
             "I have no figure: there is no score.", f"{capital(reasons_in_words(facts.reasons))}."
         )
+    score, share = format_score(facts.score), percent(facts.score)
+    rounded = share in ("0 %", "100 %")  # by rounding, which would sound like certainty
     return sentences(
-        say.one(
-            f"The score is {format_score(facts.score)} of 1, that is {percent(facts.score)}.",
-            f"{percent(facts.score)}, if genuine and manipulated faces were equally frequent.",
+        f"The score is {score} of 1."
+        if rounded
+        else say.one(
+            f"The score is {score} of 1, that is {share}.",
+            f"{share}, if genuine and manipulated faces were equally frequent.",
         ),
         say.maybe(
             "It assumes that both were equally likely beforehand, which is for you to judge.", often=0.7
@@ -99,7 +103,7 @@ def could_be_wrong(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
         )
         doubt = "Retouching, filters or a poor copy can look like a manipulation."
     elif facts.verdict == "real":
-        first = say.one("Yes, a forgery can be missed.", "It can be wrong, like any detector.")
+        first = say.one("A forgery can be missed.", "It can be wrong, like any detector.")
         doubt = "A careful forgery may leave no trace that is found."
     else:
         first, doubt = (
@@ -200,3 +204,61 @@ def _score_line(facts: Facts, say: Phrasing) -> str:
     if facts.score is None:
         return "There is no score."
     return say.maybe(f"The score is {format_score(facts.score)}.", often=0.7)
+
+
+def maker(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Who made it?"""
+    if facts.verdict == "inconclusive":
+        why = reasons_in_words(facts.reasons)
+        return say.one(
+            f"That cannot be read from pixels. There is not even a verdict, because {why}.",
+            "I cannot tell who handled the picture, and here there is no verdict either.",
+        )
+    score = format_score(facts.score)
+    if facts.verdict == "real":
+        return say.one(
+            f"There is no forger to name: no signs of manipulation were found, with a score of {score}.",
+            f"I do not know who made the picture. The finding is only that its score is low, {score}.",
+        )
+    return say.one(
+        f"Who did it cannot be read from pixels. The score of {score} tells of the face, not of a person.",
+        f"I do not know who made it. I know what the face reads like: its score is {score}.",
+        f"The evidence names no maker; it is a score of {score} and a map, nothing else.",
+    )
+
+
+def proof(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Is that proven, can it be stated as a fact?"""
+    if facts.verdict == "inconclusive":
+        return sentences(
+            say.one("Nothing is proven here: there is no verdict.", "It is not proof of anything."),
+            f"The reason is that {reasons_in_words(facts.reasons)}.",
+        )
+    score = format_score(facts.score)
+    return sentences(
+        say.one(
+            f"It is not proof. A score of {score} is an indication.",
+            f"A score of {score} is an indication, not proof.",
+            f"Do not call it proven: all there is is a score of {score}.",
+        ),
+        _strength(facts, say),
+    )
+
+
+def verdict_meaning(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """What does the verdict mean?"""
+    if facts.verdict == "inconclusive":
+        return say.one(
+            f"It means neither yes nor no, because {reasons_in_words(facts.reasons)}.",
+            f"The verdict is inconclusive: it stays open, because {reasons_in_words(facts.reasons)}.",
+        )
+    score = format_score(facts.score)
+    if facts.verdict == "fake":
+        return say.one(
+            f"The verdict is fake: the score of {score} lies above the limit for calling it so.",
+            f"The verdict is fake. The pixels read like those of manipulated faces, with a score of {score}.",
+        )
+    return say.one(
+        f"The verdict is real: the score of {score} lies below the limit. It is no certificate.",
+        f"The verdict is real, which says that no signs of manipulation were found; the score is {score}.",
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from data_sim.dialogue import ASKABLE, format_score, join_words, region_words
 from data_sim.dialogues.facts import CLOSE, Facts
-from data_sim.dialogues.phrasing import Phrasing, at, capital, level, marked, sentences, the
+from data_sim.dialogues.phrasing import MARKED, Phrasing, at, capital, level, marked, sentences, the
 from media.regions import WHOLE_FACE
 
+# What people ask about that is no region of the map.
+OTHER_PARTS = ("ears", "hair", "teeth", "skin", "beard", "neck", "glasses", "hairline", "wrinkles", "tongue")
 NO_MAP = (
     "There is no map for this face, because it could not be read; I can tell you why if you ask.",
     "I have no map here: the face could not be read.",
@@ -21,7 +23,7 @@ def region_check(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     names, words = ASKABLE[asked[0]], f"the {asked[0]}"
     value = format_score(facts.value(names))
     hot = marked(facts, names)
-    is_, stays = ("are", "stay") if _plural(asked[0]) else ("is", "stays")
+    is_, stays = ("are", "stay") if plural(asked[0]) else ("is", "stays")
     if hot:
         answer = say.one(
             f"Yes, the map marks {words}: {value} of 1.",
@@ -154,8 +156,8 @@ def where(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     top = join_words(at(name, value) for name, value in facts.parts[:2])
     if facts.verdict == "real":
         return say.one(
-            f"No place was named, since no sign of manipulation was found. The highest values are {top}.",
-            f"Nowhere in particular: the finding names no region. The map is highest over {top}.",
+            f"Nowhere: no sign of manipulation was found. The highest values of the map are {top}.",
+            f"No place is named, since nothing was found; the map reaches {top}, and no more.",
         )
     if not facts.regions:
         return say.one(
@@ -205,5 +207,41 @@ def _how_much(facts: Facts, say: Phrasing) -> str:
     return say.maybe(f"That is {level(value)}.", often=0.6)
 
 
-def _plural(words: str) -> bool:
+def plural(words: str) -> bool:
     return len(ASKABLE[words]) > 1 or words == "lips"
+
+
+def other_part(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Is something manipulated that has no value on the map? asked: one of OTHER_PARTS."""
+    if facts.score is None:
+        return say.one(*NO_MAP)
+    words, top = f"the {asked[0]}", at(*facts.parts[0])
+    have = "have no places of their" if asked[0].endswith(("s", "teeth")) else "has no place of its"
+    return say.one(
+        f"I have no value for {words}. Of the parts that the map has, {top} is highest.",
+        f"That I cannot say: {words} {have} own on the map. What it has is {top}, for example.",
+        f"The map does not tell {words} apart. Its highest part is {top}.",
+    )
+
+
+def marked_parts(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Which parts lie above the middle of the scale?"""
+    if facts.score is None:
+        return say.one(*NO_MAP)
+    above = [at(name, value) for name, value in facts.parts if value >= MARKED]
+    if not above:
+        return say.one(
+            f"None of them: even {at(*facts.parts[0])} stays below 0.50.",
+            f"No part reaches 0.50; the nearest is {at(*facts.parts[0])}.",
+        )
+    return say.one(f"Above the middle: {join_words(above)}.", f"At 0.50 or more: {join_words(above)}.")
+
+
+def runner_up(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Which part comes second?"""
+    if facts.score is None:
+        return say.one(*NO_MAP)
+    return say.one(
+        f"{capital(at(*facts.parts[1]))}, behind {at(*facts.parts[0])}.",
+        f"Second comes {at(*facts.parts[1])}.",
+    )

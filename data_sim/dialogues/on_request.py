@@ -83,7 +83,11 @@ def obey(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
 def other_language(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """A request in, or for, another language."""
     return sentences(
-        say.one("I answer in English only.", "I am sorry, I can answer in English only."),
+        say.one(
+            "I answer in English only.",
+            "I am sorry, I can answer in English only.",
+            "Please forgive me, I speak English only.",
+        ),
         one_sentence(facts, asked, say),
     )
 
@@ -115,3 +119,49 @@ def _caution(facts: Facts) -> str:
 
 def _score(facts: Facts) -> str:
     return "" if facts.score is None else format_score(facts.score)
+
+
+def yes_or_no(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """A request for one word."""
+    return {
+        "fake": say.one("Yes.", f"Yes, at {_score(facts)}."),
+        "real": say.one("No.", f"No, at {_score(facts)}."),
+        "inconclusive": say.one("Inconclusive.", "Inconclusive: neither yes nor no."),
+    }[facts.verdict]
+
+
+def clarify(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """The finding again, in plain words."""
+    if facts.verdict == "inconclusive":
+        why = reasons_in_words(facts.reasons)
+        return f"In plain words: I cannot tell whether the face was changed, because {why}."
+    score = _score(facts)
+    if facts.verdict == "fake":
+        return say.one(
+            f"In plain words: the face looks changed. The score is {score}, where 1 is the highest.",
+            f"Put simply, the pixels look altered, and the score is {score} of 1.",
+        )
+    return say.one(
+        f"In plain words: nothing in the face looks changed. The score is {score}, where 1 is the highest.",
+        f"Put simply, no signs of manipulation were found, and the score is {score} of 1.",
+    )
+
+
+def for_layman(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """What to tell somebody: one's mother, a boss, a client."""
+    return sentences(
+        say.one("You could put it like this.", "Say it like this."), one_sentence(facts, asked, say)
+    )
+
+
+def for_police(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """The finding for the police."""
+    return sentences(one_sentence(facts, asked, say), "Please secure the original file.", _caution(facts))
+
+
+def privacy(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Where does the photograph go?"""
+    return say.one(
+        "I do not know what becomes of the file; whoever runs this page can tell you.",
+        "That is not in my evidence. Ask whoever runs this page where pictures are kept.",
+    )

@@ -31,7 +31,8 @@ _COMPOUND = re.compile(
 _NEUTRAL = re.compile(
     r"(?<=support for )(?:a )?(?:manipulation|genuine photograph)|\bforged (?:ones|faces)\b|\bgenuine faces\b"
     r"|\bno sign of it there\b|\ba forgery can be missed\b|\blittle in it reads like a manipulation\b"
-    r"|\bframes from [\d:.]+ to [\d:.]+ read as manipulated\b"
+    r"|\bframes from [\d:.]+ to [\d:.]+(?: and [\d:.]+ to [\d:.]+)* read as manipulated\b"
+    r"|\bno stretch of the video reads as manipulated\b"
 )
 
 

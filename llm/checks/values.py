@@ -16,7 +16,9 @@ _PLACES = {f"both {words}": names for words, names in ASKABLE.items() if len(nam
 _PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + r")\b")
 _NUMBER = re.compile(r"(?<![\w.:])(\d+(?:[.,]\d+)?)(?![\d:])(\s*(?:%|percent\b|per cent\b))?")
 _TIME = re.compile(r"\b\d+:\d\d(?:\.\d)?\b")
-_SCALE = re.compile(r"\b(?:of|to|out of) 1(?:\.0+)?\b|\b0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b")
+_SCALE = re.compile(
+    r"\b(?:of|to|out of) 1(?:\.0+)?\b(?![.:]\d)|(?<![\d.:])0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b(?![.:]\d)"
+)
 _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named

@@ -22,6 +22,7 @@ class FinetuneConfig:
     run: str = (
         ""  # folder of the resumable state and the judged faces; by default runs/ and the name of `out`
     )
+    init_from: str = ""  # folder of an assistant to go on from, with its base model; by default from nothing
     judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
     encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
     template: str = ""  # vicuna, or chat for the tokenizer's own; by default its own where it has one

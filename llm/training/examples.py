@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from data_sim.dialogue import Case, Turn, make_dialogue
-from data_sim.dialogues.conversation import UNTOLD, make_conversation
+from data_sim.dialogues.conversation import HELD_OUT_TOPICS, UNTOLD, make_conversation
 from data_sim.dialogues.drawn import draw_facts
 from data_sim.dialogues.facts import Facts
 from llm.model import ForgeryLLM
@@ -87,7 +87,7 @@ def _dialogue(case: Case, told: str, rng: random.Random, turns: int, opening: st
     if told == "finding":
         return make_dialogue(case, rng, turns, opening=opening)
     if isinstance(case, Facts):
-        return make_conversation(case, rng, turns, opening=opening)
+        return make_conversation(case, rng, turns, opening=opening, without=HELD_OUT_TOPICS)
     without = ("likelihood",) if told == "score" else ()
     return make_conversation(Facts.of(case), rng, turns, opening=opening, without=without, repertoire=UNTOLD)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 
 import pytest
 
 from data_sim.dialogue import ASKABLE, FIRST_QUESTION
-from data_sim.dialogues import on_map
+from data_sim.dialogues import on_before, on_map
 from data_sim.dialogues.conversation import (
     COMPOSED,
     FIXED,
@@ -117,6 +118,42 @@ def test_topics_can_be_kept_out() -> None:
     with pytest.raises(ValueError, match="weather"):
         make_conversation(facts(rng), rng, opening="weather")
     assert set(COMPOSED).isdisjoint(FIXED)
+
+
+def test_a_question_that_leans_on_another_is_answered_for_the_part_spoken_of() -> None:
+    """Bug: "and the other one?" was answered with the highest part of the map, whatever had been asked."""
+    rng, leant = random.Random(11), 0
+    for _ in range(300):
+        known = facts(rng, "fake")
+        turns = make_conversation(known, rng, 8, opening=None)
+        for before, turn in pairwise(turns):
+            if before.intent in ("region_check", "region_value") and turn.intent == "why_there":
+                named = re.search(
+                    rf"\bthe ({'|'.join(sorted(ASKABLE, key=len, reverse=True))})\b", before.answer.lower()
+                )
+                leant += 1
+                assert named[1] in turn.answer.lower() or "the pixels there" in turn.answer, (before, turn)
+    assert leant > 10
+
+
+def test_the_other_side_and_the_higher_of_two_follow_their_values() -> None:
+    rng = random.Random(12)
+    known, say = facts(rng, "real"), Phrasing(random.Random(0))
+    value = dict(known.parts)["right_eye"]
+    assert f"{value:.2f}" in on_before.other_side(known, ("left eye",), say)
+    assert on_before.opposite("mouth") == ""
+    high, low = known.parts[0][0].replace("_", " "), known.parts[-1][0].replace("_", " ")
+    assert on_before.which_of_two(known, (low, high), say).startswith(f"The {high}")
+
+
+def test_a_strength_is_called_by_its_own_word() -> None:
+    """Bug: what speaks against a finding was "the evidence is weak", also where it was moderate."""
+    for seed in range(200):
+        rng = random.Random(seed)
+        known = facts(rng, rng.choice(("fake", "real")))
+        for turn in make_conversation(known, rng, 6, opening="against"):
+            said = re.findall(r"evidence[^.]* is (weak|moderate|strong)", turn.answer)
+            assert set(said) <= {known.support, "weak" if known.support == "no" else known.support}, turn
 
 
 def test_facts_that_do_not_fit_are_refused() -> None:
