@@ -13,6 +13,9 @@ Faces are of a split that no training saw, questions in wordings that no trainin
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
   for all simulated forgeries, for those of single regions, and for known fakes whose regions the set names.
 * conversations: contradictions between the answers and the evidence, in random conversations.
+* asked, with --asked docs/conversations.yaml: conversations as people write them, judged by the rules of
+  llm/checks/pointed.py: to the point, with a fact of the case, repeated, contradicting; --only-asked skips
+  the others.
 * general, with --general FILE: perplexity on general instruction data that training never saw,
   with LoRA and without: what the language model has forgotten.
 """
@@ -39,13 +42,14 @@ from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, Turn, make_dialogue, questions
 from data_sim.dialogues.conversation import make_conversation
 from data_sim.dialogues.drawn import draw_facts
-from data_sim.dialogues.facts import Facts
+from data_sim.dialogues.facts import Facts, told
 from evaluation.measure import MeasureConfig, without_leaks
 from evaluation.metrics.classification import Figure, figure_of, image_metrics, wilson_interval
 from evaluation.results import data_digest, folder_digest, header
 from kfd.detector import Detector
 from llm.checks.claims import FIRST_WORDS, contradictions
 from llm.checks.plain import plain_answer
+from llm.checks.pointed import read_conversations, states_a_fact, to_the_point
 from llm.checks.regions import measure_regions
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM
@@ -69,6 +73,8 @@ class EvaluateAssistantConfig:
     raw_conversations: int = 100  # unchecked, to show what the check takes out
     turns: int = 5  # of each conversation
     max_new_tokens: int = 120
+    asked: str = ""  # conversations as people write them, such as docs/conversations.yaml
+    only_asked: bool = False  # nothing but those
     general: str = ""  # general instruction data in PandaGPT's format
     general_images: str = ""  # folder of its pictures
     seed: int = 1
@@ -233,6 +239,32 @@ def _converse(
     }
 
 
+def measure_asked(
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, checked: bool = True
+) -> dict[str, object]:
+    """Conversations as people write them, about faces in turn, judged by llm.checks.pointed and claims."""
+    figures: dict[str, list[bool]] = {
+        name: [] for name in ("to_the_point", "facts", "repeated", "contradiction")
+    }
+    answers: list[dict[str, object]] = []
+    conversations = read_conversations(config.asked)
+    for number, asked in enumerate(tqdm(conversations, desc="asked", mininterval=5)):
+        row, rng = number % len(faces), random.Random(f"{config.seed}/{number}")
+        facts = draw_facts(vary(faces.cases[row], rng), rng)
+        conversation, said = conversation_about(model, faces, row, facts), []
+        for one in asked:
+            reply = "".join(conversation.ask(one.question, config.max_new_tokens, checked=checked))
+            wrong = contradictions(reply, facts, one.question, check_regions=False)
+            hits = to_the_point(one, reply, facts), states_a_fact(reply, facts), reply in said, bool(wrong)
+            for name, hit in zip(figures, hits, strict=True):
+                figures[name].append(hit)
+            said.append(reply)
+            answers.append({"conversation": number, "rule": f"{one.rule} {one.detail}".strip(),
+                            "question": one.question, "answer": reply, "to_the_point": hits[0],
+                            "problems": wrong, "told": told(facts)})  # fmt: skip
+    return {name: share_of(hits) for name, hits in figures.items()} | {"answers": answers}
+
+
 def measure_general(
     model: ForgeryLLM, detector: Detector, config: EvaluateAssistantConfig, batch_size: int = 8
 ) -> dict[str, float]:
@@ -282,6 +314,13 @@ def run(config: EvaluateAssistantConfig) -> None:
         figures["general"] = measure_general(model, detector, config)
         print("general", to_json(figures["general"]), flush=True)
     model.merge_adapter()
+    if config.asked:
+        figures["asked"] = measure_asked(model, faces, config)
+        shares = {name: value for name, value in figures["asked"].items() if name != "answers"}
+        print("asked", json.dumps(shares), flush=True)
+        write_text(out, json.dumps(figures, indent=2) + "\n")
+    if config.only_asked:
+        return
     known = known_fakes(detector, split, config.faces)
     for name, measure in (
         ("verdict", lambda: measure_verdicts(model, faces, config, random.Random(config.seed))),

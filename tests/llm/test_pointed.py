@@ -1,0 +1,69 @@
+"""The conversations for measuring, and the rules that judge answers to them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_sim.dialogue import INTENTS, questions
+from data_sim.dialogues.conversation import _topics
+from llm.checks.pointed import Asked, read_conversations, states_a_fact, to_the_point
+from tests.llm.test_values import FACTS
+
+ASKED = Path(__file__).parents[2] / "docs" / "conversations.yaml"
+UNSCORED = replace(FACTS, verdict="inconclusive", score=None, regions=(), heat=(), reasons=("blurred",))
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
+
+
+def test_forty_conversations_hold_two_hundred_questions_and_none_is_trained_on() -> None:
+    conversations = read_conversations(ASKED)
+    asked = [plain(one.question) for turns in conversations for one in turns]
+    assert len(conversations) == 40 and len(asked) == len(set(asked)) == 200
+    trained = {plain(text) for intent in INTENTS for text in questions(intent, heldout=False)}
+    for kinds in _topics().values():
+        trained |= {plain(text) for kind in ("train", "after") for p in kinds.get(kind, ()) for text in p}
+    assert trained.isdisjoint(asked)
+
+
+@pytest.mark.parametrize(("rule", "detail", "good", "bad"), [
+    ("part", "mouth", "Yes, the mouth is at 0.82.", "Signs of manipulation were found."),
+    ("compare", "mouth nose", "The mouth, with 0.82 against 0.61.", "The mouth is at 0.82."),
+    ("which", "mouth nose", "The mouth.", "The chin."),
+    ("part", "ears", "I have no value for the ears.", "The mouth is highest."),
+    ("otherside", "right eye", "0.22 for the left eye.", "The right eye is at 0.10."),
+    ("top", "", "The mouth at 0.82 is the strongest.", "The left eye is the strongest, then the mouth."),
+    ("bottom", "", "The chin at 0.10.", "The mouth at 0.82."),
+    ("score", "", "The score is 0.96.", "The score is high."),
+    ("sentences", "2", "The score is 0.96. It is no proof.", "The score is 0.96."),
+    ("maker", "", "Who did it cannot be read from pixels.", "The map is highest over the mouth."),
+    ("language", "", "I answer in English only.", "Die Antwort ist ja."),
+])  # fmt: skip
+def test_an_answer_to_the_point_speaks_of_what_was_asked(rule: str, detail: str, good: str, bad: str) -> None:
+    asked = Asked(rule, detail, "?")
+    assert to_the_point(asked, good, FACTS) and not to_the_point(asked, bad, FACTS)
+
+
+def test_of_a_face_without_a_score_the_point_is_that_there_is_none() -> None:
+    asked = Asked("part", "mouth", "?")
+    assert to_the_point(asked, "I have no map here: the face could not be read.", UNSCORED)
+    assert not to_the_point(asked, "The mouth is at 0.82.", UNSCORED)
+
+
+def test_a_fact_of_the_case_is_a_number_a_part_a_reason_or_the_verdict() -> None:
+    for said in ("The face is 240 pixels wide.", "Look at the nose.", "No verdict, so far.", "Yes."):
+        assert states_a_fact(said, FACTS), said
+    assert states_a_fact("Because the face is too blurred.", UNSCORED)
+    for said in ("You are welcome.", "I do not identify persons.", "A score runs from 0 to 1."):
+        assert not states_a_fact(said, FACTS), said
+
+
+def test_a_rule_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "asked.yaml").write_text("- - verdikt: is it fake\n")
+    with pytest.raises(ValueError, match="verdikt"):
+        read_conversations(tmp_path / "asked.yaml")
