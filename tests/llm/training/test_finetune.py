@@ -115,18 +115,6 @@ def test_what_is_told_and_taught_is_a_setting(folder: Path, tmp_path: Path, chan
     assert "".join(conversation.ask("Is it fake?", max_new_tokens=5)) == conversation.history[0].answer
 
 
-def test_a_run_goes_on_from_an_assistant_with_prompts_of_the_same_style(folder: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    finetune.main(flags(folder, first))
-    finetune.main(
-        [*flags(folder, second, lr=0, **{"soft-lr": 0, "align-steps": 0}), "--init-from", str(first)]
-    )
-    adapters = [load_file(out / "adapter_model.safetensors") for out in (first, second)]
-    assert all(torch.equal(value, adapters[1][name]) for name, value in adapters[0].items())
-    with pytest.raises(SystemExit):
-        finetune.main([*flags(folder, tmp_path / "third", told="facts"), "--init-from", str(first)])
-
-
 def test_the_truth_cannot_be_taught_beside_a_verdict_in_words() -> None:
     with pytest.raises(ValueError, match="the truth would contradict the verdict that told='facts'"):
         finetune.FinetuneConfig(llm="", kfd="", data="", out="", taught="truth")
