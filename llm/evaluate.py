@@ -317,8 +317,8 @@ def run(config: EvaluateAssistantConfig) -> None:
     if config.asked:
         figures["asked"] = measure_asked(model, faces, config)
         shares = {name: value for name, value in figures["asked"].items() if name != "answers"}
-        print("asked", json.dumps(shares), flush=True)
-        write_text(out, json.dumps(figures, indent=2) + "\n")
+        print("asked", to_json(shares), flush=True)
+        write_text(out, to_json(figures, indent=2) + "\n")
     if config.only_asked:
         return
     known = known_fakes(detector, split, config.faces)
