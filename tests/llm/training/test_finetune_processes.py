@@ -15,21 +15,9 @@ from common.cli import parse
 from llm import finetune
 from llm.model import ForgeryLLM
 from llm.training import loop as fit
-from tests.tiny.checkpoint import save_tiny_checkpoint
-from tests.tiny.faces import save_tiny_faces
-from tests.tiny.general import save_general
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("processes")
-    save_tiny_checkpoint(folder)
-    save_tiny_faces(folder / "set")
-    save_general(folder)
-    return folder
 
 
 def words(folder: Path, out: Path) -> list[str]:

@@ -21,20 +21,8 @@ from llm.training.cases import ground
 from llm.training.config import FinetuneConfig
 from llm.training.examples import batches, general_examples, is_general
 from llm.training.general import embed_once, read_general, split_general
-from tests.tiny.checkpoint import save_tiny_checkpoint
-from tests.tiny.faces import save_tiny_faces
-from tests.tiny.general import general_record, save_general
+from tests.tiny.general import general_record
 from tests.tiny.llm import llama_tokenizer, tiny_model
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector, a base model, a face set and general data."""
-    folder = tmp_path_factory.mktemp("general")
-    save_tiny_checkpoint(folder)
-    save_tiny_faces(folder / "set")
-    save_general(folder)
-    return folder
 
 
 def as_text(segments: list) -> str:

@@ -1,0 +1,100 @@
+"""The faces that training talks about: judged, varied, mirrored, and shown to the prompts first."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_sim.dataset import FaceSet
+from data_sim.dialogue import Case
+from kfd.calibration.decision import decide
+from kfd.detector import Detector, regions_to_name
+from llm.model import ForgeryLLM
+from llm.training.align import align
+from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
+from media.regions import REGION_NAMES
+from tests.tiny.llm import detection
+
+
+def test_ground_judges_each_face_real_and_forged(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=3, seed=0)
+    assert faces.labels == (0, 0, 0, 1, 1, 1)
+    assert all(bool(names) == bool(label) for names, label in zip(faces.forged, faces.labels, strict=True))
+    assert faces.detection([0, 5]).heatmap.shape == (2, 1, 64, 64)
+    for case, score in zip(faces.cases, faces.detections.score.tolist(), strict=True):
+        assert case.verdict == decide(detector.decision, score)[0]
+
+
+def test_known_fakes_bring_the_regions_that_the_set_names(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = FaceSet.open(folder / "set", "train")
+    row = {**faces.rows[1], "label": "fake", "regions": "left_eye|mouth"}
+    found = ground_known(detector, replace(faces, rows=(faces.rows[0], row, *faces.rows[2:])), [1])
+    assert found.labels == (1,) and found.forged == (("left_eye", "mouth"),)
+    assert torch.equal(found.detections.score, detector(faces.read([1])[0]).score)
+
+
+def test_judged_faces_are_remembered_until_something_changes(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    first = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("llm.training.cases.ground", lambda *args: pytest.fail("judged again"))
+        again = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    assert again.cases == first.cases and again.forged == first.forged
+    torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
+    assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).forged != first.forged
+
+
+def test_text_never_says_more_than_map_and_verdict() -> None:
+    strength = torch.zeros(len(REGION_NAMES))
+    assert regions_to_name("fake", strength) == (), "a silent map names nothing"
+    strength[REGION_NAMES.index("mouth")], strength[REGION_NAMES.index("nose")] = 0.9, 0.6
+    assert regions_to_name("fake", strength) == ("mouth", "nose")
+    assert regions_to_name("inconclusive", strength) == ("mouth", "nose")
+    assert regions_to_name("real", strength) == ()
+
+
+def test_the_mirror_image_has_left_and_right_exchanged() -> None:
+    case = Case("fake", 0.9, ("left_eye", "nose", "right_cheek", "whole_face"))
+    assert mirror_case(case).regions == ("right_eye", "nose", "left_cheek", "whole_face")
+    assert mirror_case(mirror_case(case)) == case
+    warm = replace(case, heat=(("left_eye", 0.8), ("nose", 0.3)))
+    assert mirror_case(warm).heat == (("right_eye", 0.8), ("nose", 0.3))
+    assert set(mirror_case(replace(case, regions=REGION_NAMES)).regions) == set(REGION_NAMES)
+    found = detection(faces=2)
+    turned = mirror_maps(found, torch.tensor([True, False]))
+    torch.testing.assert_close(turned.heatmap[0], found.heatmap[0].flip(-1))
+    torch.testing.assert_close(turned.heatmap[1], found.heatmap[1])
+
+
+def test_alignment_teaches_the_prompts_to_say_the_regions(folder: Path) -> None:
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    cases = (
+        Case("fake", 0.9, ("nose",)),
+        Case("fake", 0.8, ("mouth",)),
+        Case("real", 0.1),
+        Case("real", 0.2),
+    )
+    seen = torch.zeros_like(faces.detections.heatmap)
+    seen[0, :, 12:20, 12:20] = seen[1, :, 24:30, 8:24] = 1  # maps that differ, unlike a random detector's
+    faces = replace(faces, cases=cases, detections=replace(faces.detections, heatmap=seen))
+    model = ForgeryLLM.from_pretrained(folder / "assistant")
+    first = align(model, faces, steps=1, lr=0.0, seed=0)
+    assert align(model, faces, steps=60, lr=0.01, seed=0) < 0.7 * first
+
+
+def test_some_cases_become_too_poor_for_a_verdict() -> None:
+    rng = random.Random(0)
+    case = Case("fake", 0.9, ("nose",))
+    varied = [vary(case, rng) for _ in range(500)]
+    assert sum(v == case for v in varied) > 375
+    assert any(v.score is None for v in varied)
+    assert any(v.verdict == "inconclusive" and v.score == 0.9 for v in varied)
