@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import cv2
+import torch
 
 from common.verdicts import Reason, Verdict
 from kfd.calibration.error_rates import digest_of_decision
@@ -16,37 +20,73 @@ from kfd.opinions import SecondReader, agreement, second_opinions
 from kfd.video import FaceTrack
 from media.errors import INTERNAL_ERROR, MediaError, contained
 from media.files import open_file
+from media.kinds import kind_of_file
 
 SKIPPED, HIDDEN = "skipped", "hidden"
+Line = dict[str, object]
+Readers = tuple[SecondReader, ...]
 
 
 @dataclass(frozen=True)
 class Task:
-    """An entry. code: "", SKIPPED or HIDDEN; words: why it is passed over."""
+    """An entry. code: "", SKIPPED or HIDDEN; words: why it is passed over. named: on the command line, so it
+    is opened whatever it is.
+    """
 
     path: Path
     code: str = ""
     words: str = ""
+    named: bool = False
 
 
-def lines_for(task: Task, detector: Detector, readers: tuple[SecondReader, ...]) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class Start:
+    """What a process begins with; see ScoreConfig. scale: what `scale_of` has to be; None: any."""
+
+    checkpoint: Path
+    device: str
+    encoder: str | None
+    opinion: tuple[str, ...]
+    scale: Line | None = None
+
+    def load(self) -> tuple[Detector, Readers]:
+        """The detectors, computing on one thread: sums come out the same however many processes there are.
+
+        Raises ValueError where they are others than those of `scale`, as on a machine with an older copy.
+        """
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        detector = Detector.from_pretrained(self.checkpoint, self.device, self.encoder)
+        readers = tuple(SecondReader.load(choice, self.device) for choice in self.opinion)
+        if self.scale is not None and scale_of(detector, readers) != self.scale:
+            raise ValueError(f"{self.checkpoint} holds other weights or thresholds here than where it began")
+        return detector, readers
+
+    def __call__(self) -> Callable[[Task], list[Line]]:
+        detector, readers = self.load()
+        return partial(lines_for, detector=detector, readers=readers)
+
+
+def lines_for(task: Task, detector: Detector, readers: Readers) -> list[Line]:
     """The lines of an entry, passed over or not."""
+    scale = scale_of(detector, readers)
     if task.code:
-        return [_passed_over(task.path, detector, task.code, task.words, readers)]
+        return [_passed_over(task.path, scale, task.code, task.words)]
+    if not task.named and kind_of_file(task.path) is None:
+        words = "neither a photograph nor a video, by its content and its name"
+        return [_passed_over(task.path, scale, SKIPPED, words)]
     return lines_of(task.path, detector, readers)
 
 
-def gave_up(detector: Detector, readers: tuple[SecondReader, ...], task: Task) -> list[dict[str, object]]:
+def gave_up(scale: Line, task: Task) -> list[Line]:
     """The line of a file that ended two processes."""
     words = "A library that read this file ended its process, twice; the file may be damaged."
-    return [start_line(task.path, detector, readers) | _nothing(INTERNAL_ERROR, words)]
+    return [start_line(task.path, scale) | _nothing(INTERNAL_ERROR, words)]
 
 
-def lines_of(
-    path: Path, detector: Detector, readers: tuple[SecondReader, ...] = ()
-) -> list[dict[str, object]]:
+def lines_of(path: Path, detector: Detector, readers: Readers = ()) -> list[Line]:
     """The output lines of one photograph or video, at least one, never an exception for a bad file."""
-    line = start_line(path, detector, readers)
+    line = start_line(path, scale_of(detector, readers))
     try:
         with contained(str(path)), open_file(path) as file:
             try:
@@ -64,22 +104,26 @@ def lines_of(
         return [line | _nothing(error.code, str(error))]
 
 
-def start_line(path: Path, detector: Detector, readers: Sequence[SecondReader]) -> dict[str, object]:
-    """What every line of a file begins with: its name, and the digests that scores and verdicts depend on."""
-    line: dict[str, object] = {"path": str(path), "sha256": None, **_scale(detector)}
+def start_line(path: Path, scale: Line) -> Line:
+    """What every line of a file begins with: its name, and what scores and verdicts depend on."""
+    return {"path": str(path), "sha256": None, **scale}
+
+
+def scale_of(detector: Detector, readers: Readers = ()) -> Line:
+    """The digests that scores and verdicts depend on."""
+    scale: Line = _digests(detector)
     if readers:
-        scales = [_scale(reader.detector) for reader in readers]
-        line["opinion_checkpoints"] = [scale["checkpoint"] for scale in scales]
-        line["opinion_decisions"] = [scale["decision"] for scale in scales]
-    return line
+        others = [_digests(reader.detector) for reader in readers]
+        scale["opinion_checkpoints"] = [digests["checkpoint"] for digests in others]
+        scale["opinion_decisions"] = [digests["decision"] for digests in others]
+    return scale
 
 
-def _scale(detector: Detector) -> dict[str, str]:
-    """The two digests that scores and verdicts depend on."""
+def _digests(detector: Detector) -> Line:
     return {"checkpoint": detector.digest, "decision": digest_of_decision(detector.decision)}
 
 
-def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str, object]]:
+def _describe_all(line: Line, found: Examination) -> list[Line]:
     """The lines of a file that was examined."""
     verdict, reasons = overall_verdict(found.faces)
     line = line | {
@@ -105,20 +149,18 @@ def _describe_all(line: dict[str, object], found: Examination) -> list[dict[str,
     return [line | _describe(track.finding) | warnings | {"frames": _frames(track)} for track in video.tracks]
 
 
-def _nothing(code: str, message: str) -> dict[str, object]:
+def _nothing(code: str, message: str) -> Line:
     """The fields of a file that gave no face to judge."""
     fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": Verdict.INCONCLUSIVE}
     return {**fields, "reasons": [code], "regions": [], "warnings": [], "message": message}
 
 
-def _passed_over(
-    path: Path, detector: Detector, reason: str, message: str, readers: tuple[SecondReader, ...]
-) -> dict[str, object]:
+def _passed_over(path: Path, scale: Line, reason: str, message: str) -> Line:
     """The line of what was not examined; it has no verdict, not even an inconclusive one."""
-    return start_line(path, detector, readers) | _nothing(reason, message) | {"verdict": None}
+    return start_line(path, scale) | _nothing(reason, message) | {"verdict": None}
 
 
-def _describe(finding: FaceFinding) -> dict[str, object]:
+def _describe(finding: FaceFinding) -> Line:
     return {
         "face": finding.index,
         "box": list(finding.box),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from common.memory import reuse_memory
 
@@ -28,6 +28,13 @@ class _Job:
     number: int
     task: object
     deaths: int = 0
+
+
+@dataclass
+class _NoStart:
+    """The answer of a process that could not begin."""
+
+    why: str
 
 
 class _Worker:
@@ -57,9 +64,86 @@ def _serve(channel: Connection, start: Callable[[], Callable]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all; who was asked ends the others
     reuse_memory()
     with suppress(EOFError, OSError):
-        work = start()
+        try:
+            work = start()
+        except Exception as error:
+            channel.send(_NoStart(f"{type(error).__name__}: {error}"))
+            return
         while True:
             channel.send(work(channel.recv()))
+
+
+class Pool(Generic[Task, Result]):
+    """Processes for one function; they are started when they are first needed and stay for the next tasks.
+
+    count: how many. start: called once in each process, returns what does the work; it, tasks and results are
+    pickled. gave_up: what is the result of a task that ended two processes.
+    """
+
+    def __init__(
+        self, count: int, start: Callable[[], Callable[[Task], Result]], gave_up: Callable[[Task], Result]
+    ):
+        self._count, self._start, self._gave_up = count, start, gave_up
+        self._workers: list[_Worker] = []
+
+    def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+        """Every task with its result, in order. Raises ValueError where a process cannot begin."""
+        source, again = enumerate(tasks), deque[_Job]()
+        done: dict[int, tuple[Task, Result]] = {}
+        begun = written = 0
+        try:
+            while True:
+                while len(idle := self._idle()) or len(self._workers) < self._count:
+                    if again:
+                        job = again.popleft()
+                    elif begun - written < AHEAD * self._count and (found := next(source, None)) is not None:
+                        job, begun = _Job(*found), begun + 1
+                    else:
+                        break
+                    (idle[0] if idle else self._new()).begin(job)
+                if not (busy := {worker.channel: worker for worker in self._workers if worker.job}):
+                    return
+                for channel in wait(list(busy)):
+                    self._take(busy[channel], done, again)
+                while written in done:
+                    yield done.pop(written)
+                    written += 1
+        finally:
+            for worker in [worker for worker in self._workers if worker.job]:  # nobody waits for them now
+                self._end(worker)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in list(self._workers):
+            self._end(worker)
+
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.job is None]
+
+    def _new(self) -> _Worker:
+        self._workers.append(_Worker(self._start))
+        return self._workers[-1]
+
+    def _end(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.close()
+
+    def _take(self, worker: _Worker, done: dict[int, tuple[Task, Result]], again: deque[_Job]) -> None:
+        """What a process answers, or that it is gone."""
+        job, worker.job = worker.job, None
+        try:
+            answer = worker.channel.recv()
+        except (EOFError, OSError):
+            self._end(worker)
+            job.deaths += 1
+            if job.deaths == 1:
+                again.append(job)
+            else:
+                done[job.number] = job.task, self._gave_up(job.task)
+            return
+        if isinstance(answer, _NoStart):
+            raise ValueError(f"a process could not begin: {answer.why}")
+        done[job.number] = job.task, answer
 
 
 def in_processes(
@@ -68,48 +152,6 @@ def in_processes(
     start: Callable[[], Callable[[Task], Result]],
     gave_up: Callable[[Task], Result],
 ) -> Iterator[tuple[Task, Result]]:
-    """Every task with its result, in order, worked on by `count` processes.
-
-    start: called once in each process, returns what does the work; it, tasks and results are pickled.
-    gave_up: what is the result of a task that ended two processes.
-    """
-    source, again = enumerate(tasks), deque[_Job]()
-    done: dict[int, tuple[Task, Result]] = {}
-    workers: list[_Worker] = []
-    begun = written = 0
-    try:
-        while True:
-            idle = [worker for worker in workers if worker.job is None]
-            while idle or len(workers) < count:
-                if again:
-                    job = again.popleft()
-                elif begun - written < AHEAD * count and (found := next(source, None)) is not None:
-                    job, begun = _Job(*found), begun + 1
-                else:
-                    break
-                if not idle:
-                    idle = [_Worker(start)]
-                    workers += idle
-                idle.pop().begin(job)
-            busy = {worker.channel: worker for worker in workers if worker.job is not None}
-            if not busy:
-                return
-            for channel in wait(list(busy)):
-                worker, job = busy[channel], busy[channel].job
-                worker.job = None
-                try:
-                    done[job.number] = job.task, channel.recv()
-                except (EOFError, OSError):
-                    workers.remove(worker)
-                    worker.close()
-                    job.deaths += 1
-                    if job.deaths == 1:
-                        again.append(job)
-                    else:
-                        done[job.number] = job.task, gave_up(job.task)
-            while written in done:
-                yield done.pop(written)
-                written += 1
-    finally:
-        for worker in workers:
-            worker.close()
+    """Every task with its result, in order, worked on by `count` processes; see Pool."""
+    with closing(Pool(count, start, gave_up)) as pool:
+        yield from pool.map(tasks)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from common.storage import write_text
-from common.strict_json import parse_json, to_json
+from common.strict_json import parse_json
 from common.verdicts import Reason
-from kfd.detector import Detector
-from kfd.opinions import SecondReader
-from kfd.scoring.lines import HIDDEN, SKIPPED, start_line
+from kfd.scoring.lines import HIDDEN, SKIPPED, Line
 
 SCALES = {  # fields that all lines of a file share, and what they tell
     "checkpoint": "weights",
@@ -21,7 +19,7 @@ SCALES = {  # fields that all lines of a file share, and what they tell
 }
 
 
-def outcome(lines: list[dict[str, object]]) -> str:
+def outcome(lines: list[Line]) -> str:
     """What became of a file: "scored", or the reason why nothing was."""
     return "scored" if lines[0]["face"] is not None else str(lines[0]["reasons"][0])
 
@@ -38,37 +36,51 @@ def account(tally: Counter[str], hidden: int) -> str:
     )
 
 
-def resume(out: Path, detector: Detector, readers: Sequence[SecondReader] = ()) -> dict[str, str]:
+def resume(out: Path, scale: Line) -> dict[str, str]:
     """Paths that `out` holds completely, each with its outcome.
 
-    What a kill may have cut short is taken out of the file. detector, readers: those that go on.
+    What a kill may have cut short is cut off the file. scale: of the run that goes on.
     """
     if not out.is_file():
         return {}
-    lines, own = read_lines(out), start_line(out, detector, readers)
-    for name, what in SCALES.items():
-        if any(line.get(name) != own.get(name) for line in lines):
-            raise ValueError(f"{out} was made with other {what}; choose another --out")
+    done: dict[str, str] = {}
+    last, whole, end = None, 0, 0
+    for line, position in read_lines(out):
+        for name, what in SCALES.items():
+            if line.get(name) != scale.get(name):
+                raise ValueError(f"{out} was made with other {what}; choose another --out")
+        if line["path"] != last:  # the lines of a file stand together
+            last, whole = line["path"], end
+        end = position
+        done[line["path"]] = outcome([line])
     # The last photograph may have lost faces: a kill can fall between two of its lines.
-    last = lines[-1]["path"] if lines else None
-    kept = [line for line in lines if line["path"] != last]
-    write_text(out, "".join(to_json(line) + "\n" for line in kept))
-    return {line["path"]: outcome([line]) for line in kept}
+    done.pop(last, None)
+    os.truncate(out, whole)
+    return done
 
 
-def read_lines(out: Path) -> list[dict[str, object]]:
-    """The whole lines of a file of this command; one that a kill cut short is left out.
+def read_lines(out: Path) -> Iterator[tuple[Line, int]]:
+    """The whole lines of a file of this command, each with the byte at which it ends; one that a kill cut
+    short is left out.
 
     Raises ValueError for a file of something else.
     """
-    data = out.read_bytes()
+    end = 0
+    with out.open("rb") as file:
+        for written in file:
+            if not written.endswith(b"\n"):
+                return
+            end += len(written)
+            yield _checked(written, out), end
+
+
+def _checked(written: bytes, out: Path) -> Line:
     try:
-        lines = [parse_json(line, out) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
-        for line in lines:
-            path, reasons = line["path"], line["reasons"]
-            is_told = line["face"] is not None or (isinstance(reasons, list) and reasons)
-            if not isinstance(path, str) or not isinstance(line["checkpoint"], str) or not is_told:
-                raise TypeError("a field of another type")
+        line = parse_json(written[:-1], out)
+        path, reasons = line["path"], line["reasons"]
+        is_told = line["face"] is not None or (isinstance(reasons, list) and reasons)
+        if not isinstance(path, str) or not isinstance(line["checkpoint"], str) or not is_told:
+            raise TypeError("a field of another type")
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{out} is no file of kfd.score; choose another --out") from None
-    return lines
+    return line

@@ -328,3 +328,16 @@ def test_a_process_that_dies_costs_at_most_its_file(tmp_path):
     results = list(in_processes(tasks, 2, Fragile(tmp_path), lambda task: f"gave up {task}"))
     assert results == [(task, f"gave up {task}" if task == "die" else task.upper()) for task in tasks]
     assert list(in_processes([], 2, Fragile(tmp_path), str)) == []
+
+
+class Broken:
+    """Work that cannot begin."""
+
+    def __call__(self):
+        raise FileNotFoundError("no weights here")
+
+
+def test_a_process_that_cannot_begin_ends_the_run_with_its_reason():
+    """Every file had a line that blamed the file: a library that read it had ended its process."""
+    with pytest.raises(ValueError, match="a process could not begin: FileNotFoundError: no weights here"):
+        list(in_processes(["a", "b"], 2, Broken(), str))
