@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.facts import CLOSE, Facts, told
 from data_sim.dialogues.phrasing import LEVELS, level, marked, the
@@ -23,7 +24,20 @@ _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named
 _LEVELS = tuple(words for _, words in LEVELS)
-_LEVEL = re.compile(r"(?<!not )(?<!too )\b(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b")
+_LEVEL_WORDS = "(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b"
+_LEVEL = re.compile(r"(?<!not )(?<!too )\b" + _LEVEL_WORDS)
+_SCORE_LEVEL = re.compile(  # "the score is 0.98, which is low"; "it has a low score"
+    r"\bscore(?:,? (?:is|of|was|reads|at))?(?: only| just)?(?: [01]\.\d\d)?(?: (?:out )?of 1)?,?"
+    r"(?: (?:which|that|this|it))?(?: (?:is|was|reads|counts as))?(?: (?:an?|quite|rather|fairly|clearly))? "
+    + _LEVEL_WORDS
+    + r"|\b(?:has|have|got|with) an? "
+    + _LEVEL_WORDS
+    + r" score\b"
+)
+_NO_VERDICT = re.compile(
+    r"\b(?:not (?:\w+ )?enough|too (?:low|weak|close|little|high))"
+    r" (?:for|to (?:reach|give|allow)) (?:a|any) verdict\b"
+)
 _HIGHEST = re.compile(r"(?<!second )(?<!third )(?<!next )\b(?:highest|strongest|most of all)\b")
 _LOWEST = re.compile(r"\b(?:lowest|weakest|least)\b")
 _EXTREME = r"(?<!second )(?<!third )(?<!next )(?<!not )\b(highest|strongest|lowest|weakest)\b"
@@ -52,11 +66,11 @@ def value_faults(answer: str, facts: Facts, question: str | None = None) -> list
     """List the numbers and statements about regions in an answer that are not those of the facts.
 
     question: the question answered, if known; it tells whether a leading Yes or No speaks of a region.
-    Returns messages "number: ..." and "region: ...", none twice; empty where all agrees.
+    Returns messages such as "number: ..." and "region: ...", none twice; empty where all agrees.
     """
     found = [*_numbers(answer, facts)]
     if facts.score is not None:
-        found += [*_places(answer, facts), *_first_word(answer, facts, question)]
+        found += [*_places(answer, facts), *_first_word(answer, facts, question), *_score(answer, facts)]
     return list(dict.fromkeys(found))
 
 
@@ -72,6 +86,17 @@ def _numbers(answer: str, facts: Facts) -> list[str]:
         m[0].strip() for m in _NUMBER.finditer(_TIME.sub("", text)) if m[1].replace(",", ".") not in allowed
     ]
     return [f"number: quotes {number}, which the facts do not hold" for number in wrong]
+
+
+def _score(answer: str, facts: Facts) -> list[str]:
+    """What is wrong with the level that the score is said to have, or with a verdict said to be missing."""
+    text, found = answer.lower(), []
+    said = _SCORE_LEVEL.search(text)
+    if said and _levels_apart(said[1] or said[2], [facts.score]) > 1:
+        found.append(f"score: calls it {said[1] or said[2]}, it is {format_score(facts.score)}")
+    if _NO_VERDICT.search(text) and facts.verdict != Verdict.INCONCLUSIVE:
+        found.append(f"verdict: says that there is none, it is {facts.verdict}")
+    return found
 
 
 def _places(answer: str, facts: Facts) -> list[str]:

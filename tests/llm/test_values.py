@@ -61,6 +61,10 @@ def test_what_training_teaches_is_no_contradiction() -> None:
     (FACTS, "How large is the face?", "The face is 300 pixels wide."),
     (FACTS, "What is the score?", "The score is 0.91."),
     (REAL, "Is the mouth manipulated?", "Yes, the mouth is at 0.28 on the map."),
+    (FACTS, "Is it fake?", "Yes, the score is 0.96, which is low."),
+    (FACTS, "So?", "The score is 0.96 of 1, so it is not enough for a verdict."),
+    (REAL, "So?", "It has a very high score."),
+    (REAL, "So?", "The score of 0.08 is high."),
     (FACTS, "When?", "It reads as manipulated from 0:02.1 to 0:03.8."),
 ])  # fmt: skip
 def test_what_the_facts_do_not_hold_is_found(facts: Facts, asked: str, said: str) -> None:
@@ -78,6 +82,8 @@ def test_what_the_facts_do_not_hold_is_found(facts: Facts, asked: str, said: str
     (FACTS, "Is the chin fake?", "No sign of it there: the chin is at 0.10."),
     (FACTS, "And the eye?", "The left eye is at 0.22, which is low."),
     (FACTS, "How likely?", "The score is 0.96 of 1, that is 96 %."),
+    (FACTS, "Is it high?", "The score is 0.96 of 1, which is very high; the nose is at 0.61, which is high."),
+    (REAL, "Is it high?", "The score is 0.08, which is very low."),
 ])  # fmt: skip
 def test_what_the_facts_hold_may_be_said_whatever_the_verdict(facts: Facts, asked: str, said: str) -> None:
     assert contradictions(said, facts, asked) == []
