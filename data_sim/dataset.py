@@ -15,7 +15,7 @@ pixel, the crop that `media.faces.crop_face` gives at inference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,11 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def of(self, positions: list[int]) -> FaceSet:
+        """Some of the faces, in rising order of their positions."""
+        rows = tuple(self.rows[position] for position in positions)
+        return replace(self, rows=rows, index=self.index[positions])
 
     def where(self, **values: str) -> list[int]:
         """Positions of the rows whose columns have the given values."""

@@ -6,8 +6,8 @@ evaluation.detector does it for a detector, llm.benchmark for the answers of a l
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -77,6 +77,8 @@ class MeasureConfig:
     split: str = "val"  # which split; `test` is for the last measurement only
     out: Path | None = None  # JSON file for the figures and for every score
     report: Path | None = None  # folder for report.md and report.html, with plots
+    sources: tuple[str, ...] = ()  # only faces of these sources; by default all
+    most: int = 0  # of the faces of each label and source, evenly spread; 0: all
     simulated: int = 600  # most real faces that forgeries are simulated from; 0: none
     aggregate: Method = "mean"  # how the frames of a video become one score; see evaluation.metrics.video
     by: tuple[Label, ...] = ("age", "gender", "race")  # false positives by these, where names tell them
@@ -86,17 +88,17 @@ class MeasureConfig:
 
     def problems(self) -> list[str]:
         """List what cannot be, in words."""
-        if self.num_resamples >= 1 and self.simulated >= 0:
+        if self.num_resamples >= 1 and min(self.simulated, self.most) >= 0:
             return []
         return [
-            f"num_resamples must be positive and simulated not negative, got {self.num_resamples}, "
-            f"{self.simulated}"
+            "num_resamples must be positive, simulated and most not negative, got "
+            f"{self.num_resamples}, {self.simulated} and {self.most}"
         ]
 
 
 def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[str, object], list[Item]]:
     """Score the faces; return the fields of evaluation.results below the header, and the items."""
-    clean, leaks, left_out = without_leaks(faces, config)
+    clean, leaks, left_out = without_leaks(chosen(faces, config), config)
     measured, decision = Measured(judge), judge.decision
     score_stored(measured, clean)
     score_simulated(measured, clean, config.simulated)
@@ -236,7 +238,21 @@ def without_leaks(
         {"split": config.split, "reason": f"near_duplicate_of_{name}", "count": count}
         for name, count in Counter(likeness.values()).items()
     ]
-    return replace(faces, rows=tuple(faces.rows[p] for p in kept), index=faces.index[kept]), counts, left
+    return faces.of(kept), counts, left
+
+
+def chosen(faces: FaceSet, config: MeasureConfig) -> FaceSet:
+    """The faces of a split that are measured. Raises ValueError where it has none of the sources."""
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for position, row in enumerate(faces.rows):
+        if not config.sources or row["source"] in config.sources:
+            groups[row["label"], row["source"]].append(position)
+    if not groups:
+        raise ValueError(
+            f"split {config.split!r} of {config.data} has no face of {', '.join(config.sources)}"
+        )
+    kept = sorted(p for some in groups.values() for p in evenly(some, config.most or len(some)))
+    return faces if len(kept) == len(faces) else faces.of(kept)
 
 
 def score_stored(measured: Measured, faces: FaceSet) -> None:

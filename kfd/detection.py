@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from common.verdicts import Reason, Verdict
@@ -37,9 +39,9 @@ class Detection:
     embedding: Tensor | None
     views_gap: Tensor | None = None
 
-    def __getitem__(self, index: int) -> Detection:
-        """The detection of one face, batch axis kept (B = 1)."""
-        part = slice(index, index + 1)
+    def __getitem__(self, index: int | Tensor) -> Detection:
+        """The detection of one face, batch axis kept (B = 1), or of several, by a tensor of their places."""
+        part = slice(index, index + 1) if isinstance(index, int) else index
         return Detection(
             self.logit[part],
             self.score[part],
@@ -48,6 +50,19 @@ class Detection:
             None if self.embedding is None else self.embedding[part],
             None if self.views_gap is None else self.views_gap[part],
         )
+
+
+def joined(parts: Sequence[Detection]) -> Detection:
+    """Detections of one system, one behind the other; without the gap of the mirror image."""
+    return Detection(
+        torch.cat([p.logit for p in parts]),
+        torch.cat([p.score for p in parts]),
+        torch.cat([p.heatmap for p in parts]),
+        tuple(
+            torch.cat(maps).contiguous() for maps in zip(*(p.consistency_maps for p in parts), strict=True)
+        ),
+        torch.cat([p.embedding for p in parts]),
+    )
 
 
 @dataclass(frozen=True)

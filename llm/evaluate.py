@@ -52,7 +52,7 @@ from llm.checks.plain import plain_answer
 from llm.checks.pointed import read_conversations, states_a_fact, to_the_point
 from llm.checks.regions import measure_regions
 from llm.conversation import VERDICT_QUESTION, Conversation
-from llm.model import ForgeryLLM
+from llm.model import ForgeryLLM, trained_in_4_bits
 from llm.training.cases import GroundedCases, ground_known, ground_once, vary
 from llm.training.general import GeneralData, embed_pictures, read_general
 from llm.training.loop import general_loss
@@ -81,6 +81,7 @@ class EvaluateAssistantConfig:
     allow_leaks: bool = False  # measure although the split shares people or pictures with those learnt from
     encoder: str | None = None  # weights of a frozen encoder, which the detector's folder does not hold
     device: str = "cpu"
+    quantize: bool | None = None  # base model in 4 bits; None: as it was when the assistant was trained
 
 
 def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: Case) -> Conversation:
@@ -294,7 +295,8 @@ def run(config: EvaluateAssistantConfig) -> None:
     Raises OSError or ValueError that says which input is of no use.
     """
     detector = Detector.from_pretrained(config.kfd, config.device, config.encoder)
-    model = ForgeryLLM.from_pretrained(config.assistant, device=config.device)
+    as_trained = trained_in_4_bits(config.assistant) if config.quantize is None else config.quantize
+    model = ForgeryLLM.from_pretrained(config.assistant, device=config.device, quantize=as_trained)
     if model.info.kfd_digest not in ("", detector.digest):
         raise ValueError(
             f"{config.assistant} was trained with the detector {model.info.kfd_digest[:12]}, got "
@@ -307,6 +309,7 @@ def run(config: EvaluateAssistantConfig) -> None:
     faces = ground_once(kept, detector, config.data, config.split, config.faces, config.seed, split)
     figures = header(config, {"questions": config.seed}, "llm.evaluate")
     figures["checkpoint"] = {"folder": Path(config.assistant).name, "sha256": folder_digest(config.assistant)}
+    figures["base_in_4_bits"] = as_trained
     figures["kfd"] = {"folder": Path(config.kfd).name, "sha256": detector.digest}
     figures["data"] = {"folder": Path(config.data).name, "split": config.split, "sha256": data_digest(split),
                        "leaks": leaks, "left_out": left_out}  # fmt: skip

@@ -27,10 +27,9 @@ from torch import Tensor
 from common.cli import parse
 from common.locks import one_writer
 from common.storage import save_config, told_when_full
-from common.strict_json import read_json_object
 from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
-from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info
+from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info, trained_in_4_bits
 from llm.packaged import PACKAGED
 from llm.serving.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
 from media.regions import REGION_NAMES
@@ -66,7 +65,7 @@ def export(config: ExportConfig) -> ExportInfo:
     base = config.base or find_base(config.assistant, info)
     stored = _stored_dtype(base)
     dtype = stored if config.dtype == "auto" else DTYPES[config.dtype]
-    if _trained_quantised(config.assistant):
+    if trained_in_4_bits(config.assistant):
         print(f"the adapter was trained on 4-bit weights; it is merged into {base} unquantised, in {dtype}")
     model = ForgeryLLM.from_pretrained(config.assistant, base, config.device, dtype)
     _merge(model)
@@ -159,11 +158,6 @@ def _stored_dtype(base: str) -> torch.dtype:
             "pass the original as --base"
         )
     return config.get_text_config().dtype or torch.float32
-
-
-def _trained_quantised(assistant: Path) -> bool:
-    path = assistant / "finetune.json"
-    return path.is_file() and bool(read_json_object(path).get("quantize"))
 
 
 def main(args: list[str] | None = None) -> None:

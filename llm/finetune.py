@@ -38,7 +38,7 @@ from kfd.detector import Detector
 from kfd.encoders.backbones import DTYPES
 from llm.adapter import add_adapter
 from llm.base import count_parameters, load_base, token_rms
-from llm.model import ForgeryLLM
+from llm.model import RUN_FILE, ForgeryLLM
 from llm.prompt import PromptStyle
 from llm.training.cases import ground_once
 from llm.training.config import FinetuneConfig
@@ -163,7 +163,7 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
     )
     fit(config, model, data, digest, folder, processes)
     if processes.main:
-        save_config(config, Path(config.out) / "finetune.json")
+        save_config(config, Path(config.out) / RUN_FILE)
         processes.print0(f"saved {config.out}")
 
 

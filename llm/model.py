@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -18,7 +19,7 @@ from llm.adapter import load_adapter, save_adapter
 from llm.base import BaseShape, base_digest, base_shape, load_base, shard_base
 from llm.packaged import PACKAGED
 from llm.prompt import PromptStyle
-from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer
+from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer, Tokens, collate
 from llm.training.losses import Losses, conversation_losses
 from prompt_learner import ForgeryPromptLearner, VisualProjector
 
@@ -29,6 +30,7 @@ Info = TypeVar("Info")
 
 FORMAT_VERSION = 1
 INFO_FILE = "assistant.json"
+RUN_FILE = "finetune.json"  # the settings of the run that trained it
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,22 @@ class ForgeryLLM(nn.Module):
         ids = self.prompter.yes_id, self.prompter.no_id
         return conversation_losses(logits, labels, yes_targets, *ids, verdict_weight, counts)
 
+    @torch.inference_mode()
+    def yes_probabilities(self, prompts: Sequence[Tokens], found: Detection | None = None) -> Tensor:
+        """P(Yes | Yes or No) as the next word behind each of B prompts, (B,) float64 on the CPU.
+
+        found: of the B faces, or None for blank soft prompts or evidence as text.
+        """
+        batch = collate(prompts).to(self.device)
+        soft = None if found is None else torch.cat(self.soft_prompts(found), dim=1)
+        embeds = self.embed(batch.input_ids, batch.soft_index, soft)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        places, row = last.unique(return_inverse=True)
+        logits = self.llm(inputs_embeds=embeds, use_cache=False, logits_to_keep=places).logits
+        logits = logits[torch.arange(len(prompts), device=self.device), row]
+        margin = logits[:, self.prompter.yes_id].double() - logits[:, self.prompter.no_id].double()
+        return margin.sigmoid().cpu()
+
     def shard(self, device: str) -> None:
         """Split the frozen base model over the processes, see llm.base.shard_base."""
         self._digest = base_digest(self._base())
@@ -161,8 +179,11 @@ class ForgeryLLM(nn.Module):
         return self.llm.get_base_model() if hasattr(self.llm, "peft_config") else self.llm
 
     def merge_adapter(self) -> None:
-        """Fold the LoRA matrices into the base weights: same answers, fewer products per token."""
-        if hasattr(self.llm, "merge_and_unload"):
+        """Fold the LoRA matrices into the base weights: same answers, fewer products per token.
+
+        Not into weights in 4 bits, which would be rounded anew and answer otherwise.
+        """
+        if hasattr(self.llm, "merge_and_unload") and not getattr(self._base(), "is_loaded_in_4bit", False):
             self.llm = self.llm.merge_and_unload()
 
     def save_pretrained(
@@ -244,6 +265,12 @@ class ForgeryLLM(nn.Module):
         """Any instruct model as it is, reading the evidence as text."""
         llm, tokenizer = load_base(base, device, dtype, quantize)
         return cls(llm, tokenizer, PromptStyle(template, "evidence_text", untuned_task())).eval()
+
+
+def trained_in_4_bits(folder: str | Path) -> bool:
+    """Whether an assistant was trained on a base model in 4 bits: it is then measured on one, too."""
+    path = Path(folder) / RUN_FILE
+    return path.is_file() and bool(read_json_object(path).get("quantize"))
 
 
 def read_info(folder: Path) -> AssistantInfo:

@@ -15,10 +15,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data_sim.dialogue import Case
+from evaluation.results import read_results
 from kfd.config import Decision
 from kfd.detection import Detection
 from kfd.detector import Detector
-from llm import evaluate, export, finetune
+from llm import benchmark, evaluate, export, finetune
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
 from llm.prompt import opening, question
@@ -120,6 +121,15 @@ def test_the_complete_command_line(
     ])  # fmt: skip
     measured = json.loads((tmp_path / "figures.json").read_text())["general"]
     assert measured["records"] == 40 and 1 < measured["perplexity"] < measured["perplexity_without_lora"]
+
+    # Trained in 4 bits is measured in 4 bits, and its LoRA matrices are not rounded into them.
+    benchmark.main([
+        "--assistant", str(out), *places(folder), "--split", "val", "--simulated", "0",
+        "--num-resamples", "5", "--most", "1", "--out", str(tmp_path / "benchmark.json"),
+    ])  # fmt: skip
+    assert read_results(tmp_path / "benchmark.json")[0]["base_in_4_bits"]
+    model.merge_adapter()
+    torch.testing.assert_close(model.eval()(batch, found).total, losses[0], rtol=0, atol=0)
 
     export.main(["--assistant", str(out), "--out", str(tmp_path / "merged")])
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")

@@ -19,7 +19,7 @@ from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case
 from data_sim.simulate import simulate
 from kfd.calibration.decision import decide, evidence_of
-from kfd.detection import Detection
+from kfd.detection import Detection, joined
 from kfd.detector import Detector, regions_to_name
 from kfd.model import KFD
 from kfd.quality.corruptions import degrade_held_out
@@ -153,7 +153,7 @@ class _Judged:
         self.parts.append(_half(detection))
 
     def cases(self) -> GroundedCases:
-        return GroundedCases(_joined(self.parts), *map(tuple, zip(*self.found, strict=True)))
+        return GroundedCases(joined(self.parts), *map(tuple, zip(*self.found, strict=True)))
 
 
 def ground_once(
@@ -246,18 +246,6 @@ def _half(found: Detection) -> Detection:
         found.logit, found.score, found.heatmap.half(), tuple(m.half() for m in found.consistency_maps),
         found.embedding.half(),
     )  # fmt: skip
-
-
-def _joined(parts: list[Detection]) -> Detection:
-    return Detection(
-        torch.cat([p.logit for p in parts]),
-        torch.cat([p.score for p in parts]),
-        torch.cat([p.heatmap for p in parts]),
-        tuple(
-            torch.cat(maps).contiguous() for maps in zip(*(p.consistency_maps for p in parts), strict=True)
-        ),
-        torch.cat([p.embedding for p in parts]),
-    )
 
 
 def _tensors(found: Detection) -> dict[str, Tensor]:

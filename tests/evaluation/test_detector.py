@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -272,7 +273,7 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
 
     def reasons(gap: float = 0.0, **facts: str) -> set[str]:
         row = faces.rows[0] | facts
-        told = measure.replace(found, views_gap=torch.tensor([gap]))
+        told = dataclasses.replace(found, views_gap=torch.tensor([gap]))
         return set(judge.verdict(row, crop, landmarks[0].numpy(), told)[1]) - {"score_between_thresholds"}
 
     assert reasons() == reasons(box="10 10 90 90", jpeg_quality="90") == set()
@@ -280,7 +281,7 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     assert reasons(jpeg_quality="20") == {"heavy_compression"}
     assert reasons(gap=1.5) == {"views_disagree"}
     assert judge.quality(faces.rows[0], crop, landmarks[0].numpy()).face_pixels == 48.0, "a set may not tell"
-    judge.decision = detector.decision = measure.replace(detector.decision, max_video_loss=-1.0)
+    judge.decision = detector.decision = dataclasses.replace(detector.decision, max_video_loss=-1.0)
     assert reasons() == {"heavy_compression"}, "any estimate is above this limit"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,10 @@ def data(tmp_path_factory) -> Path:
 
 
 def test_answers_are_measured_like_a_detector(data, models, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Conversation, "yes_probability", lambda self, text: 1 - self.case.score)
+    def contrary(self, cases, read):
+        return 1 - torch.tensor([case.score for case in cases], dtype=torch.float64)
+
+    monkeypatch.setattr(benchmark.AnswerJudge, "_yes", contrary)
     out = tmp_path / "llm.json"
     benchmark.main([
         "--assistant", str(models / "assistant"), "--kfd", str(models / "kfd"), "--data", str(data),
@@ -85,6 +90,8 @@ def test_the_score_is_the_probability_of_yes(data, models):
         case = judged_case(detector, float(plain.score[k]), float(plain.logit[k]), strengths[k])
         expected = Conversation(model, case, plain[k]).yes_probability()
         assert float(found.score[k]) == pytest.approx(expected, abs=1e-5)
+    alone = benchmark.AnswerJudge(model, detector, batch_size=1)(crops, landmarks)
+    torch.testing.assert_close(alone.score, found.score, rtol=0, atol=1e-5)
     assert found.logit.sigmoid().tolist() == pytest.approx(found.score.tolist(), abs=1e-5)
 
 
@@ -117,7 +124,52 @@ def test_another_face_speaks_through_the_soft_prompts_but_never_the_same_one(dat
         lonely(crops[:1], landmarks[:1])
 
 
-@pytest.mark.parametrize("words", [["--soft", "another"], ["--soft", "zeros", "--no-text"]])
+def test_the_opposite_face_has_its_place_at_the_other_end(data, seeing):
+    """The soft prompts of any other face leave the answers to chance; these must turn them round."""
+    detector = Detector.from_pretrained(seeing / "kfd")
+    faces = benchmark.FaceSet.open(data, "val")
+    found = benchmark.stand_ins(detector, faces)
+    assert found.logit.tolist() == sorted(found.logit.tolist())
+    others = replace(found, embedding=torch.eye(len(found.logit)))  # no two of them are the same face
+    judge = benchmark.AnswerJudge(
+        ForgeryLLM.from_pretrained(seeing / "assistant"), detector, "opposite", others=others
+    )
+    read = [float(judge._read(others[k]).logit) for k in range(len(others.logit))]
+    assert read == pytest.approx(others.logit.flip(0).tolist(), abs=1e-6)
+
+
+def test_written_answers_are_counted_beside_the_probability(data, seeing, tmp_path, monkeypatch, capsys):
+    """A written answer that opens with neither word is told apart, and counts as half."""
+    words = iter(["Yes, it is.", "No.", "Perhaps", "No.", "Yes.", "Yes."])
+    monkeypatch.setattr(Conversation, "ask", lambda self, text, max_new_tokens: iter([next(words)]))
+    out = tmp_path / "llm.json"
+    benchmark.main([
+        "--assistant", str(seeing / "assistant"), "--kfd", str(seeing / "kfd"), "--data", str(data),
+        "--simulated", "0", "--num-resamples", "5", "--out", str(out), "--hard",
+    ])  # fmt: skip
+    results, items = read_results(out)
+    assert [item.verdict for item in items] == ["fake", "real", "inconclusive", "real", "fake", "fake"]
+    signs = {"fake": 1, "inconclusive": 0, "real": -1}
+    sides = [[signs[i.verdict] for i in items if i.label == label] for label in ("fake", "real")]
+    wins = [(fake > real) + 0.5 * (fake == real) for fake in sides[0] for real in sides[1]]
+    assert results["hard"]["frame"]["all drawn"]["value"] == pytest.approx(sum(wins) / len(wins))
+    assert sum(sum(counts.values()) for counts in results["hard"]["answers"].values()) == 6
+    assert "AUC of written answers, frame" in capsys.readouterr().out
+
+
+def test_some_sources_or_some_faces_of_each_are_measured(data, seeing, tmp_path):
+    command = ["--assistant", str(seeing / "assistant"), "--kfd", str(seeing / "kfd"), "--data", str(data),
+               "--simulated", "0", "--num-resamples", "5", "--out", str(tmp_path / "llm.json")]  # fmt: skip
+    benchmark.main([*command, "--most", "1"])
+    counts = Counter((item.label, item.source) for item in read_results(tmp_path / "llm.json")[1])
+    assert set(counts.values()) == {1}
+    with pytest.raises(SystemExit, match="has no face of nowhere"):
+        benchmark.main([*command, "--sources", "nowhere"])
+
+
+@pytest.mark.parametrize(
+    "words", [["--soft", "another"], ["--soft", "opposite"], ["--soft", "zeros", "--no-text"]]
+)
 def test_soft_prompts_are_chosen_on_the_command_line(data, seeing, tmp_path, words):
     out = tmp_path / "llm.json"
     benchmark.main([
