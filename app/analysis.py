@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.verdicts import Reason, Verdict
+from common.verdicts import SCORE_REASONS, Reason, Verdict
 from data_sim.dialogue import Case
-from kfd.calibration.overall import FaceCount, count_faces
+from kfd.calibration.overall import FaceCount, count_faces, is_left_out
 from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Session:
 class Analysis:
     """One photograph or video, examined.
 
-    image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: largest first; of a
-        video one for each person, see kfd.video; empty when none was found.
+    image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined. faces: from left to
+        right; of a video one for each person, see kfd.video; empty when none was found.
     verdict: of the whole file, see kfd.calibration.overall. reasons: machine-readable, for an
     inconclusive verdict. warnings: sentences on what weakens the finding. created: UTC.
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
@@ -152,6 +152,11 @@ class Analysis:
         return "photograph" if self.video is None else "video"
 
     @property
+    def most_suspicious(self) -> int:
+        """The face to look at first, 0 without any: signs before no verdict before none, then by score."""
+        return max(range(len(self.faces)), key=lambda face: _suspicion(self.faces[face]), default=0)
+
+    @property
     def count(self) -> FaceCount:
         """How many faces were found, judged and left out."""
         return count_faces(self.faces)
@@ -168,6 +173,18 @@ class Analysis:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
+
+
+def _suspicion(face: FaceFinding) -> tuple[bool, bool, bool, float]:
+    """What ranks faces; a score that a flaw makes worthless ranks below one that lies between thresholds."""
+    telling = SCORE_REASONS | {Reason.FRAMES_DISAGREE}
+    undecided = bool(face.reasons)
+    return (
+        face.verdict == Verdict.FAKE,
+        undecided and telling.issuperset(face.reasons),
+        undecided and not is_left_out(face),
+        face.score or 0.0,
+    )
 
 
 def grad_cam_of(analysis: Analysis, face: int) -> np.ndarray | None:
@@ -195,6 +212,7 @@ def case_of(analysis: Analysis, face: int) -> Case:
             f"face {face}: this {analysis.medium} has {len(analysis.faces)} faces, counted from 0"
         )
     finding = analysis.faces[face]
-    strength = finding.evidence.verbal if finding.evidence else ""
+    decided = finding.evidence is not None and finding.verdict != Verdict.INCONCLUSIVE
+    strength = finding.evidence.verbal if decided else ""
     heat = tuple(finding.region_scores.items())
     return Case(finding.verdict, finding.score, finding.regions, finding.reasons, heat, strength)

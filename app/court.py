@@ -1,10 +1,11 @@
-"""What a court wants on the first page of an expert's report: whose case, whose question, whose work."""
+"""What a court wants of an expert's report: whose case, whose question, whose opinion, whose signature."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 MAX_LETTERS = 500  # of one entry
+MAX_OPINION = 4000  # letters
 
 
 @dataclass(frozen=True)
@@ -12,26 +13,30 @@ class CourtForm:
     """Entries of the examiner's own, none of which changes a finding; "" leaves one out.
 
     case_number: of the court or the file. examiner: who answers for the report. commissioned_by: who asked
-    for it. question: what was asked, in the words of the order. Raises ValueError for an entry of more than
-    MAX_LETTERS letters.
+    for it. question: what was asked, in the words of the order. examiner_opinion: their own conclusion.
+    annex: whether the conversation with the language model is annexed.
+    Raises ValueError for an entry of more than MAX_LETTERS letters, or an opinion of more than MAX_OPINION.
     """
 
     case_number: str = ""
     examiner: str = ""
     commissioned_by: str = ""
     question: str = ""
+    examiner_opinion: str = ""
+    annex: bool = True
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = " ".join(getattr(self, entry.name).split())  # one line, as it is printed
-            object.__setattr__(self, entry.name, value)
-            if len(value) > MAX_LETTERS:
-                words = LABELS[entry.name].lower()
-                raise ValueError(f"{words}: {len(value)} letters; {MAX_LETTERS} is the most, shorten it")
+        for name in ENTRIES:
+            value = " ".join(getattr(self, name).split())  # one paragraph, as it is printed
+            object.__setattr__(self, name, value)
+            most = MAX_OPINION if name == "examiner_opinion" else MAX_LETTERS
+            if len(value) > most:
+                words = LABELS.get(name, OPINION).lower()
+                raise ValueError(f"{words}: {len(value)} letters; {most} is the most, shorten it")
 
     def as_json(self) -> dict[str, str]:
         """The entries that were made."""
-        return {name: value for name in LABELS if (value := getattr(self, name))}
+        return {name: value for name in ENTRIES if (value := getattr(self, name))}
 
 
 LABELS = {
@@ -40,3 +45,5 @@ LABELS = {
     "commissioned_by": "Commissioned by",
     "question": "Question asked",
 }
+OPINION = "Opinion of the examiner"
+ENTRIES = tuple(entry.name for entry in fields(CourtForm) if entry.name != "annex")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.analysis import Analysis, case_of
-from common.verdicts import Reason, Verdict
+from common.verdicts import Reason
 from data_sim.dialogue import Case
 from data_sim.dialogues.facts import Clip, ErrorRates, Facts, OtherFace
 from kfd.calibration.error_rates import band_of
@@ -61,12 +61,4 @@ def _clip(analysis: Analysis, face: int) -> Clip | None:
     """Length of a video and the stretches of frames that read as manipulated; None of a photograph."""
     if analysis.video is None:
         return None
-    stretches: list[tuple[float, float]] = []
-    before = False
-    for frame in analysis.video.tracks[face].frames:
-        fake = frame.finding.verdict == Verdict.FAKE
-        if fake:
-            first = stretches.pop()[0] if before else frame.seconds
-            stretches.append((first, frame.seconds))
-        before = fake
-    return Clip(analysis.video.seconds, len(analysis.video.sampled), tuple(stretches))
+    return Clip(analysis.video.seconds, len(analysis.video.sampled), analysis.video.tracks[face].stretches)

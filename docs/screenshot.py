@@ -59,8 +59,6 @@ def show_forged_example(page: Page) -> None:
     page.fill("#ask textarea", QUESTION)
     page.press("#ask textarea", "Enter")
     wait_for_answers(page, 2)
-    for folded in ("#strength", "#error-rate"):  # long texts; a click opens them again
-        page.click(f"{folded} summary")
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
 
 

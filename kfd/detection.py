@@ -87,7 +87,8 @@ class Quality:
 class FaceFinding:
     """One face of one photograph, judged.
 
-    index: position among the faces found, from 0: largest first, in a video the one seen most often first.
+    index: position among the faces found, from 0: those of a file from left to right (kfd.examine), in a
+        video the one seen most often first.
     box: (x0, y0, x1, y1) of the face in pixels of the upright photograph.
     score: calibrated P(fake) in [0, 1], or None where the face must not be scored.
     reasons: why the verdict is inconclusive; empty for `fake` and `real`.

@@ -4,7 +4,8 @@ findings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Examination:
     no file. num_bytes, sha256: of the file; None where there was none. pixels_sha256: of the pixels examined,
         those of all frames of a video.
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined.
-    faces: one finding a face, of a video one a person; empty when none was found.
+    faces: one finding a face, from left to right, of a video one a person; empty when none was found.
     video: the frames behind the findings about a video or an animation; None of a photograph.
     warnings: sentences on what weakens the findings. damaged: the file did not decode whole.
     """
@@ -84,6 +85,7 @@ def _examine_photo(detector: Detector, photo: Photo) -> Examination:
         faces = detector.examine(photo.pixels, photo.jpeg_quality)
     except NoFaceError:
         faces = []
+    faces = left_to_right(faces)
     if photo.damage:
         faces = [face.without_verdict(Reason.DAMAGED) for face in faces]
     return Examination(
@@ -97,6 +99,12 @@ def _examine_photo(detector: Detector, photo: Photo) -> Examination:
         warnings=tuple(photo_caveats(photo, faces, detector.image_size)),
         damaged=bool(photo.damage),
     )
+
+
+def left_to_right(faces: Sequence[FaceFinding]) -> list[FaceFinding]:
+    """Faces of a photograph in the order in which somebody counts them, their `index` with it."""
+    ordered = sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+    return [replace(face, index=index) for index, face in enumerate(ordered)]
 
 
 def _examine_clip(detector: Detector, file: MediaFile, name: str, watch: Watch | None) -> Examination:

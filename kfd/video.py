@@ -64,6 +64,18 @@ class FaceTrack:
     shown: int
     image: np.ndarray
 
+    @property
+    def stretches(self) -> tuple[tuple[float, float], ...]:
+        """(first, last) seconds of every run of examined frames that by themselves read as manipulated."""
+        runs: list[tuple[float, float]] = []
+        last = None  # number of the last such frame
+        for frame in self.frames:
+            if frame.finding.verdict == Verdict.FAKE:
+                first = runs.pop()[0] if last == frame.number - 1 else frame.seconds
+                runs.append((first, frame.seconds))
+                last = frame.number
+        return tuple(runs)
+
 
 @dataclass(frozen=True, eq=False)
 class VideoAnalysis:

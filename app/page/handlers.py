@@ -72,7 +72,7 @@ class PageHandlers:
                 if not self.windows.is_awaited(window, examination):
                     return
                 analysis = self.assistant.analyse(path)
-            state = PageState(analysis, face=first_shown(analysis))  # questions are about the face shown
+            state = PageState(analysis, face=analysis.most_suspicious)  # questions are about the face shown
             if self.windows.keep(window, examination, state):
                 yield _result(state, analysis)
         except MediaError as error:
@@ -210,11 +210,6 @@ def window_of(request: gr.Request | None) -> str:
     return uuid.uuid4().hex if name is None else str(name)
 
 
-def first_shown(analysis: Analysis) -> int:
-    """The face that the page opens on: the first with the verdict of the whole file."""
-    return next((face.index for face in analysis.faces if face.verdict == analysis.verdict), 0)
-
-
 def _instead(notice: str) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` while there is no result: a sentence alone."""
     return (None, notice, gr.update(visible=False), *(gr.skip(),) * 7)
@@ -222,7 +217,7 @@ def _instead(notice: str) -> tuple[Any, ...]:
 
 def _result(state: PageState, analysis: Analysis) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` for a finished analysis."""
-    count, first = len(analysis.faces), first_shown(analysis)
+    count, first = len(analysis.faces), analysis.most_suspicious
     choices = [(panels.face_label(finding), finding.index) for finding in analysis.faces]
     return (
         state,

@@ -20,7 +20,7 @@ from app.pictures import (
     overview,
 )
 from app.templates import load_templates
-from app.wording import answers, strength
+from app.wording import answers, lead, strength
 from app.wording import findings as wording
 from app.wording.provenance import HEADING, NOTE, provenance_rows
 from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
@@ -115,10 +115,16 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
     flaws, found = wording.flaws(finding), finding.evidence
     return _fill(
         "verdict.html",
+        number=face + 1,
+        medium=analysis.medium,
+        whole_verdict=analysis.verdict,
         verdict=finding.verdict,
-        verdict_words=wording.VERDICT_WORDS[finding.verdict],
-        whole="" if len(analysis.faces) == 1 else wording.photo_sentence(analysis),
+        headline=lead.headline(finding),
+        strength_line=lead.strength_line(finding),
+        whole="" if len(analysis.faces) == 1 else lead.whole_sentence(analysis),
+        stretches=lead.stretches_of(analysis, face),
         score=None if flaws else finding.score,  # else it would be read as a finding
+        score_row=wording.score_row(finding),
         real=real,
         fake=fake,
         ticks=_ticks(real, fake),
@@ -126,7 +132,7 @@ def verdict_panel(analysis: Analysis, face: int) -> str:
         warnings=analysis.warnings,
         meaning=wording.score_meaning(finding.score, models.thresholds, models.fitted_on, flaws, found),
         strength=f"{strength.evidence_words(finding)} {strength.evidence_meaning(finding)}",
-        ratio="" if found is None else f"{strength.ratio_words(found)}. {strength.RATIO_KEY}",
+        ratio="" if found is None else f"{strength.ratio_words(finding)}. {strength.RATIO_KEY}",
         error_rate=strength.error_rate_words(analysis, finding),
         agreement=agreement(finding, analysis.opinions_of(face)),
         opinions=[wording.opinion_sentence(opinion) for opinion in analysis.opinions_of(face)],
@@ -158,7 +164,7 @@ def no_face_panel(analysis: Analysis) -> str:
     return _fill(
         "no_face.html",
         verdict_words=wording.VERDICT_WORDS["inconclusive"],
-        sentence=wording.photo_sentence(analysis),
+        sentence=lead.whole_sentence(analysis),
         medium=analysis.medium,
         warnings=analysis.warnings,
     )

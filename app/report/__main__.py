@@ -4,7 +4,8 @@
     python -m app.report photo.jpg -o report.html --ask "Is this a deepfake image?" --ask "Where?"
     python -m app.report photo.jpg -o report.json
     python -m app.report photo.jpg -o report.pdf --case-number "3 O 12/26" --examiner "A. Miller" \
-        --commissioned-by "Regional Court" --question "Was the face manipulated?"
+        --commissioned-by "Regional Court" --question "Was the face manipulated?" \
+        --examiner-opinion "..." --no-annex
     python -m app.report photo.jpg -o report.pdf --llm-url http://127.0.0.1:8000/v1
     python -m app.report photo.jpg -o report.pdf --sign-with keys/examiner.pem
     python -m app.report photo.jpg -o report.pdf --language de
@@ -26,7 +27,7 @@ instance because the file is no report.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -53,11 +54,13 @@ class ReportConfig(ModelChoice):
     source: Annotated[Path | None, tyro.conf.Positional] = None  # the photograph or video to examine
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None  # .pdf, .html or .json
     ask: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # a question about every face
-    case_number: str = ""  # of the court or the file; this and the next three stand on the first page
+    case_number: str = ""  # of the court or the file; this and the next four stand on the first page
     examiner: str = ""  # who answers for the report
     commissioned_by: str = ""  # who asked for it
     question: str = ""  # what the court asked, in its words; --ask puts questions to the language model
     language: str = "en"  # de, fr, es, pt, zh, ar, ru, hi: a summary in it beside the English text
+    examiner_opinion: str = ""  # the examiner's own conclusion, printed as such above the signature line
+    annex: bool = True  # the conversation stands at the end; --no-annex leaves it out
     sign_with: Path | None = None  # the key that signs the report (python -m app.keys new)
     verify: Path | None = None  # compare this report with its signature and seal, and with what follows
     signer: str | None = None  # the examiner's public key, or the file that holds it
@@ -93,7 +96,7 @@ class ReportConfig(ModelChoice):
 
     def court_form(self) -> CourtForm:
         """The entries of the first page. Raises ValueError for one that is too long."""
-        return CourtForm(self.case_number, self.examiner, self.commissioned_by, self.question)
+        return CourtForm(**{entry.name: getattr(self, entry.name) for entry in fields(CourtForm)})
 
 
 def write_report(config: ReportConfig) -> Path:

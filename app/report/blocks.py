@@ -129,6 +129,16 @@ class Transcript:
     exchanges: Rows
 
 
+@dataclass(frozen=True)
+class Signature:
+    """Lines to sign on by hand. labels: what stands under each; the last is the signature itself.
+    signer: the name printed under it, or ""."""
+
+    name: ClassVar = "signature"
+    labels: tuple[str, ...]
+    signer: str = ""
+
+
 Block = (
     Title
     | Verdict
@@ -141,6 +151,7 @@ Block = (
     | FacePictures
     | Bars
     | Transcript
+    | Signature
 )
 
 

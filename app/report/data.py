@@ -21,9 +21,10 @@ from app.pictures import (
     overview,
 )
 from app.report.program import libraries, program_digest, software_version
-from app.wording import answers
+from app.wording import answers, lead
 from app.wording import findings as wording
 from app.wording.checking import checking
+from app.wording.court import PROPOSITIONS, left_out_words
 from app.wording.provenance import NOTE, provenance_rows
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from app.wording.translated import ENGLISH, sentences
@@ -49,6 +50,7 @@ def report_data(
     there is not.
     """
     sentences(language)
+    form, exchanges = form or CourtForm(), analysis.session.exchanges
     found = finding_data(analysis)
     faces = [
         {**told, "pictures": _face_pictures(analysis, face)}
@@ -59,9 +61,11 @@ def report_data(
         "schema": SCHEMA,
         "signed_by": signer,
         "language": language,
-        "court_form": {} if form is None else form.as_json(),
+        "court_form": form.as_json(),
+        "propositions": list(PROPOSITIONS),
         "faces": faces,
-        "transcript": [exchange_data(exchange) for exchange in analysis.session.exchanges],
+        "transcript": [exchange_data(exchange) for exchange in exchanges] if form.annex else [],
+        "transcript_left_out": "" if form.annex else left_out_words(len(exchanges)),
         "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
         "checking": checking(analysis),
         "pictures": {
@@ -99,7 +103,7 @@ def finding_data(analysis: Analysis) -> dict[str, Any]:
         "verdict": analysis.verdict,
         "verdict_words": wording.VERDICT_WORDS[analysis.verdict],
         "reasons": _reasons(analysis.reasons),
-        "finding": wording.photo_sentence(analysis),
+        "finding": lead.whole_sentence(analysis),
         "warnings": list(analysis.warnings),
         "faces_found": {**analysis.count.as_json(), "words": analysis.count.words},
         "faces": [_face(analysis, face) for face in analysis.faces],
@@ -126,7 +130,11 @@ def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
         "verdict": face.verdict,
         "verdict_words": wording.VERDICT_WORDS[face.verdict],
         "score": None if face.score is None else round(float(face.score), 4),
+        "headline": lead.headline(face),
+        "strength": lead.strength_line(face),
         "finding": wording.face_sentence(face),
+        "stretches": lead.stretches_of(analysis, face.index),
+        "score_row": wording.score_row(face),
         "meaning": wording.score_meaning(
             face.score,
             analysis.models.thresholds,

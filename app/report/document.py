@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.court import LABELS
+from app.court import LABELS, OPINION
 from app.report.blocks import (
     Bar,
     Bars,
@@ -20,12 +20,23 @@ from app.report.blocks import (
     Picture,
     Rows,
     Section,
+    Signature,
     Title,
     Transcript,
     Verdict,
 )
 from app.wording.answers import answer_words
 from app.wording.checking import signer_words
+from app.wording.court import (
+    ANNEX,
+    FRAMES_HEADING,
+    OPINION_NOTE,
+    PHOTO_HEADING,
+    PROPOSITIONS_LABEL,
+    SIGNATURE_HEADING,
+    SIGNATURE_LABELS,
+    propositions_words,
+)
 from app.wording.provenance import HEADING
 from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
 
@@ -59,14 +70,16 @@ def document(data: dict[str, Any]) -> Document:
         seal=data["seal"],
         opening=(Title(subject, "Report"), Facts(_heading_rows(data))),
         sections=(
-            Section("Finding", tuple(_finding(data, medium))),
+            Section("Finding", tuple(_finding(data))),
             *_summary(data),
+            *_opinion(data.get("court_form", {})),
+            *_pictures(data),
+            *_frame_tables(data["faces"]),
+            *_provenance(data.get("provenance")),
             *(
                 Section(f"Face {face['number']}", tuple(_face(face, data)), tall=True)
                 for face in data["faces"]
             ),
-            *_provenance(data.get("provenance")),
-            *_transcript(data["transcript"]),
             Section("Method", tuple(Paragraph(text) for text in data["method"])),
             Section("Limits", (Bullets(tuple(data["limits"])),)),
             Section(
@@ -77,6 +90,7 @@ def document(data: dict[str, Any]) -> Document:
                 "How to check this report",
                 (Bullets(tuple(data["checking"])), Facts(_seal_rows(data))),
             ),
+            *_annex(data),
         ),
     )
 
@@ -116,6 +130,7 @@ def _heading_rows(data: dict[str, Any]) -> Rows:
     video, entries = file.get("video"), data.get("court_form", {})
     return (
         *((label, entries[name]) for name, label in LABELS.items() if name in entries),
+        *((PROPOSITIONS_LABEL, propositions_words(pair)) for pair in [data.get("propositions")] if pair),
         ("Examined", file["name"]),
         ("Kind", f"{file['format']}, {file['width']} × {file['height']} pixels{size}"),
         *((("Frames", video["words"]),) if video else ()),
@@ -127,20 +142,48 @@ def _heading_rows(data: dict[str, Any]) -> Rows:
     )
 
 
-def _finding(data: dict[str, Any], medium: str) -> Iterator[Block]:
+def _finding(data: dict[str, Any]) -> Iterator[Block]:
     """Everything that a reader of the first page must know."""
     yield Verdict(data["finding"], data["verdict"])
     if data["faces"]:
-        yield Bullets(tuple(f"{face['finding']} {face['evidence']['words']}" for face in data["faces"]))
+        yield Bullets(tuple(_face_words(face, len(data["faces"]) > 1) for face in data["faces"]))
     if data["warnings"]:
         yield Bullets(tuple(data["warnings"]))
     yield Caution(data["models"]["good_for"], lead="Models used.")
+
+
+def _face_words(face: dict[str, Any], one_of_many: bool) -> str:
+    """A face on the first page: the finding, when in a clip, and how strong the evidence is."""
+    when = face.get("stretches") if one_of_many else ""  # of the only face it stands in the finding above
+    return " ".join(filter(None, (face["finding"], when, face["evidence"]["words"])))
+
+
+def _opinion(entries: dict[str, str]) -> Iterator[Section]:
+    """The examiner's own conclusion and the lines to sign on, where any entry of the court form was made."""
+    signature = Signature(SIGNATURE_LABELS, entries.get("examiner", ""))
+    if "examiner_opinion" in entries:
+        yield Section(OPINION, (Paragraph(entries["examiner_opinion"]), Note(OPINION_NOTE), signature))
+    elif entries:
+        yield Section(SIGNATURE_HEADING, (signature,))
+
+
+def _pictures(data: dict[str, Any]) -> Iterator[Section]:
+    """What was examined, with numbered faces."""
     stills = STILLS_CAPTION if data["faces"] else NO_FACE_CAPTION
-    yield Picture(data["pictures"]["photo"], PHOTO_CAPTION if medium == "photograph" else stills)
+    caption = stills if data["file"].get("video") else PHOTO_CAPTION
+    yield Section(PHOTO_HEADING, (Picture(data["pictures"]["photo"], caption),))
+
+
+def _frame_tables(faces: list[dict[str, Any]]) -> Iterator[Section]:
+    """A video's frames, a table for each person."""
+    for face in faces:
+        if face.get("track"):
+            bars = Bars(FRAME_COLUMNS, FRAME_WIDTHS, tuple(map(_frame_bar, face["track"]["frames"])))
+            yield Section(FRAMES_HEADING.format(number=face["number"]), (bars,))
 
 
 def _face(face: dict[str, Any], data: dict[str, Any]) -> Iterator[Block]:
-    yield Verdict(face["finding"], face["verdict"])
+    yield Verdict(" ".join(filter(None, (face["finding"], face.get("stretches")))), face["verdict"])
     yield Facts(_face_rows(face))
     yield Paragraph(face["meaning"], lead="What this score means.")
     strength = f"{face['evidence']['words']} {face['evidence']['meaning']}".strip()
@@ -153,18 +196,16 @@ def _face(face: dict[str, Any], data: dict[str, Any]) -> Iterator[Block]:
     yield Paragraph(face["explanation"])
     if face["region_table"]:
         yield Bars(REGION_COLUMNS, REGION_WIDTHS, tuple(_region_bar(row) for row in face["region_table"]))
-    if face.get("track"):
-        frames = face["track"]["frames"]
-        yield Bars(FRAME_COLUMNS, FRAME_WIDTHS, tuple(_frame_bar(frame) for frame in frames))
     yield Note(face["quality"]["words"])
 
 
 def _face_rows(face: dict[str, Any]) -> Rows:
     """Verdict, score, reasons and position of one face."""
-    score = "none" if face["score"] is None else f"{face['score']:.4f} of 1; what it means is below"
-    rows = [("Verdict", face["verdict_words"]), ("Score", score)]
+    score = "none" if face["score"] is None else f"{face['score']:.4f} of 1"  # of older versions
+    rows = [("Verdict", face["verdict_words"])]
     if face["evidence"]["log10_lr"] is not None:
         rows.append(("Likelihood ratio", face["evidence"]["row"]))
+    rows.append(("Score", face.get("score_row", score)))
     rows += [("Reason", reason["words"]) for reason in face["reasons"]]
     x0, y0, x1, y1 = face["box"]
     rows.append(("Position", f"x {x0} to {x1}, y {y0} to {y1} pixels from the upper left corner"))
@@ -201,11 +242,13 @@ def _provenance(provenance: dict[str, Any] | None) -> Iterator[Section]:
         yield Section(HEADING, (Note(provenance["note"]), Facts(rows)))
 
 
-def _transcript(exchanges: list[dict[str, Any]]) -> Iterator[Section]:
-    """Questions and answers, where there are any."""
-    if exchanges:
-        rows = tuple((f"On face {row['face']}: {row['question']}", _answer(row)) for row in exchanges)
-        yield Section("Questions and answers", (Transcript(TRANSCRIPT_NOTE, rows),))
+def _annex(data: dict[str, Any]) -> Iterator[Section]:
+    """Questions and answers; that they were left out, where the examiner wished so."""
+    if data["transcript"]:
+        told = ((f"On face {row['face']}: {row['question']}", _answer(row)) for row in data["transcript"])
+        yield Section(ANNEX, (Transcript(TRANSCRIPT_NOTE, tuple(told)),))
+    elif data.get("transcript_left_out"):
+        yield Section(ANNEX, (Note(data["transcript_left_out"]),))
 
 
 def _answer(exchange: dict[str, Any]) -> str:

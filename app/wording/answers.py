@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.analysis import ChatRecord
+from common.verdicts import Verdict
 from data_sim.dialogue import Case, join_words, region_words
 from kfd.calibration.likelihood_ratio import Evidence
 from llm.checks.claims import contradictions, strengths_named
@@ -38,7 +39,10 @@ def remark(case: Case, evidence: Evidence | None, question: str, answer: str) ->
     said = []
     if any("marks" in found for found in contradictions(answer, case, question) if "region:" in found):
         said.append(f"the heat map points at {region_words(case.regions) if case.regions else 'no region'}")
-    if evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
+    if case.verdict == Verdict.INCONCLUSIVE:
+        if strengths_named(answer):
+            said.append("no strength is stated without a verdict")
+    elif evidence is not None and any(word != evidence.verbal for word in strengths_named(answer)):
         said.append(f"the likelihood ratio gives {evidence.verbal} support")
     return f"Note: by the finding, {join_words(said)}." if said else ""
 

@@ -143,7 +143,7 @@ def score_meaning(
     if fitted_on == NOT_FITTED:
         return "The detector was never calibrated: its score is no probability, and no verdict rests on it."
     if flaws:
-        return f"The detector computed a score of {score:.2f}, which says nothing here, because {flaws}."
+        return f"No score is stated: the one computed says nothing here, because {flaws}."
     real, fake = thresholds
     limited = evidence is not None and evidence.limited
     claimed = 1 / (1 + 10**-evidence.log10_lr) if limited else score
@@ -168,12 +168,20 @@ def face_sentence(finding: FaceFinding) -> str:
     if finding.verdict == Verdict.INCONCLUSIVE:
         return f"{name}: no verdict, because {reason_words(*finding.reasons)}."
     if finding.verdict == Verdict.REAL:
-        return f"{name}: the detector found no signs of manipulation (score {finding.score:.2f} of 1)."
+        return f"{name}: the detector found no signs of manipulation."
     place = ""
     if finding.regions:
         spread = "spread over" if WHOLE_FACE in finding.regions else "most of them around"
         place = f", {spread} {region_words(finding.regions)}"
-    return f"{name}: the detector found signs of manipulation (score {finding.score:.2f} of 1){place}."
+    return f"{name}: the detector found signs of manipulation{place}."
+
+
+def score_row(finding: FaceFinding) -> str:
+    """The score as a row of facts; why there is none to state where a flaw makes it worthless."""
+    if finding.score is None:
+        return "none"
+    why = flaws(finding)
+    return f"not stated, because {why}" if why else f"{finding.score:.4f} of 1; what it means is below"
 
 
 def photo_sentence(analysis: Analysis) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.analysis import Analysis
 from app.wording.findings import flaws
+from app.wording.lead import strength_of
 from kfd.calibration.error_rates import LARGE, ErrorRate, band_of
 from kfd.calibration.likelihood_ratio import Evidence
 from kfd.detection import FaceFinding
@@ -48,6 +49,8 @@ def evidence_words(finding: FaceFinding) -> str:
     if finding.evidence is None:
         return f"No likelihood ratio is stated, because {_why_none(finding)}."
     found = finding.evidence
+    if finding.reasons:
+        return "The evidence is too weak for a verdict on whether the face was manipulated or not."
     if found.support is None:
         return "The evidence supports neither proposition: that the face was manipulated, or that it was not."
     return f"The evidence gives {found.verbal} support for the proposition {PROPOSITIONS[found.support]}."
@@ -73,9 +76,16 @@ def evidence_meaning(finding: FaceFinding) -> str:
     )
 
 
-def ratio_words(found: Evidence) -> str:
-    """The ratio as a row of facts: "log10 LR +1.23, moderate (supported: -1.54 to +2.03)"."""
-    return f"log10 LR {signed(found.log10_lr)}, {found.verbal} support (range: {bounds_words(found)})"
+def ratio_words(finding: FaceFinding) -> str:
+    """The ratio as a row of facts: "log10 LR +1.23, moderate support (range: -1.54 to +2.03)"; "" without.
+
+    Without a verdict no word stands beside it: it would sound like that of a verdict.
+    """
+    found = finding.evidence
+    if found is None:
+        return ""
+    worth = "no verdict rests on it" if finding.reasons else f"{found.verbal} support"
+    return f"log10 LR {signed(found.log10_lr)}, {worth} (range: {bounds_words(found)})"
 
 
 def bounds_words(found: Evidence) -> str:
@@ -142,9 +152,9 @@ def strength_data(analysis: Analysis, finding: FaceFinding) -> dict[str, Any]:
             "log10_lr": round(found.log10_lr, 2),
             "bounds": list(found.bounds),
             "limited": found.limited,
-            "support": found.support,
-            "verbal": found.verbal,
-            "row": ratio_words(found),
+            "support": None if finding.reasons else found.support,
+            "verbal": strength_of(finding),
+            "row": ratio_words(finding),
         }
     errors: dict[str, Any] = {"words": error_rate_words(analysis, finding), "real": None}
     if rate is not None:

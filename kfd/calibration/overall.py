@@ -46,7 +46,7 @@ class FaceCount:
 
 def count_faces(faces: Sequence[FaceFinding]) -> FaceCount:
     """Count the faces of a photograph, or the people of a video."""
-    reasons = Counter(next(r for r in face.reasons if r in LEFT_OUT) for face in faces if _is_left_out(face))
+    reasons = Counter(next(r for r in face.reasons if r in LEFT_OUT) for face in faces if is_left_out(face))
     return FaceCount(len(faces), len(faces) - reasons.total(), dict(reasons), finder_name())
 
 
@@ -60,7 +60,7 @@ def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason
     """
     if not faces:
         return Verdict.INCONCLUSIVE, (Reason.NO_FACE,)
-    judged = [face for face in faces if not _is_left_out(face)] or faces
+    judged = [face for face in faces if not is_left_out(face)] or faces
     verdicts = {face.verdict for face in judged}
     if Verdict.FAKE in verdicts:
         return Verdict.FAKE, ()
@@ -70,5 +70,6 @@ def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason
     return Verdict.REAL, ()
 
 
-def _is_left_out(face: FaceFinding) -> bool:
+def is_left_out(face: FaceFinding) -> bool:
+    """Whether a face was found but not judged."""
     return not LEFT_OUT.isdisjoint(face.reasons)
