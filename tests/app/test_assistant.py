@@ -255,7 +255,7 @@ class TestPageHandlers:
         path = tmp_path / "grey.png"
         Image.open(EXAMPLE).convert("L").save(path)
         card = panels.verdict_panel(self.opened(handlers, path).analysis, 0)
-        assert card.index("has no colour") < card.index("What this score means")
+        assert card.index("has no colour") < card.index("Explain more")
 
     def test_the_page_builds(self, handlers):
         assert "Unmask" in str(build_page(handlers).get_config_file()["title"])

@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import jinja2
 import pytest
 
-from app.page import handlers, panels
+from app.analysis import Analysis
+from app.page import panels
 from app.page.ui import style
 from app.palette import DARK, LIGHT
 from app.templates import load_templates
+from common.verdicts import Reason, Verdict
 
 APP = Path(__file__).parents[2] / "app"
 EVIL = "<script>alert('x')</script> & \"more\""
@@ -73,7 +75,14 @@ def test_colours_stand_in_the_palette_alone():
 
 def test_the_first_question_is_about_the_face_that_is_shown():
     """The page opened on the forged face of two, and its first answer, "No", spoke of the other one."""
-    faces = [SimpleNamespace(index=0, verdict="real"), SimpleNamespace(index=1, verdict="fake")]
-    assert handlers.first_shown(SimpleNamespace(faces=faces, verdict="fake")) == 1
-    assert handlers.first_shown(SimpleNamespace(faces=faces[:1], verdict="inconclusive")) == 0
-    assert handlers.first_shown(SimpleNamespace(faces=[], verdict="inconclusive")) == 0
+
+    def first(*faces: SimpleNamespace) -> int:
+        return Analysis.most_suspicious.fget(SimpleNamespace(faces=faces))
+
+    real = SimpleNamespace(verdict=Verdict.REAL, reasons=(), score=0.2)
+    between = SimpleNamespace(verdict=Verdict.INCONCLUSIVE, reasons=(Reason.BETWEEN_THRESHOLDS,), score=0.6)
+    blurred = SimpleNamespace(verdict=Verdict.INCONCLUSIVE, reasons=(Reason.BLURRED,), score=0.99)
+    fake = SimpleNamespace(verdict=Verdict.FAKE, reasons=(), score=0.96)
+    assert first(real, fake) == 1 and first(fake, real) == 0
+    assert first(real, blurred, between, fake) == 3 and first(real, blurred, between) == 2
+    assert first(real, blurred) == 1 and first(real) == 0 and first() == 0
