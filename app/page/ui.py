@@ -62,40 +62,40 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
         notice = gr.HTML(panels.introduction(), elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
-            with gr.Column(scale=6, min_width=380):
+            with gr.Column(scale=5, min_width=360):
                 photo = gr.HTML()
                 faces = gr.Radio(choices=[], show_label=False, container=False, elem_id="faces")
                 face = gr.HTML(elem_id="face")
                 opacity = gr.Slider(0, 1, 0.7, step=0.05, label="Opacity of the heat map", elem_id="opacity")
-            with gr.Column(scale=5, min_width=360):
+            with gr.Column(scale=6, min_width=360):
                 translated = gr.HTML(elem_id="translated")
                 verdict = gr.HTML(elem_id="verdict")
-            with gr.Column(scale=11, elem_id="talk"):
-                with gr.Column(elem_id="conversation") as conversation:
-                    gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
-                    chat = _chatbot()
-                    with gr.Row(elem_id="suggestions"):
-                        suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
-                    question = gr.Textbox(
-                        placeholder="Ask about this face",
-                        show_label=False,
-                        container=False,
-                        submit_btn=True,
-                        max_length=MAX_QUESTION,
-                        elem_id="ask",
-                    )
-                note = gr.HTML()
-                with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
-                    entries = [
-                        gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
-                        for name, label in LABELS.items()
-                    ]
-                with gr.Row(elem_id="report"):
-                    write = gr.Button(
-                        "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
-                    )
-                    with gr.Row(visible=False, elem_id="downloads") as downloads:
-                        buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
+                with gr.Column(elem_id="talk"):
+                    with gr.Column(elem_id="conversation") as conversation:
+                        gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
+                        chat = _chatbot()
+                        with gr.Row(elem_id="suggestions"):
+                            suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
+                        question = gr.Textbox(
+                            placeholder="Ask about this face",
+                            show_label=False,
+                            container=False,
+                            submit_btn=True,
+                            max_length=MAX_QUESTION,
+                            elem_id="ask",
+                        )
+                    note = gr.HTML()
+                    with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
+                        entries = [
+                            gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
+                            for name, label in LABELS.items()
+                        ]
+                    with gr.Row(elem_id="report"):
+                        write = gr.Button(
+                            "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
+                        )
+                        with gr.Row(visible=False, elem_id="downloads") as downloads:
+                            buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
         gr.HTML(panels.footer(assistant.models, software_version()))
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
