@@ -7,10 +7,8 @@ import html
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -20,7 +18,6 @@ from app.assistant import Assistant
 from app.court import CourtForm
 from app.page.handlers import EXAMPLE
 from app.report import blocks
-from app.report.__main__ import main
 from app.report.document import document
 from app.report.fonts import printable_letters
 from app.report.html import TEMPLATES
@@ -32,49 +29,12 @@ from app.wording.answers import answer_words, remark
 from common.layers import PACKAGES
 from data_sim.dialogue import Case
 from kfd.calibration.likelihood_ratio import weigh
-from kfd.config import Decision
-from tests.tiny.checkpoint import save_tiny_checkpoint
-
-COURT = {
-    "case_number": "3 O 12/26",
-    "examiner": "A. <b>Miller</b>",
-    "commissioned_by": "Regional Court",
-    "question": "Was the face manipulated?",
-}
-NASTY = 'Is <script>alert("x")</script> & <b>Жук</b> real?'
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Every score counts as fake here, so that regions and their words appear."""
-    folder = tmp_path_factory.mktemp("tiny")
-    return save_tiny_checkpoint(
-        folder, Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
-    )
-
-
-@pytest.fixture(scope="module")
-def report(folder) -> Report:
-    assistant = Assistant.from_pretrained(folder)
-    analysis = assistant.analyse(EXAMPLE.read_bytes(), name="<i>portrait</i> Жук.jpg")
-    for question in ("Is this a deepfake image?", NASTY):
-        list(assistant.ask(analysis, question))
-    return assistant.report(analysis)
+from tests.app.report.conftest import NASTY
 
 
 def text_of(pdf: bytes) -> str:
     pages = PdfReader(BytesIO(pdf)).pages
     return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
-
-
-def run(monkeypatch, *words: object) -> int:
-    """The exit status of `python -m app.report WORDS`."""
-    monkeypatch.setattr(sys, "argv", ["app.report", *map(str, words)])
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_the_canonical_form_says_everything(report):
@@ -267,99 +227,6 @@ def test_a_report_is_written_whole(report, tmp_path, monkeypatch):
     assert path.read_text(encoding="utf-8") == before
 
 
-def test_the_command_writes_and_verifies(folder, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "report.json"
-    assert (
-        run(monkeypatch, EXAMPLE, "-o", out, "--ask", "Where?", "--ask", "How sure?", "--checkpoint", folder)
-        == 0
-    )
-    data = json.loads(out.read_text(encoding="utf-8"))
-    assert [row["question"] for row in data["transcript"]] == [
-        "Is this a deepfake image?",
-        "Where?",
-        "How sure?",
-    ]
-    assert data["file"]["name"] == "example.jpg"
-
-    assert run(monkeypatch, "--verify", out) == 0
-    assert "compute its seal anew" in capsys.readouterr().out
-    out.write_text(json.dumps({**data, "verdict": "real"}), encoding="utf-8")
-    assert run(monkeypatch, "--verify", out) == 1
-    assert "CHANGED" in capsys.readouterr().out
-
-
-def test_the_command_says_what_is_wrong(folder, tmp_path, monkeypatch, capsys):
-    photo = tmp_path / "photo.json"
-    photo.write_bytes(EXAMPLE.read_bytes())
-    for words, message in (
-        ((EXAMPLE, "-o", tmp_path / "report.txt"), "not in '.txt'"),
-        ((EXAMPLE,), "expected PHOTO and -o"),
-        ((photo, "-o", photo), "is the examined file itself"),
-        ((tmp_path / "none.jpg", "-o", tmp_path / "r.pdf", "--checkpoint", folder), "There is no file"),
-        (("--verify", photo), "error:"),
-    ):
-        assert run(monkeypatch, *words) == 2
-        said = re.sub(r"[\s│|]+", " ", capsys.readouterr().err)  # the command line's errors come in a box
-        assert message in said
-    assert photo.read_bytes() == EXAMPLE.read_bytes()
-
-
-def test_a_noted_seal_shows_a_forgery_that_was_sealed_anew(report, tmp_path, monkeypatch, capsys):
-    """A verdict changed and sealed anew was called intact."""
-    path, noted = tmp_path / "r.json", report.data["seal"]
-    path.write_text(report.to_json(), encoding="utf-8")
-    for expect in (noted, noted[:16], noted.upper()):
-        assert run(monkeypatch, "--verify", path, "--expect", expect) == 0
-    assert "whose seal was noted" in capsys.readouterr().out
-    forged = {**report.data, "verdict": "real"}
-    path.write_text(json.dumps({**forged, "seal": seal_of(forged)}), encoding="utf-8")
-    assert run(monkeypatch, "--verify", path, "--expect", noted) == 1
-    assert "not the report whose seal was noted" in capsys.readouterr().out
-    assert run(monkeypatch, "--verify", path) == 0
-    said = capsys.readouterr().out
-    assert "intact" not in said and "on purpose can compute its seal anew" in said
-    path.write_text(json.dumps({**forged, "seal": noted}), encoding="utf-8")
-    assert run(monkeypatch, "--verify", path, "--expect", noted) == 1, "the seal is computed, not believed"
-
-
-def test_the_file_is_compared_with_the_report(report, tmp_path, monkeypatch, capsys):
-    path = tmp_path / "r.json"
-    path.write_text(report.to_json(), encoding="utf-8")
-    assert run(monkeypatch, "--verify", path, "--photo", EXAMPLE) == 0
-    other = tmp_path / "other.jpg"
-    other.write_bytes(EXAMPLE.read_bytes() + b"0")
-    assert run(monkeypatch, "--verify", path, "--photo", other) == 1
-    assert "ANOTHER file" in capsys.readouterr().out
-    assert run(monkeypatch, "--verify", path, "--photo", tmp_path / "none.jpg") == 2
-
-
-def test_what_is_no_report_is_told_from_what_was_changed(report, tmp_path, monkeypatch, capsys):
-    """Malformed files ended in tracebacks with exit status 1, that of a change; the last of two keys won."""
-    path, data = tmp_path / "r.json", report.data
-    twice = report.to_json().replace('"verdict":', '"verdict": "real", "verdict":', 1)
-    without = {name: value for name, value in data.items() if name != "file"}
-    for text in (
-        twice, json.dumps(without), json.dumps({**data, "file": []}), json.dumps({**data, "seal": 5}),
-        json.dumps({**data, "faces": math.nan}), "[" * 100_000, '{"schema": ' * 100_000, "", "\x00",
-        report.to_json()[:-30],
-    ):  # fmt: skip
-        path.write_text(text, encoding="utf-8")
-        assert run(monkeypatch, "--verify", path) == 2
-        assert "error:" in capsys.readouterr().err
-    path.write_bytes(b"\xff\xfe\x00")
-    assert run(monkeypatch, "--verify", path) == 2
-
-
-def test_a_name_cannot_speak_to_the_terminal(report, tmp_path, monkeypatch, capsys):
-    """--verify printed names raw: an escape sequence in one could overwrite the line above it."""
-    data = {**report.data, "file": {**report.data["file"], "name": "\x1b[2Jseal fits\u202egpj.\n.jpg"}}
-    path = tmp_path / "r.json"
-    path.write_text(json.dumps({**data, "seal": seal_of(data)}), encoding="utf-8")
-    assert run(monkeypatch, "--verify", path) == 0
-    said = capsys.readouterr().out
-    assert "\x1b" not in said and "\u202e" not in said and "\\x1b[2Jseal fits\\u202egpj.\\n.jpg" in said
-
-
 @pytest.mark.parametrize(
     ("score", "words"),
     [
@@ -380,45 +247,3 @@ def test_no_share_beyond_the_likelihood_ratio_is_claimed():
     assert "about 91 in 100" in said and "more than those faces support" in said
     free = weigh(math.log(0.97 / 0.03), (-2.0, 2.0))
     assert "about 97 in 100" in wording.score_meaning(0.97, (0.3, 0.7), "a test", evidence=free)
-
-
-def test_a_name_that_is_no_unicode_is_reported(folder, tmp_path, monkeypatch):
-    """The whole analysis was made, and then "'utf-8' codec can't encode" was all that came of it."""
-    name = b"latin_\xe9.jpg".decode("utf-8", "surrogateescape")
-    try:
-        (tmp_path / name).write_bytes(EXAMPLE.read_bytes())
-    except (OSError, UnicodeError):
-        pytest.skip("this file system takes Unicode names only")
-    for suffix in (".json", ".html", ".pdf"):
-        out = tmp_path / f"r{suffix}"
-        assert run(monkeypatch, tmp_path / name, "-o", out, "--checkpoint", folder) == 0
-        assert out.stat().st_size > 1000
-    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["file"]["name"] == r"latin_\xe9.jpg"
-
-
-class TestCourtForm:
-    """Case number, examiner, commissioner and question, on the first page and in what is sealed."""
-
-    def test_its_entries_stand_on_the_first_page(self, folder, tmp_path, monkeypatch):
-        flags = [word for name, value in COURT.items() for word in (f"--{name.replace('_', '-')}", value)]
-        out = tmp_path / "report.json"
-        words = ["app.report", str(EXAMPLE), "-o", str(out), "--checkpoint", str(folder), *flags]
-        monkeypatch.setattr(sys, "argv", words)
-        main()
-        report = Report.from_json(out.read_bytes())
-        assert report.data["court_form"] == COURT and report.intact
-        first = PdfReader(BytesIO(report.to_pdf())).pages[0].extract_text()
-        assert all(value in first for value in COURT.values()) and "Commissioned by" in first
-        assert "A. &lt;b&gt;Miller" in report.to_html()
-        changed = Report({**report.data, "court_form": {**COURT, "examiner": "B"}})
-        assert not changed.intact
-
-    def test_without_entries_nothing_is_said_of_a_court(self, report):
-        assert report.data["court_form"] == {} and "Case number" not in report.to_html()
-        older = {name: value for name, value in report.data.items() if name != "court_form"}
-        assert "Examined" in Report(older).to_html()
-
-    def test_an_entry_has_a_length(self):
-        assert CourtForm(" a \n b ").as_json() == {"case_number": "a b"}
-        with pytest.raises(ValueError, match="question asked: 501 letters"):
-            CourtForm(question="x" * 501)
