@@ -289,7 +289,7 @@ class TestWords:
             and "no ratio above 79 for a manipulation and none above 32 against it." in meaning
         )
         row = "log10 LR +1.30, moderate support (range: -1.50 to +1.90)"
-        assert strength.ratio_words(finding().evidence) == row
+        assert strength.ratio_words(finding()) == row
 
     def test_the_other_direction_and_the_bound(self):
         real = finding(evidence=weigh(-9.0, (-1.5, 1.9)))
