@@ -45,7 +45,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         gr.HTML(panels.header())
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
-            with gr.Column(scale=0, min_width=210, elem_id="examples"):
+            with gr.Column(scale=0, min_width=240, elem_id="examples"):
                 example = gr.Button("Try an untouched photo", elem_id="example")
                 forged = gr.Button("Try a forged one", elem_id="forged")
                 names = [(name, code) for code, name in languages().items()]
