@@ -163,6 +163,7 @@ def test_any_instruct_model_is_told_the_findings_as_text(folder, tmp_path) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_model_out_of_a_package_is_named_with_it(folder) -> None:
     try:
         gguf_of(SMOLLM2)

@@ -275,6 +275,7 @@ def test_exports_of_another_kind_are_refused(out, tmp_path) -> None:
 # ---------------------------------------------------------------- base models in packages
 
 
+@pytest.mark.slow
 def test_the_shipped_assistant_is_exported_and_speaks_as_before(tmp_path) -> None:
     """Bug: its base is a name of llm.packaged, which was looked for on the hub."""
     try:

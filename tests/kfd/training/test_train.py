@@ -117,6 +117,7 @@ def test_logged_learning_rates_follow_the_schedule(finished):
     assert rates == pytest.approx([5e-4 * 0.01, 1e-3 * 0.01])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(data, start, finished, tmp_path):
     """kill -9 at a random moment, then the same command: the weights are bitwise those of one run."""
     out = tmp_path / "killed"

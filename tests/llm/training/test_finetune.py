@@ -133,6 +133,7 @@ def test_a_share_of_conversations_is_told_nothing_and_a_share_sees_nothing(folde
     assert all(t or s for t, s in zip(told, seen, strict=True)), "something must be known"
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_losses_to_the_same_weights(
     folder: Path, tmp_path: Path, capsys
 ) -> None:
