@@ -16,7 +16,7 @@ from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
-    from kfd.opinions import Opinion
+    from kfd.scoring.opinions import Opinion
     from kfd.video import VideoAnalysis
     from llm.conversation import Conversation
     from media.provenance.ask import Provenance
@@ -162,7 +162,7 @@ class Analysis:
         return count_faces(self.faces)
 
     def opinions_of(self, face: int) -> tuple[Opinion, ...]:
-        """What other systems say of a face; kfd.opinions.agreement compares them with the finding."""
+        """What other systems say of a face; kfd.scoring.opinions.agreement compares them with the finding."""
         return self.opinions[face] if self.opinions else ()
 
     def image_of(self, face: int) -> np.ndarray:

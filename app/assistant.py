@@ -38,7 +38,7 @@ from data_sim.dialogue import FIRST_QUESTION
 from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
-from kfd.opinions import SecondReader, second_opinions
+from kfd.scoring.opinions import SecondReader, second_opinions
 from kfd.video import Watch
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError

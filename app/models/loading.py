@@ -12,8 +12,8 @@ from common.storage import CONFIG_FILE, digest_of, read_config
 from kfd.calibration.error_rates import Robustness
 from kfd.config import KFDConfig
 from kfd.detector import Detector
-from kfd.opinions import SecondReader
 from kfd.reader import KFD_NAME, system_of
+from kfd.scoring.opinions import SecondReader
 
 PARTS = ("kfd", "assistant")  # folders of a checkpoint; the base model may be a third, or a package
 

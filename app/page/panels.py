@@ -25,7 +25,7 @@ from app.wording import findings as wording
 from app.wording.provenance import HEADING, NOTE, provenance_rows
 from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
 from kfd.detection import FaceFinding
-from kfd.opinions import agreement
+from kfd.scoring.opinions import agreement
 from kfd.video import FRAMES, FrameFinding
 from media.regions import REGION_NAMES
 

@@ -29,7 +29,7 @@ from app.wording.provenance import NOTE, provenance_rows
 from app.wording.strength import RATIO_KEY, RATIO_WORDS, strength_data
 from app.wording.translated import ENGLISH, sentences
 from kfd.detection import FaceFinding
-from kfd.opinions import agreement
+from kfd.scoring.opinions import agreement
 from media.regions import REGION_NAMES
 
 SCHEMA = "unmask-report/1"

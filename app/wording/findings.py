@@ -20,7 +20,7 @@ from media.face_detector import SMALLEST_FACE
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
-    from kfd.opinions import Opinion
+    from kfd.scoring.opinions import Opinion
     from kfd.video import FaceTrack, VideoAnalysis
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}

@@ -1,1 +1,1 @@
-"""What kfd.score writes: the lines of a file, the file of lines, and the processes that share the work."""
+"""What is said of a face and of a file: second opinions, lines, files of them, shared work."""

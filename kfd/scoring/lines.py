@@ -16,7 +16,7 @@ from kfd.calibration.overall import count_faces, overall_verdict
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, NoFaceError
 from kfd.examine import Examination, examine_file
-from kfd.opinions import SecondReader, agreement, second_opinions
+from kfd.scoring.opinions import SecondReader, agreement, second_opinions
 from kfd.video import FaceTrack
 from media.errors import INTERNAL_ERROR, MediaError, contained
 from media.files import open_file

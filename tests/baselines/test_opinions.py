@@ -20,7 +20,7 @@ from kfd import score
 from kfd.config import Decision
 from kfd.detector import Detector
 from kfd.examine import examine_file
-from kfd.opinions import Opinion, SecondReader, agreement, second_opinions
+from kfd.scoring.opinions import Opinion, SecondReader, agreement, second_opinions
 from media.images import read_image
 from tests.tiny.openai_server import serving
 from tests.tiny.video import write_video
