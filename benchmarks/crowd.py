@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -161,3 +161,14 @@ def machine() -> str:
     return (
         f"{os.cpu_count()} processor cores ({platform.machine()}), load {os.getloadavg()[0]:.1f} at the end."
     )
+
+
+def conclude(users: list[User], measured: str, out: Path | None, words: str) -> NoReturn:
+    """Print the table, write the page of docs/ that holds it, and end.
+
+    words: what stands above the table. The exit status is 1 when a user failed or was sent another's things.
+    """
+    print(measured)
+    if out is not None:
+        out.write_text(f"{words}\n{machine()}\n\n{measured}\n", encoding="utf-8")
+    sys.exit(1 if mix_ups(users) or any(user.failures for user in users) else 0)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.crowd import QUESTIONS, User, machine, mix_ups, photograph, served, table, watched
+from benchmarks.crowd import QUESTIONS, User, conclude, photograph, served, table, watched
 from common.cli import parse
 from data_sim.dialogue import FIRST_QUESTION
 
@@ -127,16 +126,15 @@ async def load(config: LoadConfig) -> tuple[list[User], dict[str, float]]:
     return users, memory
 
 
-def page(config: LoadConfig, measured: str) -> str:
-    """The page of docs/ that holds the table."""
+def introduction(config: LoadConfig) -> str:
+    """What the page of docs/ says above the table."""
     return (
         "# Many clients of the service at once\n\n"
         f"```sh\npython -m benchmarks.service_load --users {config.users} --out docs/service.md\n```\n\n"
         "All clients come at the same moment, each with an API key, a photograph and a secret word of their\n"
         "own, in pairs that send the same picture; each asks three questions and fetches the report in two\n"
         "forms. Waiting in line is part of every figure. A mix-up is another client's file or word in what\n"
-        "a client was sent, or another score than the pair's.\n"
-        f"{machine()}\n\n{measured}\n"
+        "a client was sent, or another score than the pair's."
     )
 
 
@@ -144,11 +142,7 @@ def main() -> None:
     """Exit status 1 when a client failed or was sent what is another's."""
     config = parse(LoadConfig, __doc__)
     users, memory = asyncio.run(load(config))
-    measured = table(users, memory, STEPS)
-    print(measured)
-    if config.out is not None:
-        config.out.write_text(page(config, measured), encoding="utf-8")
-    sys.exit(1 if mix_ups(users) or any(user.failures for user in users) else 0)
+    conclude(users, table(users, memory, STEPS), config.out, introduction(config))
 
 
 if __name__ == "__main__":

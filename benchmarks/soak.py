@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +25,7 @@ import httpx
 from benchmarks.crowd import (
     QUESTIONS,
     User,
-    machine,
-    mix_ups,
+    conclude,
     photograph,
     resident_mib,
     served,
@@ -155,16 +153,15 @@ async def soak(config: SoakConfig) -> tuple[list[User], dict[str, float]]:
     return users, memory
 
 
-def page(config: SoakConfig, measured: str) -> str:
-    """The page of docs/ that holds the table."""
+def introduction(config: SoakConfig) -> str:
+    """What the page of docs/ says above the table."""
     return (
         "# Many visitors at once\n\n"
         f"```sh\npython -m benchmarks.soak --users {config.users} --out docs/soak.md\n```\n\n"
         "All users come at the same moment, each with a photograph and a secret word of their own, in pairs\n"
         "that bring the same picture; each asks three questions and writes a report. A mix-up is another\n"
         "user's file or word in what a user was sent, or another score than the pair's. Freed memory stays\n"
-        "with the process for the next visitors (common/memory.py), so the last figure does not fall.\n"
-        f"{machine()}\n\n{measured}\n"
+        "with the process for the next visitors (common/memory.py), so the last figure does not fall."
     )
 
 
@@ -172,11 +169,7 @@ def main() -> None:
     """Exit status 1 when a user failed or was shown what is another's."""
     config = parse(SoakConfig, __doc__)
     users, memory = asyncio.run(soak(config))
-    measured = table(users, memory, STEPS)
-    print(measured)
-    if config.out is not None:
-        config.out.write_text(page(config, measured), encoding="utf-8")
-    sys.exit(1 if mix_ups(users) or any(user.failures for user in users) else 0)
+    conclude(users, table(users, memory, STEPS), config.out, introduction(config))
 
 
 if __name__ == "__main__":
