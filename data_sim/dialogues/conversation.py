@@ -1,40 +1,42 @@
 """Whole conversations: questions in many people's manners, answers composed from the facts.
 
 The same `rng` state gives the same conversation. Questions of data_sim/wordings.yaml and of topics.yaml are
-asked; answers come from the functions below, or, where they do not depend on more than the verdict, from
-wordings.yaml.
+asked; answers come from the functions below, or, where they need no more than the state of the face, from
+answers.yaml.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 import yaml
 
-from data_sim.dialogue import ASKABLE, FIRST_QUESTION, FIRST_QUESTION_SHARE, Turn, answers, questions
-from data_sim.dialogues import on_before, on_file, on_finding, on_map, on_report, on_request, untold
+from data_sim.dialogue import (
+    ASKABLE,
+    FIRST_QUESTION,
+    FIRST_QUESTION_SHARE,
+    INTENTS,
+    Turn,
+    answers,
+    questions,
+)
+from data_sim.dialogues import on_before, on_file, on_finding, on_map, on_report, untold
 from data_sim.dialogues.facts import Facts
-from data_sim.dialogues.phrasing import Phrasing
+from data_sim.dialogues.phrasing import Answer, Phrasing
+from data_sim.dialogues.written import load_answers, written
 from data_sim.wordings import expand
-
-Answer = Callable[[Facts, tuple[str, ...], Phrasing], str]
 
 # topic -> (where its questions stand: an intent of wordings.yaml, "" for none; what answers it)
 COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "verdict": ("verdict", on_finding.verdict),
     "why": ("evidence", on_finding.why),
     "against": ("against", on_finding.against),
-    "how_sure": ("how_sure", on_finding.how_sure),
-    "strength": ("", on_finding.strength),
-    "leaning": ("", on_finding.leaning),
     "likelihood": ("", on_finding.likelihood),
-    "could_be_wrong": ("", on_finding.could_be_wrong),
-    "change_mind": ("", on_finding.change_mind),
     "where": ("where", on_map.where),
     "region_check": ("region_check", on_map.region_check),
     "region_value": ("region_detail", on_map.region_value),
@@ -48,35 +50,15 @@ COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "size": ("", on_file.size),
     "compression": ("", on_file.compression),
     "blur": ("", on_file.blur),
-    "rates": ("", on_file.rates),
     "which_face": ("other_face", on_file.which_face),
     "how_many_faces": ("", on_file.how_many_faces),
     "when": ("when", on_file.when),
     "frames": ("", on_file.frames),
-    "one_sentence": ("summary", on_request.one_sentence),
-    "two_sentences": ("", on_request.two_sentences),
-    "three_sentences": ("", on_request.three_sentences),
-    "article": ("newsroom_summary", on_request.article),
-    "for_court": ("court_summary", on_request.for_court),
-    "for_child": ("", on_request.for_child),
-    "shorter": ("", on_request.shorter),
-    "obey": ("", on_request.obey),
-    "other_language": ("", on_request.other_language),
-    "maker": ("", on_finding.maker),
-    "proof": ("", on_finding.proof),
-    "verdict_meaning": ("", on_finding.verdict_meaning),
     "other_part": ("", on_map.other_part),
     "marked_parts": ("", on_map.marked_parts),
     "runner_up": ("", on_map.runner_up),
-    "metadata": ("", on_file.metadata),
-    "yes_or_no": ("", on_request.yes_or_no),
-    "clarify": ("", on_request.clarify),
-    "for_layman": ("", on_request.for_layman),
-    "for_police": ("", on_request.for_police),
-    "privacy": ("", on_request.privacy),
     "findings": ("", on_report.findings),
     "for_and_against": ("", on_report.for_and_against),
-    "limits_here": ("", on_report.limits_here),
     "recommendation": ("next_steps", on_report.recommendation),
     "that_high": ("", on_before.that_high),
     "other_side": ("", on_before.other_side),
@@ -85,10 +67,14 @@ COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "which_of_two": ("", on_before.which_of_two),
     "by_how_much": ("", on_before.by_how_much),
 }
+_ASKED_AS = {"one_sentence": "summary", "article": "newsroom_summary", "for_court": "court_summary"}
+WRITTEN = {
+    topic: (_ASKED_AS.get(topic, topic if topic in INTENTS else ""), written(topic))
+    for topic in load_answers()
+}
 # Intents whose answers in wordings.yaml need nothing but the verdict.
-FIXED = ("authentic", "dispute", "score_meaning", "what_is_deepfake", "technique", "limits",
-         "method", "identity", "legal", "not_checked", "greeting", "thanks", "out_of_scope")  # fmt: skip
-TOPICS = (*COMPOSED, *FIXED)
+FIXED = ("authentic", "score_meaning", "what_is_deepfake")
+TOPICS = (*COMPOSED, *WRITTEN, *FIXED)
 HELD_OUT_TOPICS = ("runner_up", "marked_parts", "for_police")  # never trained on, for measuring
 
 
@@ -104,7 +90,7 @@ class Repertoire:
         return (*self.composed, *self.fixed)
 
 
-FULL = Repertoire(COMPOSED, FIXED)
+FULL = Repertoire({**COMPOSED, **WRITTEN}, FIXED)
 # For a model that sees the maps but is told no finding: answers without a number.
 UNTOLD = Repertoire(
     {
@@ -117,7 +103,7 @@ UNTOLD = Repertoire(
         "leaning": ("", untold.leaning),
         "likelihood": ("", untold.likelihood),
         "shorter": ("", untold.shorter),
-        "for_child": ("", on_request.for_child),
+        "for_child": WRITTEN["for_child"],
     }
 )
 OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
@@ -126,9 +112,11 @@ AFTER_REGIONS = {"that_high": 1, "other_side": 1, "why_there": 1, "sure_of_part"
                  "which_of_two": 2, "by_how_much": 2}  # fmt: skip
 _EXTREMES = {"strongest": 0, "weakest": -1}  # topics of one part, by its place among Facts.parts
 OF_CLIPS = ("when", "frames")
-# Asked more often than others, by people as here.
+# Asked more often than others, by people as here; and what is easily mistaken for a question of the verdict.
 _OFTEN = ("why", "where", "compare", "compare", "strongest", "weakest", "region_check", "how_sure", "quality",
-          "change_mind", "maker", "clarify", "which_face", "dispute")  # fmt: skip
+          "change_mind", "maker", "clarify", "which_face", "dispute", "weakest", "rates", "rates", "privacy",
+          "identity", "leaning", "for_child", "other_language", "metadata", "technique", "legal", "strength",
+          "recommendation", "limits", "method", "out_of_scope", "likelihood", "when", "frames")  # fmt: skip
 _ABOUT_MANNERS = ("greeting", "thanks", "other_language")  # asked as they stand
 _ALONE = (
     *_ABOUT_MANNERS,
@@ -141,10 +129,13 @@ _ALONE = (
     "findings",
     "for_and_against",
 )  # never asked together with something else
+_SECOND = ("where", "how_sure", "quality", "size", "strongest", "weakest", "maker", "rates")  # asked along
 _TERSE = 0.3  # share of terse conversations
 _LEAD = 0.35  # share of questions behind another of the same kind that lean on it ("And the nose?")
-_FOLLOW = 0.4  # share of questions about a part that are followed by one more about the same part
+_FOLLOW = 0.5  # share of questions about a part that are followed by one more about the same part
 _DOUBLE = 0.08  # share of turns that ask two things at once
+_GREETED = 0.15  # share of conversations open to any question that begin with a greeting
+_THANKED = 0.15  # share of conversations that end with thanks
 
 
 @lru_cache(maxsize=1)
@@ -190,13 +181,16 @@ def make_conversation(
         if topic not in AFTER_REGIONS and (facts.clip or topic not in OF_CLIPS or rng.random() < 0.2)
     ]
     done: list[Turn] = []
-    topic, about = opening or rng.choice(pool), ()
+    polite = {topic: topic in offered and rng.random() < share
+              for topic, share in (("greeting", _GREETED), ("thanks", _THANKED))}  # fmt: skip
+    topic, about = opening or ("greeting" if polite["greeting"] else rng.choice(pool)), ()
     while True:
         about = _spoken_of(topic, facts, about, rng)
         done.append(_turn(topic, facts, about, say, heldout, done[-1].intent if done else "", repertoire))
         if len(done) == turns:
             break
-        topic = _next(topic, about, offered, pool, rng)
+        last = len(done) == turns - 1
+        topic = "thanks" if last and polite["thanks"] else _next(topic, about, offered, pool, rng)
     if opening == "verdict" and not heldout and rng.random() < FIRST_QUESTION_SHARE:
         done[0] = Turn(FIRST_QUESTION, done[0].answer, opening)
     return done
@@ -239,7 +233,7 @@ def _turn(
     question = _question(topic, asked, patterns, heldout, say.rng)
     answer = _answer(topic, facts, asked, say, repertoire)
     if topic not in _ALONE and not heldout and say.rng.random() < _DOUBLE:
-        other = say.rng.choice(("where", "how_sure", "quality", "size", "strongest", "weakest", "maker"))
+        other = say.rng.choice(_SECOND)
         if other != topic and other in repertoire.composed:
             question = f"{question.rstrip('.?')}? {_question(other, (), (), heldout, say.rng)}"
             answer = f"{answer} {_answer(other, facts, (), say, repertoire)}"
@@ -249,7 +243,7 @@ def _turn(
 def _question(topic: str, asked: tuple[str, ...], patterns: tuple, heldout: bool, rng: random.Random) -> str:
     kind = "heldout" if heldout else "train"
     own = patterns or _topics().get(topic, {}).get(kind, ())
-    intent = COMPOSED[topic][0] if topic in COMPOSED else topic
+    intent = FULL.composed[topic][0] if topic in FULL.composed else topic
     if own and (patterns or not intent or rng.random() < 0.5):
         names = [f"the {words}" for words in asked] + ["", ""]
         text = rng.choice(rng.choice(own)).format(region=names[0], other=names[1])
@@ -281,28 +275,41 @@ def _drawn_regions(count: int, facts: Facts, rng: random.Random) -> tuple[str, .
 def manner(question: str, rng: random.Random) -> str:
     """The question as somebody types it: chatty, angry, in a hurry, with slips, or as it stands."""
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.35:
         return question
-    if draw < 0.5:
+    if draw < 0.45:
         return rng.choice(_OPENERS) + question[:1].lower() + question[1:]
-    if draw < 0.56:
+    if draw < 0.52:
         return question + rng.choice(_TAILS)
-    if draw < 0.6:
+    if draw < 0.55:
         return question.upper() + rng.choice(("", "!", "!!"))
-    if draw < 0.8:
-        question = question.lower().rstrip("?.")
+    if draw < 0.62:
+        return re.sub(r"\b(?:[Tt]he|[Aa]n?|[Ii]s|[Aa]re|[Dd]oes|[Dd]o) ", "", question) or question
+    question = question.lower().rstrip("?.")
+    if draw < 0.74:
+        question = re.sub(r"\w+", lambda word: _TYPED.get(word[0], word[0]), question)
     return slip(question, rng) if draw > 0.7 else question
 
 
+# As typed on a telephone.
+_TYPED = {"you": "u", "your": "ur", "are": "r", "please": "pls", "what": "wat", "because": "cuz", "for": "4",
+          "would": "wud", "with": "w", "this": "dis", "the": "da", "why": "y", "picture": "pic", "to": "2",
+          "photo": "foto", "about": "abt", "really": "rly", "people": "ppl", "thanks": "thx"}  # fmt: skip
 _OPENERS = ("Sorry, ", "Hey, ", "OK so ", "Look, ", "One more thing: ", "My boss wants to know: ",
-            "For the file: ", "I'm not an expert, but ", "Honestly, ", "Right. ",
-            "Dear Unmask, ", "Please tell me, ")  # fmt: skip
+            "For the file: ", "I'm not an expert, but ", "Honestly, ", "Right. ", "Dear Unmask, ",
+            "Please tell me, ", "um, ", "btw ", "Your honour asks: ", "And then, ", "Moment. ", "lol ok ",
+            "Back to the face. ", "That aside, ", "Wow. ")  # fmt: skip
 _TAILS = (
     " Thanks.",
     " Please be honest.",
     " I need this today.",
     " Seriously.",
     " thx",
+    " lol",
+    "??",
+    " I am quite worried.",
+    " In your own words.",
+    " If you do not mind.",
     " This is important to us.",
 )
 

@@ -6,32 +6,30 @@
 from __future__ import annotations
 
 from data_sim.dialogue import ASKABLE, format_score
-from data_sim.dialogues import on_map
-from data_sim.dialogues.facts import CLOSE, Facts
+from data_sim.dialogues.facts import CLOSE, EVEN, Facts
+from data_sim.dialogues.on_map import needs_map, plural
 from data_sim.dialogues.phrasing import Phrasing, at, capital, level, sentences
 
 
+@needs_map
 def that_high(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Is that much?"""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
     words, value = f"the {asked[0]}", facts.value(ASKABLE[asked[0]])
     return sentences(
         say.one(
             f"{format_score(value)} for {words} is {level(value)}, on a scale from 0 to 1.",
             f"On a scale from 0 to 1 that is {level(value)}: {format_score(value)} for {words}.",
             f"It is {level(value)}: {words} has {format_score(value)} of 1."
-            if not on_map.plural(asked[0])
+            if not plural(asked[0])
             else f"It is {level(value)}: {words} have {format_score(value)} of 1.",
         ),
         say.maybe(f"The highest of all is {at(*facts.parts[0])}.", often=0.4),
     )
 
 
+@needs_map
 def other_side(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """And the other one? asked: the part of which the other side is meant."""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
     other = opposite(asked[0])
     if not other:
         return sentences(f"There is only one {asked[0]}, at {format_score(facts.value(ASKABLE[asked[0]]))}.")
@@ -52,38 +50,43 @@ def opposite(words: str) -> str:
     return f"{sides[first]} {rest}" if first in sides else ""
 
 
+@needs_map
 def which_of_two(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which one is it, then? asked: the two parts compared before."""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
-    (high, above), (low, below) = _ordered(facts, asked)
-    if above - below < CLOSE:
+    high, above, low, below = _higher_first(facts, asked)
+    if float(above) - float(below) < CLOSE:
         return say.one(
-            f"Neither: the {high} has {format_score(above)} and the {low} {format_score(below)}.",
-            f"They are alike, with {format_score(above)} and {format_score(below)}.",
+            f"Neither: the {high} has {above} and the {low} {below}.",
+            f"They are alike, with {above} for the {high} and {below} for the {low}.",
+            f"A tie, near enough: {above} for the {high}, {below} for the {low}.",
         )
     return say.one(
-        f"The {high}, at {format_score(above)}.",
-        f"The {high}: {format_score(above)}, and {format_score(below)} for the {low}.",
+        f"The {high}, at {above}.",
+        f"The {high}: {above}, and {below} for the {low}.",
+        f"It is the {high}. The {low} has only {below}.",
+        f"The {high} of the two, {above} to {below}.",
     )
 
 
+@needs_map
 def by_how_much(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """How far are the two apart? asked: the two parts compared before."""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
-    (high, above), (low, below) = _ordered(facts, asked)
-    much = "Hardly" if above - below < CLOSE else "A little" if above - below < 0.15 else "Clearly"
+    high, above, low, below = _higher_first(facts, asked)
+    apart = float(above) - float(below)
+    much, gap = ("Clearly", "a wide gap") if apart >= EVEN else ("A little", "a small gap")
+    if apart < CLOSE:
+        much, gap = "Hardly", "next to nothing"
     return say.one(
-        f"{much}: {format_score(above)} for the {high}, {format_score(below)} for the {low}.",
-        f"{much}, from {format_score(below)} for the {low} to {format_score(above)} for the {high}.",
+        f"{much}: {above} for the {high}, {below} for the {low}.",
+        f"{much}, from {below} for the {low} to {above} for the {high}.",
+        f"It is {gap}: {above} for the {high} and {below} for the {low}.",
+        f"The {high} has {above}, the {low} {below}; that is {gap}.",
     )
 
 
+@needs_map
 def why_there(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Why that part, what is wrong with it?"""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
     words, value = f"the {asked[0]}", facts.value(ASKABLE[asked[0]])
     return sentences(
         say.one(
@@ -99,10 +102,9 @@ def why_there(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def sure_of_part(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """How sure is it about that part?"""
-    if facts.score is None:
-        return say.one(*on_map.NO_MAP)
     words, value = f"the {asked[0]}", facts.value(ASKABLE[asked[0]])
     return sentences(
         say.one(
@@ -113,6 +115,8 @@ def sure_of_part(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
-def _ordered(facts: Facts, asked: tuple[str, ...]) -> list[tuple[str, float]]:
-    values = [(words, facts.value(ASKABLE[words])) for words in asked[:2]]
-    return sorted(values, key=lambda pair: -pair[1])
+def _higher_first(facts: Facts, asked: tuple[str, ...]) -> tuple[str, str, str, str]:
+    """(the higher of two parts, its value, the lower one, its value), values as they are printed."""
+    ranked = sorted(asked[:2], key=lambda words: -facts.value(ASKABLE[words]))
+    high, low = ((words, format_score(facts.value(ASKABLE[words]))) for words in ranked)
+    return *high, *low

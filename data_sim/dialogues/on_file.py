@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from common.verdicts import Verdict
 from data_sim.dialogue import join_words
-from data_sim.dialogues.facts import TRACES, Facts, clock, percent
-from data_sim.dialogues.phrasing import Phrasing, sentences
+from data_sim.dialogues.facts import TRACES, Facts, clock
+from data_sim.dialogues.phrasing import Phrasing, rates_line, sentences
 
 
 def quality(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -44,23 +44,6 @@ def blur(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     if facts.blurred:
         return say.one("The face is blurred, which hides traces.", "No, it is blurred.")
     return say.one("Yes, the face is sharp enough to be read.", "It is not blurred.")
-
-
-def rates(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """How often does it err on such photographs?"""
-    return sentences(
-        rates_line(facts), say.maybe("That was measured on faces it was not trained on.", often=0.5)
-    )
-
-
-def rates_line(facts: Facts) -> str:
-    """The measured error rates for this kind of photograph, in one sentence."""
-    if facts.rates is None:
-        return "How often the detector errs on such photographs was not measured."
-    wrong = f"On such photographs {percent(facts.rates.false_alarms)} of genuine faces are called fake"
-    if facts.rates.found is None:
-        return f"{wrong}."
-    return f"{wrong}, and {percent(facts.rates.found)} of forged ones are found."
 
 
 def which_face(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -123,12 +106,4 @@ def frames(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return say.one(
         f"{facts.clip.frames} frames, spread over {clock(facts.clip.seconds)}.",
         f"The video is {clock(facts.clip.seconds)} long, and {facts.clip.frames} frames of it were read.",
-    )
-
-
-def metadata(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """What do the metadata say?"""
-    return say.one(
-        "I read the pixels of the face alone; camera data, dates and places are not among what I know.",
-        "That is not in my evidence. The file's metadata would have to be looked at separately.",
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from common.enfsi import NO_SUPPORT
 from data_sim.dialogue import format_score, join_words, reasons_in_words, region_words
-from data_sim.dialogues.facts import PROPOSITIONS, Facts, percent
-from data_sim.dialogues.on_file import rates_line
-from data_sim.dialogues.phrasing import Phrasing, at, capital, sentences
+from data_sim.dialogues.facts import Facts, percent
+from data_sim.dialogues.phrasing import Phrasing, at, capital, sentences, strength_line
 
 
 def verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -23,7 +22,8 @@ def verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
             if facts.regions
             else "No single part stands out."
         )
-        return sentences(opening, say.maybe(place, often=0.7), say.maybe(_strength(facts, say), often=0.6))
+        strength = say.maybe(strength_line(facts, say), often=0.6)
+        return sentences(opening, say.maybe(place, often=0.7), strength)
     if facts.verdict == "real":
         return sentences(
             say.one(
@@ -32,7 +32,7 @@ def verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
                 f"No, nothing was found that speaks for a manipulation (score {format_score(facts.score)}).",
             ),
             say.maybe("That does not prove the photograph authentic.", often=0.5),
-            say.maybe(_strength(facts, say), often=0.5),
+            say.maybe(strength_line(facts, say), often=0.5),
         )
     return sentences(
         say.one("Inconclusive.", "Inconclusive: I cannot say which.", "Inconclusive, there is no verdict."),
@@ -40,26 +40,6 @@ def verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
                 f"That is because {reasons_in_words(facts.reasons)}."),
         _score_line(facts, say),
     )  # fmt: skip
-
-
-def leaning(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """Is it rather real or rather fake?"""
-    if facts.score is None:
-        return sentences(
-            "Neither: there is no score.", f"The reason is that {reasons_in_words(facts.reasons)}."
-        )
-    score = format_score(facts.score)
-    side = "manipulated" if float(score) > 0.5 else "genuine"
-    if facts.verdict == "inconclusive":
-        return say.one(
-            f"The score of {score} leans towards {side}, but not enough for a verdict.",
-            f"If anything {side}, with a score of {score}; but that is too little to decide.",
-        )
-    return say.one(
-        f"Rather {side}: the score is {score}, where 0.50 would be even.",
-        f"More likely {side}, with a score of {score}.",
-        f"{capital(side)}, by a score of {score}.",
-    )
 
 
 def likelihood(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -84,50 +64,6 @@ def likelihood(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
-def how_sure(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """How sure is this?"""
-    if facts.verdict == "inconclusive":
-        return sentences(
-            say.one("Not sure at all: there is no verdict.", "Not enough for a verdict."),
-            f"{capital(reasons_in_words(facts.reasons))}.",
-        )
-    return sentences(_strength(facts, say), say.maybe(rates_line(facts)), say.maybe("It is not proof."))
-
-
-def could_be_wrong(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """Could the finding be wrong?"""
-    rates = rates_line(facts)
-    if facts.verdict == "fake":
-        first = say.one(
-            "Yes, it could be wrong.", "Certainly possible.", "It can be wrong, like any detector."
-        )
-        doubt = "Retouching, filters or a poor copy can look like a manipulation."
-    elif facts.verdict == "real":
-        first = say.one("A forgery can be missed.", "It can be wrong, like any detector.")
-        doubt = "A careful forgery may leave no trace that is found."
-    else:
-        first, doubt = (
-            "There is no verdict that could be wrong.",
-            f"{capital(reasons_in_words(facts.reasons))}.",
-        )
-    return sentences(first, rates, say.maybe(doubt, often=0.8))
-
-
-def change_mind(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """What would change the finding?"""
-    needed = say.one(
-        "The original file, straight from the camera, would help most.",
-        "A larger, less compressed copy of the same picture could read differently.",
-        "Another picture from the same moment would be worth examining.",
-    )
-    if facts.verdict == "inconclusive":
-        return sentences(f"There is no verdict yet, because {reasons_in_words(facts.reasons)}.", needed)
-    here = ""
-    if facts.traces or facts.blurred:
-        here = "This copy is " + ("blurred." if facts.blurred else "compressed.")
-    return sentences(needed, say.maybe(here, often=0.8), say.maybe("So would a witness or a known source."))
-
-
 def why(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """What is the finding based on?"""
     if facts.score is None:
@@ -141,7 +77,7 @@ def why(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
                 f"The score of {score} is above the threshold from which a face counts as manipulated.",
             ),
             say.one(f"The map is highest over {top}.", f"On the map, {top} is highest."),
-            say.maybe(_strength(facts, say)),
+            say.maybe(strength_line(facts, say)),
         )
     if facts.verdict == "real":
         return sentences(
@@ -178,87 +114,7 @@ def against(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return say.one(f"Mainly that {join_words(points)}.", f"Against it: {join_words(points)}.")
 
 
-def strength(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """How strong is the evidence, and what does the word mean?"""
-    if facts.verdict == "inconclusive":
-        return f"There is no verdict to support, because {reasons_in_words(facts.reasons)}."
-    return sentences(
-        _strength(facts, say),
-        say.maybe(
-            "The word comes from the scale that forensic institutes use for likelihood ratios.", often=0.6
-        ),
-    )
-
-
-def _strength(facts: Facts, say: Phrasing) -> str:
-    towards = PROPOSITIONS[facts.verdict]
-    if facts.support == NO_SUPPORT:
-        return f"The evidence gives no measurable support for {towards}."
-    return say.one(
-        f"The evidence for {towards} is {facts.support}.",
-        f"That is {facts.support} evidence for {towards}.",
-    )
-
-
 def _score_line(facts: Facts, say: Phrasing) -> str:
     if facts.score is None:
         return "There is no score."
     return say.maybe(f"The score is {format_score(facts.score)}.", often=0.7)
-
-
-def maker(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """Who made it?"""
-    if facts.verdict == "inconclusive":
-        why = reasons_in_words(facts.reasons)
-        return say.one(
-            f"That cannot be read from pixels. There is not even a verdict, because {why}.",
-            "I cannot tell who handled the picture, and here there is no verdict either.",
-        )
-    score = format_score(facts.score)
-    if facts.verdict == "real":
-        return say.one(
-            f"There is no forger to name: no signs of manipulation were found, with a score of {score}.",
-            f"I do not know who made the picture. The finding is only that its score is low, {score}.",
-        )
-    return say.one(
-        f"Who did it cannot be read from pixels. The score of {score} tells of the face, not of a person.",
-        f"I do not know who made it. I know what the face reads like: its score is {score}.",
-        f"The evidence names no maker; it is a score of {score} and a map, nothing else.",
-    )
-
-
-def proof(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """Is that proven, can it be stated as a fact?"""
-    if facts.verdict == "inconclusive":
-        return sentences(
-            say.one("Nothing is proven here: there is no verdict.", "It is not proof of anything."),
-            f"The reason is that {reasons_in_words(facts.reasons)}.",
-        )
-    score = format_score(facts.score)
-    return sentences(
-        say.one(
-            f"It is not proof. A score of {score} is an indication.",
-            f"A score of {score} is an indication, not proof.",
-            f"Do not call it proven: all there is is a score of {score}.",
-        ),
-        _strength(facts, say),
-    )
-
-
-def verdict_meaning(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """What does the verdict mean?"""
-    if facts.verdict == "inconclusive":
-        return say.one(
-            f"It means neither yes nor no, because {reasons_in_words(facts.reasons)}.",
-            f"The verdict is inconclusive: it stays open, because {reasons_in_words(facts.reasons)}.",
-        )
-    score = format_score(facts.score)
-    if facts.verdict == "fake":
-        return say.one(
-            f"The verdict is fake: the score of {score} lies above the limit for calling it so.",
-            f"The verdict is fake. The pixels read like those of manipulated faces, with a score of {score}.",
-        )
-    return say.one(
-        f"The verdict is real: the score of {score} lies below the limit. It is no certificate.",
-        f"The verdict is real, which says that no signs of manipulation were found; the score is {score}.",
-    )

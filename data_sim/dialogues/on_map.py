@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import wraps
+
 from data_sim.dialogue import ASKABLE, format_score, join_words, region_words
 from data_sim.dialogues.facts import CLOSE, Facts
-from data_sim.dialogues.phrasing import MARKED, Phrasing, at, capital, level, marked, sentences, the
+from data_sim.dialogues.phrasing import MARKED, Answer, Phrasing, at, capital, level, marked, sentences, the
 from media.regions import WHOLE_FACE
 
 # What people ask about that is no region of the map.
@@ -16,10 +18,19 @@ NO_MAP = (
 )
 
 
+def needs_map(answer: Answer) -> Answer:
+    """An answer about the map; of a face that could not be read, that there is none."""
+
+    @wraps(answer)
+    def of_any_face(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+        return say.one(*NO_MAP) if facts.score is None else answer(facts, asked, say)
+
+    return of_any_face
+
+
+@needs_map
 def region_check(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Is this part manipulated? asked: one key of ASKABLE."""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     names, words = ASKABLE[asked[0]], f"the {asked[0]}"
     value = format_score(facts.value(names))
     hot = marked(facts, names)
@@ -41,10 +52,9 @@ def region_check(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return sentences(answer, _elsewhere(facts, names, hot, say))
 
 
+@needs_map
 def region_value(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """How high is the map over this part?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     names, words = ASKABLE[asked[0]], f"the {asked[0]}"
     value = facts.value(names)
     each = ""
@@ -62,10 +72,9 @@ def region_value(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def compare(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which of two parts reads as more manipulated? asked: two keys of ASKABLE."""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     values = [(words, facts.value(ASKABLE[words])) for words in asked[:2]]
     (high, above), (low, below) = sorted(values, key=lambda pair: -pair[1])
     numbers = f"{format_score(above)} for the {high}, {format_score(below)} for the {low}"
@@ -91,10 +100,9 @@ def compare(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )  # fmt: skip
 
 
+@needs_map
 def strongest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which part has the highest value?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     (name, value), (second, after) = facts.parts[:2]
     return sentences(
         say.one(
@@ -107,10 +115,9 @@ def strongest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def weakest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which part has the lowest value?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     name, value = facts.parts[-1]
     return sentences(
         say.one(
@@ -122,10 +129,9 @@ def weakest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def ranking(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Every part in order."""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     listed = join_words(f"{region_words([name])} {format_score(value)}" for name, value in facts.parts)
     return sentences(
         say.one(f"From high to low: {listed}.", f"In order: {listed}.", f"The map reads {listed}."),
@@ -133,10 +139,9 @@ def ranking(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def spread(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """How far do the parts differ?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     ends = f"from {at(*facts.parts[-1])} to {at(*facts.parts[0])}"
     if facts.even:
         return say.one(
@@ -149,10 +154,9 @@ def spread(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def where(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Where are the signs?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     top = join_words(at(name, value) for name, value in facts.parts[:2])
     if facts.verdict == "real":
         return say.one(
@@ -211,10 +215,9 @@ def plural(words: str) -> bool:
     return len(ASKABLE[words]) > 1 or words == "lips"
 
 
+@needs_map
 def other_part(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Is something manipulated that has no value on the map? asked: one of OTHER_PARTS."""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     words, top = f"the {asked[0]}", at(*facts.parts[0])
     have = "have no places of their" if asked[0].endswith(("s", "teeth")) else "has no place of its"
     return say.one(
@@ -224,10 +227,9 @@ def other_part(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     )
 
 
+@needs_map
 def marked_parts(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which parts lie above the middle of the scale?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     above = [at(name, value) for name, value in facts.parts if value >= MARKED]
     if not above:
         return say.one(
@@ -237,10 +239,9 @@ def marked_parts(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return say.one(f"Above the middle: {join_words(above)}.", f"At 0.50 or more: {join_words(above)}.")
 
 
+@needs_map
 def runner_up(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which part comes second?"""
-    if facts.score is None:
-        return say.one(*NO_MAP)
     return say.one(
         f"{capital(at(*facts.parts[1]))}, behind {at(*facts.parts[0])}.",
         f"Second comes {at(*facts.parts[1])}.",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from common.enfsi import NO_SUPPORT
 from data_sim.dialogue import format_score, join_words, reasons_in_words, region_words
-from data_sim.dialogues.facts import PROPOSITIONS, TRACES, Facts
-from data_sim.dialogues.on_file import rates_line
-from data_sim.dialogues.phrasing import Phrasing, at, capital, sentences
+from data_sim.dialogues.facts import TRACES, Facts
+from data_sim.dialogues.phrasing import Phrasing, at, capital, sentences, strength_line
 
 
 def findings(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -25,7 +23,7 @@ def findings(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
                         f"The face shows no signs of manipulation, with a score of {score} of 1."),
         "inconclusive": f"No verdict, because {reasons_in_words(facts.reasons)}; the score is {score}.",
     }[facts.verdict]  # fmt: skip
-    support = "" if facts.verdict == "inconclusive" else _support(facts)
+    support = "" if facts.verdict == "inconclusive" else strength_line(facts, say)
     return sentences(first, support, _places(facts, say), say.maybe(_picture(facts), often=0.8))
 
 
@@ -52,18 +50,6 @@ def _points(facts: Facts) -> tuple[list[str], list[str]]:
     if facts.traces or facts.blurred:
         away.append("the copy is " + ("blurred" if facts.blurred else "compressed"))
     return towards, away
-
-
-def limits_here(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
-    """What this result does not tell, and what weakens it here."""
-    return sentences(
-        _picture(facts),
-        rates_line(facts),
-        say.one(
-            "Only the pixels of the face were examined, not the file's history or its source.",
-            "The result speaks of the face alone, not of who made the picture or why.",
-        ),
-    )
 
 
 def recommendation(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
@@ -95,12 +81,6 @@ def recommendation(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
         ),
         say.maybe(original),
     )
-
-
-def _support(facts: Facts) -> str:
-    if facts.support == NO_SUPPORT:
-        return f"The evidence gives no measurable support for {PROPOSITIONS[facts.verdict]}."
-    return f"The evidence for {PROPOSITIONS[facts.verdict]} is {facts.support}."
 
 
 def _places(facts: Facts, say: Phrasing) -> str:

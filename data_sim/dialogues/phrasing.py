@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from common.enfsi import NO_SUPPORT
 from data_sim.dialogue import format_score, region_words
-from data_sim.dialogues.facts import Facts
+from data_sim.dialogues.facts import PROPOSITIONS, Facts, percent
 
 LEVELS = ((0.75, "very high"), (0.5, "high"), (0.25, "raised"), (0.1, "low"), (0.0, "very low"))
 MARKED = 0.5  # from this heat on a region counts as marked, whether or not the finding names it
@@ -27,6 +28,10 @@ class Phrasing:
     def maybe(self, *wordings: str, often: float = 0.5) -> str:
         """One of the wordings, or nothing; always nothing in a terse answer."""
         return "" if self.terse or self.rng.random() >= often else self.one(*wordings)
+
+
+# What answers a topic: the facts, the parts asked about (keys of ASKABLE), a way of wording it -> the answer.
+Answer = Callable[[Facts, tuple[str, ...], Phrasing], str]
 
 
 def sentences(*parts: str) -> str:
@@ -57,3 +62,24 @@ def at(name: str, value: float) -> str:
 def capital(text: str) -> str:
     """The text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
+
+
+def strength_line(facts: Facts, say: Phrasing) -> str:
+    """The strength of the evidence of a fake or real face, in one sentence."""
+    towards = PROPOSITIONS[facts.verdict]
+    if facts.support == NO_SUPPORT:
+        return f"The evidence gives no measurable support for {towards}."
+    return say.one(
+        f"The evidence for {towards} is {facts.support}.",
+        f"That is {facts.support} evidence for {towards}.",
+    )
+
+
+def rates_line(facts: Facts) -> str:
+    """The measured error rates for this kind of photograph, in one sentence."""
+    if facts.rates is None:
+        return "How often the detector errs on such photographs was not measured."
+    wrong = f"On such photographs {percent(facts.rates.false_alarms)} of genuine faces are called fake"
+    if facts.rates.found is None:
+        return f"{wrong}."
+    return f"{wrong}, and {percent(facts.rates.found)} of forged ones are found."

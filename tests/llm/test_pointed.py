@@ -31,6 +31,17 @@ def test_forty_conversations_hold_two_hundred_questions_and_none_is_trained_on()
     assert trained.isdisjoint(asked)
 
 
+def test_no_wording_of_training_is_nearly_one_of_those_measured_on() -> None:
+    """Longer questions that share three words in four are the same question to a language model."""
+    asked = [set(plain(one.question).split()) for turns in read_conversations(ASKED) for one in turns]
+    asked = [words for words in asked if len(words) > 4]
+    trained = {frozenset(plain(text).split()) for kinds in _topics().values()
+               for kind in ("train", "after") for p in kinds.get(kind, ()) for text in p}  # fmt: skip
+    near = [(words, one) for words in asked for one in trained
+            if 4 * len(words & one) >= 3 * len(words | one)]  # fmt: skip
+    assert not near
+
+
 @pytest.mark.parametrize(("rule", "detail", "good", "bad"), [
     ("part", "mouth", "Yes, the mouth is at 0.82.", "Signs of manipulation were found."),
     ("compare", "mouth nose", "The mouth, with 0.82 against 0.61.", "The mouth is at 0.82."),
