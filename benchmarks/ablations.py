@@ -36,8 +36,10 @@ DETECTOR_ROWS = (
 LLM_ROWS = (
     ("FPL and LoRA", "both", ()),
     ("FPL alone", "no-lora", ("--no-lora",)),
-    ("LoRA alone", "no-fpl", ("--no-prompt-learner",)),
-    ("neither", "neither", ("--no-prompt-learner", "--no-lora")),
+    ("LoRA alone", "no-fpl", ("--no-prompt-learner", "--told", "nothing")),
+    ("neither", "neither", ("--no-prompt-learner", "--told", "nothing", "--no-lora")),
+    ("FPL and LoRA, nothing told in words", "untold", ("--told", "nothing")),
+    ("LoRA and words, without FPL", "words", ("--no-prompt-learner",)),
 )
 
 COMMANDS_FILE = "commands.json"  # of a row that is done

@@ -1,8 +1,27 @@
-"""The one learning-rate schedule of all training."""
+"""The learning-rate schedules and optimizers of all training."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+import torch
+
+Optimizer = Literal["adamw", "adam"]  # adam: weight decay is part of the gradient
+Schedule = Literal["cosine", "constant"]  # constant: the peak rates all along, without a warm-up
+
+
+def make_optimizer(
+    kind: Optimizer, groups: list[dict[str, object]], lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimizer of a run. groups: of parameters, as torch's optimizers take them; empty ones may be."""
+    made = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+    return made([group for group in groups if group["params"]], lr=lr, weight_decay=weight_decay)
+
+
+def rate(schedule: Schedule, step: int, steps: int, warmup: int, floor: float) -> float:
+    """Compute the factor on the peak learning rate, see `cosine_rate`."""
+    return 1.0 if schedule == "constant" else cosine_rate(step, steps, warmup, floor)
 
 
 def cosine_rate(step: int, steps: int, warmup: int, floor: float) -> float:

@@ -35,7 +35,7 @@ from common import storage
 from common.cli import parse
 from common.distributed import Processes, cleanup, init_distributed
 from common.locks import one_writer
-from common.schedule import cosine_rate
+from common.schedule import make_optimizer, rate
 from data_sim.dataset import FaceSet
 from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
@@ -158,11 +158,9 @@ def fit(
         {"params": [p for n, p in trains if n.startswith("encoder.")], "lr": config.lr},
         {"params": [p for n, p in trains if not n.startswith("encoder.")], "lr": config.head_lr},
     ]
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    optimizer = kind([g for g in groups if g["params"]], weight_decay=config.weight_decay)
-    constant = config.schedule == "constant"
+    optimizer = make_optimizer(config.optimizer, groups, config.head_lr, config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: 1.0 if constant else cosine_rate(s, config.steps, config.warmup, FLOOR)
+        optimizer, lambda s: rate(config.schedule, s, config.steps, config.warmup, FLOOR)
     )
     average = {name: tensor.detach().clone() for name, tensor in trained_state(model).items()}
     step, best = 0, -1.0
@@ -196,7 +194,7 @@ def fit(
         processes.sum_gradients(model.parameters())
         if config.clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        rate = schedule.get_last_lr()[0]
+        lr = schedule.get_last_lr()[0]
         optimizer.step()
         schedule.step()
         update_average(average, trained_state(model), min(config.ema, (step + 1) / (step + 10)))
@@ -205,7 +203,7 @@ def fit(
             seconds = (time.time() - started) / (step - first)
             parts = " ".join(f"{name} {value:.3f}" for name, value in sum_terms(terms, processes).items())
             total = processes.sum(loss.detach()).item()
-            processes.print0(f"step {step} loss {total:.4f} {parts} lr {rate:.2e} {seconds:.2f} s/step")
+            processes.print0(f"step {step} loss {total:.4f} {parts} lr {lr:.2e} {seconds:.2f} s/step")
         last = step == config.steps
         if processes.main and (step % config.val_every == 0 or last):
             best = validate(model, average, validation, step, best, config.out)

@@ -16,8 +16,8 @@ What a prompt tells beside the soft prompts is --told; shares of the conversatio
 (--untold-share) or are in words alone (--blank-share), so that neither can stand in for the other. Answers
 give the detector's verdict, or with --taught truth that of the labels.
 
-The paper's ablations: --no-prompt-learner (Table 4 without FPL: the picture alone, neither E_forgery nor KFD
-result), --no-lora (Table 4 without LoRA), --faces N (Table 3), --llm NAME (Table 6).
+The paper's ablations: --no-prompt-learner (without E_forgery; with --told nothing, Table 4 without FPL),
+--no-lora (Table 4 without LoRA), --faces N (Table 3), --llm NAME (Table 6).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def style_of(config: FinetuneConfig, tokenizer: PreTrainedTokenizerBase) -> Prom
     template = config.template or ("chat" if tokenizer.chat_template else "vicuna")
     return PromptStyle(
         template,
-        "soft_prompts" if config.prompt_learner else "visual",
+        "soft_prompts" if config.prompt_learner else "picture",
         told=config.told,
         system=config.system if template == "chat" else "",
     )
@@ -115,14 +115,17 @@ def prepare(config: FinetuneConfig, run: Path, processes: Processes) -> tuple[Da
         processes.wait()
     detector = Detector.from_pretrained(config.kfd, processes.device, config.encoder or None)
     judged = Path(config.judged or run)
-    train = ground_once(judged / "train", detector, config.data, "train", config.faces, config.seed)
-    val = ground_once(judged / "val", detector, config.data, "val", config.val_faces, config.seed)
+    train, val = (
+        ground_once(judged / split, detector, config.data, split, count, config.seed, drawn=config.drawn)
+        for split, count in (("train", config.faces), ("val", config.val_faces))
+    )
     if config.taught == "truth":
         train, val = train.truths(), val.truths()
     data = Data(train, val)
     if config.general:
         records = read_general(config.general, config.general_images or None)
-        taught, held_out = split_general(records, config.val_general, general_examples(config), config.seed)
+        wanted = general_examples(config.planned(len(train)))
+        taught, held_out = split_general(records, config.val_general, wanted, config.seed)
         data = Data(
             train,
             val,
@@ -153,6 +156,7 @@ def run(config: FinetuneConfig, processes: Processes) -> None:
     data, digest = prepare(config, folder, processes)
     if processes.device != "cpu":
         torch.cuda.empty_cache()  # the detector's place
+    config = config.planned(len(data.train))
     sharded = processes.count > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true"
     model = build(config, data, processes, sharded)
     trainable, frozen = count_parameters(model)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = ("vicuna", "chat")
-MODES = ("soft_prompts", "visual", "evidence_text")
+MODES = ("soft_prompts", "picture", "evidence_text")
 TOLD = ("finding", "facts", "score", "nothing")
 # In place of the one that chat templates bring along, which names another assistant.
 SYSTEM = "You are Unmask. You explain what a deepfake detector found in a face, and say no more than that."
@@ -78,8 +78,8 @@ class Segment:
 class PromptStyle:
     """The wording of prompts; saved with the weights because they were trained on it.
 
-    template: one of TEMPLATES. mode: one of MODES: "soft_prompts" is the paper's; "visual" has neither
-    E_forgery nor the KFD result (the paper's Table 4 without FPL); "evidence_text" has words only.
+    template: one of TEMPLATES. mode: one of MODES: "soft_prompts" is the paper's; "picture" lacks E_forgery
+    (the paper's Table 4 without FPL, where nothing is told either); "evidence_text" has words only.
     task: the description of the task at the head of the first turn.
     told: one of TOLD, what stands in the place of the paper's KFD result: score and verdict in words; all
     that is known of the face and its file (data_sim.dialogues.facts); the score alone, as the paper words
@@ -206,13 +206,12 @@ def clean_question(text: str, marks: Iterable[str] = (), longest: int | None = M
 
 def opening(style: PromptStyle, markers: TemplateMarkers, case: Case) -> list[Segment]:
     """The head of the first turn: the evidence, the task description and the KFD result."""
-    if style.mode == "visual":
-        return [*_picture(markers), Segment("text", f" {style.task}")]
     words = " ".join(part for part in (style.task, _result(style, case)) if part)
     if style.mode == "evidence_text":
         maps = "" if style.told == "facts" else f"{evidence_text(case)} "
         return [Segment("text", f"{markers.start}{markers.lead}{maps}{words}")]
-    return [*_picture(markers), Segment("forgery"), Segment("text", f" {words}")]
+    forgery = [Segment("forgery")] if style.mode == "soft_prompts" else []
+    return [*_picture(markers), *forgery, Segment("text", f" {words}")]
 
 
 def _result(style: PromptStyle, case: Case) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.schedule import cosine_rate
+from common.schedule import cosine_rate, rate
 
 
 @pytest.mark.parametrize("floor", [0.01, 0.05])
@@ -19,3 +19,8 @@ def test_the_rate_warms_up_and_falls_by_half_a_cosine(floor):
 def test_without_warm_up_the_first_step_has_the_peak():
     assert cosine_rate(0, steps=10, warmup=0, floor=0.01) == 1
     assert cosine_rate(3, steps=3, warmup=3, floor=0.01) == 1, "nothing is left to fall over"
+
+
+def test_a_constant_rate_has_no_warm_up_and_no_end():
+    assert {rate("constant", step, steps=10, warmup=4, floor=0.01) for step in range(12)} == {1.0}
+    assert rate("cosine", 1, 10, 4, 0.01) == cosine_rate(1, 10, 4, 0.01)

@@ -106,6 +106,8 @@ UNTOLD = Repertoire(
         "for_child": WRITTEN["for_child"],
     }
 )
+# For a model that is taught what is true of the face: the paper's own answer to its own question.
+TRUTHS = Repertoire(UNTOLD.composed | {"verdict": ("verdict", untold.true_verdict)})
 OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
 # Topics that lean on the parts spoken of before: how many those must be.
 AFTER_REGIONS = {"that_high": 1, "other_side": 1, "why_there": 1, "sure_of_part": 1,

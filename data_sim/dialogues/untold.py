@@ -23,6 +23,14 @@ def verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return say.one("Inconclusive: the signs are too few for a verdict.", "Inconclusive, there is no verdict.")
 
 
+def true_verdict(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """Is it a deepfake? As the paper answers (section 3.3), where the truth is known."""
+    if facts.verdict == "fake" and facts.regions:
+        place = region_words(facts.regions)
+        return f"Yes. This is a deepfake image, and the artifact is at {place} of the image."
+    return verdict(facts, asked, say) if facts.verdict == "fake" else "No. This is not a deepfake image."
+
+
 def where(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Where are the signs?"""
     if facts.verdict == "real":

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
+from common.schedule import Optimizer, Schedule
 from data_sim.simulate import SimulationConfig
 from kfd.config import EncoderName
 from kfd.encoders.backbones import Dtype
@@ -42,8 +43,8 @@ class TrainConfig:
     lr: float = 5e-4  # peak learning rate of the embedded encoder
     head_lr: float = 1e-3  # peak learning rate of everything else
     weight_decay: float = 0.01
-    optimizer: Literal["adamw", "adam"] = "adamw"  # adam: weight decay is part of the gradient
-    schedule: Literal["cosine", "constant"] = "cosine"  # constant: the peak rates all along
+    optimizer: Optimizer = "adamw"  # adam: weight decay is part of the gradient
+    schedule: Schedule = "cosine"  # constant: the peak rates all along
     warmup: int = 100  # steps of linear warm-up before the cosine
     ema: float = 0.998  # decay of the averaged weights that are validated and kept; 0: the last ones
     donors: int = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,17 +17,42 @@ from common.strict_json import read_json_object, to_json
 from common.verdicts import FACE_REASONS, Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case
-from data_sim.simulate import simulate
+from data_sim.simulate import SimulationConfig, simulate
 from kfd.calibration.decision import decide, evidence_of
 from kfd.detection import Detection, joined
 from kfd.detector import Detector, regions_to_name
 from kfd.model import KFD
 from kfd.quality.corruptions import degrade_held_out
+from kfd.training.sampler import choose_reals
 from llm.tokens import verdict_target
 from media.regions import REGION_NAMES, WHOLE_FACE, region_scores
 
 BATCH = 16  # real faces forged and judged together
 CASES_FILE, TENSORS_FILE = "cases.json", "detections.safetensors"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which real faces are judged, and what becomes of them before.
+
+    frames: most faces of one video, people then taken in turn; 0: any, evenly spread over the set.
+    degraded: whether real and forged ones are degraded, half as often as a detector's training has it.
+    simulation: how they are forged.
+    """
+
+    frames: int = 0
+    degraded: bool = True
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+
+    def reals(self, faces: FaceSet, count: int, seed: int) -> list[int]:
+        """Positions of at most `count` real faces; with `frames` those that a detector would train on."""
+        if not self.frames:
+            return evenly(faces.where(label="real"), count)
+        offered = choose_reals(faces, 0, seed, self.frames)
+        return choose_reals(faces, min(count, len(offered)), seed, self.frames)
+
+
+AS_USUAL = Drawn()
 
 
 @dataclass(frozen=True)
@@ -91,21 +116,22 @@ def judged_case(detector: Detector, score: float, logit: float, strength: Tensor
     return Case(verdict, score, named, reasons, heat, worth.verbal if worth else "")
 
 
-def ground(detector: Detector, faces: FaceSet, num_faces: int, seed: int) -> GroundedCases:
+def ground(
+    detector: Detector, faces: FaceSet, num_faces: int, seed: int, drawn: Drawn = AS_USUAL
+) -> GroundedCases:
     """Judge real faces of a set and forgeries simulated from them, one of each.
 
-    num_faces: most real faces that are used, evenly spread over the set.
+    num_faces: most real faces that are used. drawn: which, and how they are forged.
     Raises ValueError when the set's crops have another size than the detector's.
     """
-    reals = faces.where(label="real")
-    reals = evenly(reals, num_faces)
+    reals = drawn.reals(faces, num_faces, seed)
     judged = _Judged(detector, faces)
     for start in tqdm(range(0, len(reals), BATCH), desc="judging faces", mininterval=5):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
         images, landmarks = faces.read(reals[start : start + BATCH])
-        forgeries = simulate(images, landmarks, generator)
+        forgeries = simulate(images, landmarks, generator, drawn.simulation)
         pixels = torch.cat([forgeries.pristine, forgeries.images])
-        pixels = degrade_held_out(pixels, generator)
+        pixels = degrade_held_out(pixels, generator) if drawn.degraded else pixels
         truth = [()] * len(images) + [forgeries.names(row) for row in range(len(images))]
         judged.add(pixels, landmarks.repeat(2, 1, 1), truth)
     return judged.cases()
@@ -164,10 +190,11 @@ def ground_once(
     num_faces: int,
     seed: int,
     faces: FaceSet | None = None,
+    drawn: Drawn = AS_USUAL,
 ) -> GroundedCases:
     """`ground`, remembered in `folder`: cached; the detector is not rerun by a resumed or repeated run.
 
-    faces: what may be used of the split; None: all of it.
+    faces: what may be used of the split; None: all of it. drawn: see `ground`.
     """
     from safetensors.torch import load_file, save_file
 
@@ -175,13 +202,15 @@ def ground_once(
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
                 "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
                 "regions": "heatmap", "heat": True}  # fmt: skip
+    if drawn != AS_USUAL:
+        settings["drawn"] = dataclasses.asdict(drawn)
     settings = json.loads(to_json(settings))  # as they will be read: JSON knows no tuples
     path = folder / CASES_FILE
     if path.is_file():
         values = read_json_object(path)
         if values["settings"] == settings:
             return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
-    found = ground(detector, faces, num_faces, seed)
+    found = ground(detector, faces, num_faces, seed, drawn)
     write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
              "labels": found.labels, "forged": found.forged}  # fmt: skip

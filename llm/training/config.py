@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 
+from common.schedule import Optimizer, Schedule
+from data_sim.simulate import SimulationConfig
 from kfd.encoders.backbones import DTYPES
 from llm.adapter import EVERY_LINEAR
 from llm.prompt import SYSTEM, TOLD
+from llm.training.cases import Drawn
 
 TAUGHT = ("detector", "truth")
 
@@ -37,11 +41,15 @@ class FinetuneConfig:
     general_images: str = ""  # folder of its pictures
     general_share: float = 0.5  # of the steps that train on it, where given; 0 only measures
     val_general: int = 100  # of its records are held out to measure forgetting
-    prompt_learner: bool = True  # no: neither E_forgery nor KFD result (ablation)
+    prompt_learner: bool = True  # no: without E_forgery (ablation); what is told in words stays
     lora: bool = True  # no: the language model stays as it is (ablation)
     faces: int = 1500  # real training faces; each is judged as it is and forged
     val_faces: int = 100  # real validation faces, likewise
+    frames: int = 0  # most real faces of one video, people taken in turn; 0: any, evenly spread over the set
+    degraded: bool = True  # degrade real and forged faces before they are judged
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)  # how they are forged
     steps: int = 1200  # optimizer steps
+    epochs: float = 0.0  # times that the judged faces are spoken of; above 0 it beats steps
     batch_size: int = 8  # conversations computed together; several processes divide them among themselves
     accumulate: int = 1  # batches per optimizer step
     max_turns: int = 6  # a conversation has 1 to this many turns
@@ -55,9 +63,11 @@ class FinetuneConfig:
         600  # of the prompt learner alone, before the language model joins; see llm.training.align
     )
     soft_lr: float = 2e-3  # peak learning rate of prompt learner and projector
+    optimizer: Optimizer = "adamw"  # adam: weight decay is part of the gradient
+    schedule: Schedule = "cosine"  # constant: the peak rates all along
     weight_decay: float = 0.01
-    warmup: int = 50  # steps
-    clip: float = 1.0  # largest gradient norm
+    warmup: int = 50  # steps of linear warm-up before the cosine
+    clip: float = 1.0  # largest gradient norm; 0: any
     verdict_weight: float = 0.5  # of the Yes/No loss against the language loss
     rank: int = 16  # of LoRA
     alpha: int = 32  # of LoRA
@@ -97,7 +107,22 @@ class FinetuneConfig:
                 "untold_share, blank_share: expected shares that add up to at most 1, got "
                 f"{self.untold_share} and {self.blank_share}"
             )
+        if min(self.frames, self.epochs, self.clip) < 0:
+            problems.append("frames, epochs, clip: expected at least 0")
         if not 0 <= self.general_share < 1:
             problems.append(f"general_share: expected at least 0 and below 1, got {self.general_share}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def drawn(self) -> Drawn:
+        """Which faces are judged, and how they are forged."""
+        return Drawn(self.frames, self.degraded, self.simulation)
+
+    def planned(self, faces: int) -> FinetuneConfig:
+        """The settings with the steps that `epochs` over so many judged faces take, or as they are."""
+        if not self.epochs:
+            return self
+        about_faces = 1 - self.general_share if self.general else 1
+        conversations = self.batch_size * self.accumulate * about_faces
+        return replace(self, steps=math.ceil(self.epochs * faces / conversations))

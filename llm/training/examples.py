@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 
 from data_sim.dialogue import Case, Turn, make_dialogue
-from data_sim.dialogues.conversation import HELD_OUT_TOPICS, UNTOLD, make_conversation
+from data_sim.dialogues.conversation import HELD_OUT_TOPICS, TRUTHS, UNTOLD, make_conversation
 from data_sim.dialogues.drawn import draw_facts
 from data_sim.dialogues.facts import Facts
 from llm.model import ForgeryLLM
@@ -64,10 +64,10 @@ def face_example(
     """A random conversation about a face: told all that the style tells, nothing, or in words alone."""
     mirrored = rng.random() < 0.5
     case = mirror_case(faces.cases[row]) if mirrored else faces.cases[row]
-    style, draw = model.prompter.style, rng.random()
-    told, blank = style.told, config.untold_share <= draw < config.untold_share + config.blank_share
-    if style.mode == "visual" or draw < config.untold_share:
-        told, blank = "nothing", False
+    draw = rng.random()
+    told = "nothing" if draw < config.untold_share else model.prompter.style.told
+    # Of a face of which nothing is told, the soft prompts are all that is known.
+    blank = told != "nothing" and draw < config.untold_share + config.blank_share
     if told in ("finding", "facts"):
         case = vary(case, rng)  # of other words a model could not see that a photograph is too poor
     if told == "facts":
@@ -75,21 +75,26 @@ def face_example(
     draw = rng.random()
     opening = "where" if draw < config.where_share else "verdict"
     opening = None if draw > 1 - config.open_share else opening
-    turns = _dialogue(case, told, rng, rng.randint(1, config.max_turns), opening)
+    turns = _dialogue(case, told, config.taught, rng, rng.randint(1, config.max_turns), opening)
     turns = [drop_word(turn, rng) if rng.random() < config.dropped_words else turn for turn in turns]
     yes = NO_VERDICT if case.score is None else faces.yes_target(row, case)
     tokens = model.prompter.conversation(case, turns, told, yes)
     return Example(tokens, None if blank or case.score is None else row, mirrored)
 
 
-def _dialogue(case: Case, told: str, rng: random.Random, turns: int, opening: str | None) -> list[Turn]:
-    """Questions, and answers that say nothing which the prompt does not hold."""
+def _dialogue(
+    case: Case, told: str, taught: str, rng: random.Random, turns: int, opening: str | None
+) -> list[Turn]:
+    """Questions, and answers that say nothing which the prompt does not hold, or is taught as the truth."""
     if told == "finding":
         return make_dialogue(case, rng, turns, opening=opening)
     if isinstance(case, Facts):
         return make_conversation(case, rng, turns, opening=opening, without=HELD_OUT_TOPICS)
     without = ("likelihood",) if told == "score" else ()
-    return make_conversation(Facts.of(case), rng, turns, opening=opening, without=without, repertoire=UNTOLD)
+    repertoire = TRUTHS if taught == "truth" else UNTOLD
+    return make_conversation(
+        Facts.of(case), rng, turns, opening=opening, without=without, repertoire=repertoire
+    )
 
 
 @lru_cache(maxsize=2)

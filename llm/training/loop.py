@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.distributed import Processes
-from common.schedule import cosine_rate
+from common.schedule import make_optimizer, rate
 from common.storage import load_part, naming, resume_state, save_state
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
@@ -167,14 +167,12 @@ def trained_state(model: ForgeryLLM) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def make_optimizer(config: FinetuneConfig, model: ForgeryLLM) -> torch.optim.Optimizer:
-    """AdamW with two peak rates: one of the LoRA matrices, one of prompt learner and projector."""
+def optimizer_of(config: FinetuneConfig, model: ForgeryLLM) -> torch.optim.Optimizer:
+    """An optimizer with two peak rates: one of the LoRA matrices, one of prompt learner and projector."""
     adapter = [p for p in model.llm.parameters() if p.requires_grad]
     soft = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("llm.")]
     groups = [{"params": adapter, "peak": config.lr}, {"params": soft, "peak": config.soft_lr}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=config.lr, weight_decay=config.weight_decay
-    )
+    return make_optimizer(config.optimizer, groups, config.lr, config.weight_decay)
 
 
 @torch.no_grad()
@@ -189,7 +187,7 @@ def fit(
     config: FinetuneConfig, model: ForgeryLLM, data: Data, kfd_digest: str, run: Path, processes: Processes
 ) -> None:
     """Train to the last step, from the saved state if there is one; keep the best in `config.out`."""
-    optimizer = make_optimizer(config, model)
+    optimizer = optimizer_of(config, model)
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_SETTINGS}
     settings["targets"] = list(config.targets)
@@ -211,10 +209,11 @@ def fit(
     for step, parts in batches(config, model, data.train, data.general, first):
         # LoRA's dropout: the same after a resumption, another on each process.
         torch.manual_seed((config.seed * 1_000_003 + step) * processes.count + processes.index)
-        set_rate(optimizer, cosine_rate(step, config.steps, config.warmup, FLOOR))
+        set_rate(optimizer, rate(config.schedule, step, config.steps, config.warmup, FLOOR))
         optimizer.zero_grad()
         language, verdict = train_step(config, model, data, parts, trainable, processes)
-        nn.utils.clip_grad_norm_(trainable, config.clip)
+        if config.clip:
+            nn.utils.clip_grad_norm_(trainable, config.clip)
         optimizer.step()
         values = {"general": language} if parts[0][0].general else {"loss": language, "verdict": verdict}
         log.add(step, optimizer.param_groups[0]["lr"], **values)

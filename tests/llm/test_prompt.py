@@ -94,10 +94,13 @@ def test_a_prompt_does_not_change_with_the_day() -> None:
 
 
 def test_without_prompt_learner_the_model_sees_the_picture_and_the_task_only() -> None:
-    """The paper's Table 4: a KFD result in words would give the verdict away."""
-    style, markers = PromptStyle(mode="visual"), make_markers("vicuna", llama_tokenizer())
-    text = as_text(opening(style, markers, FAKE))
-    assert text == f"<s>###Human: <Img>E_visual</Img> {style.task}"
+    """The paper's Table 4, where nothing is told; what is told in words is another choice than E_forgery."""
+    style, markers = PromptStyle(mode="picture", told="nothing"), make_markers("vicuna", llama_tokenizer())
+    head = f"<s>###Human: <Img>E_visual</Img> {style.task}"
+    assert as_text(opening(style, markers, FAKE)) == head
+    told = replace(style, told="score")
+    said = "According to KFD prediction, the forgery score is 0.93."
+    assert as_text(opening(told, markers, FAKE)) == f"{head} {said}"
 
 
 def test_a_growing_chat_has_the_tokens_of_the_whole_conversation(prompter: PromptTokenizer) -> None:

@@ -11,12 +11,14 @@ import torch
 
 from data_sim.dataset import FaceSet
 from data_sim.dialogue import Case
+from data_sim.simulate import SimulationConfig
 from kfd.calibration.decision import decide
 from kfd.detector import Detector, regions_to_name
+from kfd.training.sampler import choose_reals
 from llm.model import ForgeryLLM
 from llm.training.align import align
-from llm.training.cases import ground, ground_known, ground_once, mirror_case, mirror_maps, vary
-from media.regions import REGION_NAMES
+from llm.training.cases import Drawn, ground, ground_known, ground_once, mirror_case, mirror_maps, vary
+from media.regions import REGION_NAMES, WHOLE_FACE
 from tests.tiny.llm import detection
 
 
@@ -50,6 +52,22 @@ def test_judged_faces_are_remembered_until_something_changes(
     assert again.cases == first.cases and again.forged == first.forged
     torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
     assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).forged != first.forged
+
+
+def test_faces_are_drawn_as_a_detector_would_and_forged_as_the_paper_does(folder: Path) -> None:
+    """One frame of each video, regions only, pixels as they are; others are judged anew."""
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = FaceSet.open(folder / "set", "train")
+    rows = tuple({**row, "video": str(i // 2)} for i, row in enumerate(faces.rows))
+    two = replace(faces, rows=rows)
+    paper = SimulationConfig(whole_face=0, swap=0, unaltered=1)
+    drawn = Drawn(frames=1, degraded=False, simulation=paper)
+    assert len(drawn.reals(two, 9, seed=0)) == 2
+    assert drawn.reals(two, 1, seed=3) == choose_reals(two, 1, 3, frames=1)
+    found = ground(detector, two, 9, 0, drawn)
+    assert found.labels == (0, 0, 1, 1) and not any(WHOLE_FACE in names for names in found.forged)
+    pristine = detector(two.read(drawn.reals(two, 9, seed=0))[0]).score
+    torch.testing.assert_close(found.detections.score[:2], pristine, msg="nothing was degraded")
 
 
 def test_text_never_says_more_than_map_and_verdict() -> None:

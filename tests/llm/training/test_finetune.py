@@ -89,7 +89,7 @@ def test_finetune_writes_an_assistant_that_chats(folder: Path, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("changes", [
-    {"told": "facts"}, {"told": "score", "taught": "truth"}, {"told": "nothing", "blank-share": 0},
+    {"told": "facts"}, {"told": "score", "taught": "truth"}, {"told": "nothing"},
 ])  # fmt: skip
 def test_what_is_told_and_taught_is_a_setting(folder: Path, tmp_path: Path, changes: dict) -> None:
     out = tmp_path / "assistant"
@@ -191,6 +191,23 @@ def test_each_rate_is_set_once_per_optimizer_step(folder: Path, tmp_path: Path, 
     assert [group["peak"] for group in groups] == [0.02, 0.5]
 
 
+def test_the_papers_optimizer_keeps_its_rate_and_decays_in_the_gradient(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    """Adam at a constant rate over epochs of the judged faces; with AdamW the first step would be another."""
+    changes = {"optimizer": "adam", "schedule": "constant", "lr": 0.02, "soft-lr": 0.02, "clip": 0,
+               "weight-decay": 10.0, "align-steps": 0, "epochs": 1.5}  # fmt: skip
+    finetune.main(flags(folder, tmp_path / "adam", **changes))
+    printed = capsys.readouterr().out
+    assert re.findall(r"step (\d+)/6 .*lr (\S+) seconds", printed) == [
+        (str(step), "2.00e-02") for step in range(1, 7)
+    ], "1.5 times 8 faces in twos"
+    finetune.main(flags(folder, tmp_path / "adamw", **(changes | {"optimizer": "adamw"})))
+    state = [torch.load(tmp_path / f"{name}-run" / "state.pt")["optimizer"] for name in ("adam", "adamw")]
+    first = [found["state"][0]["exp_avg"] for found in state]
+    assert not torch.allclose(*first), "only Adam's moments hold the decay"
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(folder: Path, tmp_path: Path, capsys) -> None:
     words = flags(folder, tmp_path / "plain", steps=3, dropout=0.0)
     finetune.main(words)
@@ -203,7 +220,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize(("flag", "mode", "adapter", "trains"), [
-    ("--no-prompt-learner", "visual", True, {"lora_A", "lora_B", "linear"}),
+    ("--no-prompt-learner", "picture", True, {"lora_A", "lora_B", "linear"}),
     ("--no-lora", "soft_prompts", False, {"linear", "base", "map_tokens", "cons_tokens", "fuse", "norm"}),
 ])  # fmt: skip
 def test_an_ablation_trains_saves_and_chats(
@@ -217,7 +234,7 @@ def test_an_ablation_trains_saves_and_chats(
     assert any("lora_" in name for name in state) is adapter
     model = ForgeryLLM.from_pretrained(out)
     assert model.prompter.style.mode == mode and model.info.adapter is adapter
-    assert (model.prompt_learner is None) is (mode == "visual")
+    assert (model.prompt_learner is None) is (mode == "picture")
     detector = Detector.from_pretrained(folder / "kfd")
     val = ground_once(tmp_path / "assistant-run" / "val", detector, folder / "set", "val", 2, seed=0)
     config = finetune.FinetuneConfig(
@@ -230,7 +247,7 @@ def test_an_ablation_trains_saves_and_chats(
     text = model.prompter.decode(
         conversation.input_ids or model.prompter.conversation(Case("fake", 0.9), []).input_ids
     )
-    assert ("KFD" in text) is (mode == "soft_prompts")
+    assert "KFD" in text, "what is told in words is another setting"
 
 
 def test_the_base_model_and_the_detector_stay_as_they_were(folder: Path, tmp_path: Path) -> None:

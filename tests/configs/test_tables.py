@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from common.cli import parse
+from data_sim.simulate import SimulationConfig
 
-TABLES = Path(__file__).parent.parent / "configs" / "tables"
+TABLES = Path(__file__).parents[2] / "configs" / "tables"
 README = (TABLES / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
@@ -51,6 +52,7 @@ def test_each_command_is_understood(command):
         found = getattr(config, field)
         if isinstance(value, dict):
             found = {name: getattr(found, name) for name in value}
+        value = tuple(value) if isinstance(value, list) else value  # YAML knows no tuples
         assert flag in command or found == value, field
 
 
@@ -63,11 +65,35 @@ def test_the_rows_are_the_papers():
     by_table = dict(zip(range(1, 7), README.split("## Table ")[1:], strict=True))
     assert [int(n) for n in re.findall(r"--train-images (\d+)", by_table[3])] == [50, 100, 200, 500]
     tuned = [read(c)[1] for c in re.findall(r"`python -m (llm\.finetune [^`]+)`", by_table[4])]
-    assert [(c.prompt_learner, c.lora) for c in tuned] == [(False, False), (False, True), (True, False)]
+    assert [(c.prompt_learner, c.told, c.lora) for c in tuned] == [
+        (False, "nothing", False), (False, "nothing", True), (True, "score", False),
+        (True, "nothing", True), (False, "score", True),
+    ]  # fmt: skip
     full = read(re.search(r"`python -m (llm\.finetune [^`]+)`", by_table[2]).group(1))[1]
     assert full.prompt_learner and full.lora and full.general and full.general_share == 0.5
     others = [read(c)[1] for c in re.findall(r"`python -m (llm\.finetune [^`]+)`", by_table[6])]
     assert [c.llm.rsplit("/", 1)[1] for c in others] == ["Llama-3.2-1B-Instruct", "Llama-3.2-3B-Instruct"]
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if re.match(r"(kfd.train|llm.finetune) --config ", c)]
+)
+def test_training_is_the_papers(command):
+    """Section 4.1 and Eq. 3 to 6: what the paper says of its training, and nothing beside it."""
+    _, config = read(command)
+    rates = (config.lr, config.soft_lr) if hasattr(config, "soft_lr") else (config.head_lr,)
+    assert config.optimizer == "adam" and config.schedule == "constant" and set(rates) == {1e-4}
+    assert config.weight_decay == 1e-5 and config.clip == 0 and config.frames == 1
+    assert config.epochs == 50 or config.train_images
+    assert config.simulation == SimulationConfig(
+        whole_face=0, swap=0, poisson=1, unaltered=1, elastic=0, opaque=True, seamless=True
+    )
+    if hasattr(config, "losses"):
+        assert config.losses.pixel == config.losses.align == config.strength == config.ema == 0
+        assert config.losses.cls == config.losses.loc == 1 and not config.mirror
+    else:
+        assert config.taught == "truth" and config.told in ("score", "nothing") and not config.degraded
+        assert config.verdict_weight == config.align_steps == config.blank_share == config.untold_share == 0
 
 
 def test_nothing_is_chosen_on_a_test_set():
