@@ -9,7 +9,7 @@ assistant.report(analysis).save("report.pdf")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from app.analysis import (
     SourceFile,
     case_of,
 )
+from app.cases.case import Case
 from app.court import CourtForm
 from app.facts import facts_of
 from app.models.backends import ChatBackend
@@ -154,13 +155,20 @@ class Assistant:
 
         return _noted(session, face, question.strip(), pieces, remark)
 
-    def report(self, analysis: Analysis, form: CourtForm | None = None, language: str = ENGLISH) -> Report:
-        """The sealed report on an analysis and on everything asked about it until now.
+    def report(
+        self,
+        examined: Case | Analysis,
+        form: CourtForm | None = None,
+        language: str = ENGLISH,
+        shown: Mapping[int, Collection[int]] | None = None,
+    ) -> Report:
+        """The sealed report on an analysis, or on all files of a case, and on everything asked until now.
 
         form: the examiner's own entries, which stand on its first page. language: of a summary beside the
         English text, see app.wording.translated; raises ValueError for one that there is not.
+        shown: of each file the faces that are not blurred in the pictures, see app.report.data.report_data.
         """
-        return Report.of(analysis, self.key, form, language)
+        return Report.of(examined, self.key, form, language, shown)
 
     @property
     def _explain(self) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -11,19 +11,16 @@ import base64
 import math
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from app.analysis import Analysis, grad_cam_of
 from app.palette import LIGHT
 from kfd.detection import FaceFinding
 from media.face_detector import rotation_by, square_view
 from media.faces import FaceCrop
-
-if TYPE_CHECKING:
-    from app.analysis import Analysis
 
 LEGEND_TEXT = "probability of manipulation that the detector gives each pixel"
 GRAD_CAM_TEXT = (
@@ -156,3 +153,27 @@ def data_uri(picture: np.ndarray, file_format: str) -> str:
     options = {"quality": 90} if file_format == "JPEG" else {"optimize": True}
     Image.fromarray(picture).save(buffer, file_format, **options)
     return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def face_pictures(analysis: Analysis, face: FaceFinding, side: int) -> dict[str, str | None]:
+    """What a report shows of a face, as data URIs, `side` pixels wide.
+
+    The face as it is; where it was scored, also with heat map and Grad-CAM over it, and the values of both as
+    grey pictures (255 = 1). What there is not is None.
+    """
+    image, heatmap = analysis.image_of(face.index), heatmap_of(face)
+    grad_cam = grad_cam_of(analysis, face.index)
+    pictures: dict[str, str | None]
+    pictures = {"crop": data_uri(face_view(image, face.crop, side), "JPEG")}
+    pictures |= dict.fromkeys(("overlay", "heatmap", "grad_cam_overlay", "grad_cam"))
+    if heatmap is not None:
+        pictures["overlay"] = data_uri(overlay_view(image, face, side), "JPEG")
+        pictures["heatmap"] = _grey(heatmap)
+    if grad_cam is not None:
+        pictures["grad_cam_overlay"] = data_uri(grad_cam_view(image, face, grad_cam, side), "JPEG")
+        pictures["grad_cam"] = _grey(grad_cam)
+    return pictures
+
+
+def _grey(values: np.ndarray) -> str:
+    return data_uri(np.rint(values * 255).astype(np.uint8), "PNG")

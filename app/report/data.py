@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
-from app.analysis import Analysis, Exchange, grad_cam_of
+from app.analysis import Analysis, ChatRecord, Exchange
+from app.cases.blur import without_bystanders
+from app.cases.case import Case, ExaminedFile, Opened
 from app.court import CourtForm
-from app.pictures import (
-    GRAD_CAM_TEXT,
-    LEGEND_TEXT,
-    data_uri,
-    face_view,
-    grad_cam_view,
-    heatmap_of,
-    legend,
-    overlay_view,
-    overview,
-)
+from app.pictures import GRAD_CAM_TEXT, LEGEND_TEXT, data_uri, face_pictures, legend, overview
 from app.report.program import libraries, program_digest, software_version
 from app.wording import answers, lead
 from app.wording import findings as wording
+from app.wording.case import blurred_words, case_sentence, opened_words
 from app.wording.checking import checking
 from app.wording.court import PROPOSITIONS, left_out_words
 from app.wording.provenance import NOTE, provenance_rows
@@ -32,44 +24,53 @@ from kfd.detection import FaceFinding
 from kfd.scoring.opinions import agreement
 from media.regions import REGION_NAMES
 
-SCHEMA = "unmask-report/1"
+SCHEMA = "unmask-report/2"
+FIRST_SCHEMA = "unmask-report/1"  # of one file, whose fields stood where those of the whole report stand now
 PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
 FACE_SIDE = 400
 
 
 def report_data(
-    analysis: Analysis,
+    case: Case,
     signer: str | None = None,
     form: CourtForm | None = None,
     language: str = ENGLISH,
+    shown: Mapping[int, Collection[int]] | None = None,
 ) -> dict[str, Any]:
     """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
 
     signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
-    language: of the summary that the drawn forms show; the data are English. Raises ValueError for one that
-    there is not.
+    language: of the summary that the drawn forms show; the data are English. shown: files to their faces,
+    both by their index from 0, that are not blurred in the pictures, while all others are; None blurs none.
+    Raises ValueError for a language, a file or a face that there is not, for a case without files, and for
+    files examined by different models.
     """
     sentences(language)
-    form, exchanges = form or CourtForm(), analysis.session.exchanges
-    found = finding_data(analysis)
-    faces = [
-        {**told, "pictures": _face_pictures(analysis, face)}
-        for told, face in zip(found["faces"], analysis.faces, strict=True)
-    ]
+    form, found = form or CourtForm(), case.analyses
+    if not found or any(analysis.models.files != found[0].models.files for analysis in found):
+        raise ValueError(
+            "a report is on one file or more, all examined by the same models; examine them again"
+        )
+    if unknown := sorted(set(shown or ()) - set(range(len(found)))):
+        raise ValueError(f"the case has no file {unknown[0] + 1}; it has {len(found)}, counted from 1")
     return {
-        **found,
         "schema": SCHEMA,
         "signed_by": signer,
+        "created": _utc(max(analysis.created for analysis in found)),
         "language": language,
         "court_form": form.as_json(),
         "propositions": list(PROPOSITIONS),
-        "faces": faces,
-        "transcript": [exchange_data(exchange) for exchange in exchanges] if form.annex else [],
-        "transcript_left_out": "" if form.annex else left_out_words(len(exchanges)),
-        "method": [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"],
-        "checking": checking(analysis),
+        "finding": case_sentence(case),
+        "opened_from": _opened(case.opened),
+        "files": [
+            _file(file, form, None if shown is None else frozenset(shown.get(number, ())))
+            for number, file in enumerate(case)
+        ],
+        **_computed_by(found),
+        "method": _once(map(_method, found)),
+        "limits": _once(map(wording.limits, found)),
+        "checking": _once(map(checking, found)),
         "pictures": {
-            "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
             "legend": data_uri(legend(256, 16), "PNG"),
             "legend_words": LEGEND_TEXT,
             "grad_cam_words": GRAD_CAM_TEXT,
@@ -78,18 +79,45 @@ def report_data(
 
 
 def finding_data(analysis: Analysis) -> dict[str, Any]:
-    """What was found in a file, by which program and models: the report without pictures, conversation and
-    the words around them."""
+    """What was found in a file, by which program and models: the report on it without pictures, conversation
+    and the words around them."""
+    return {**_found(analysis), **_computed_by((analysis,)), "limits": wording.limits(analysis)}
+
+
+def files_of(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a report says of each of its files; a report of FIRST_SCHEMA is on the one it says all of."""
+    return data["files"] if data.get("schema") == SCHEMA else [data]
+
+
+def _file(file: ExaminedFile, form: CourtForm, shown: frozenset[int] | None) -> dict[str, Any]:
+    """A file of a report: the finding with its pictures, what the examiner says of it, what was asked.
+
+    shown: its faces that are not blurred; None blurs nothing.
+    """
+    override, analysis = file.override, file.analysis
+    found, exchanges = _found(analysis), analysis.session.exchanges
+    blurred = [face.index + 1 for face in analysis.faces if shown is not None and face.index not in shown]
+    analysis = analysis if shown is None else without_bystanders(analysis, shown)
+    own = None if override is None else {"verdict": override.verdict, "reason": override.reason}
+    return {
+        **found,
+        "faces": [
+            {**told, "pictures": face_pictures(analysis, face, FACE_SIDE)}
+            for told, face in zip(found["faces"], analysis.faces, strict=True)
+        ],
+        "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
+        "blurred": {"faces": blurred, "words": blurred_words(blurred)},
+        "examiner": {"notes": file.notes, "override": own},
+        "transcript": [exchange_data(exchange) for exchange in exchanges] if form.annex else [],
+        "transcript_left_out": "" if form.annex else left_out_words(len(exchanges)),
+    }
+
+
+def _found(analysis: Analysis) -> dict[str, Any]:
+    """What was found in a file."""
     source, (width, height) = analysis.source, analysis.size
-    real, fake = analysis.models.thresholds
     return {
         "created": _utc(analysis.created),
-        "software": {
-            "name": "Unmask",
-            "version": software_version(),
-            "sha256": program_digest(),
-            "libraries": libraries(),
-        },
         "file": {
             "name": source.name,
             "format": source.file_format,
@@ -108,19 +136,51 @@ def finding_data(analysis: Analysis) -> dict[str, Any]:
         "faces_found": {**analysis.count.as_json(), "words": analysis.count.words},
         "faces": [_face(analysis, face) for face in analysis.faces],
         "provenance": _provenance(analysis),
+    }
+
+
+def _computed_by(analyses: Sequence[Analysis]) -> dict[str, Any]:
+    """The program, the models and their thresholds, the same for all files."""
+    models = analyses[0].models
+    real, fake = models.thresholds
+    return {
+        "software": {
+            "name": "Unmask",
+            "version": software_version(),
+            "sha256": program_digest(),
+            "libraries": libraries(),
+        },
         "thresholds": {
             "real_at_most": round(real, 4),
             "fake_at_least": round(fake, 4),
-            "fitted_on": analysis.models.fitted_on,
+            "fitted_on": models.fitted_on,
         },
         "models": {
-            "name": analysis.models.name,
-            "good_for": analysis.models.good_for,
-            "files": [{"name": file.name, "sha256": file.sha256} for file in analysis.models.files],
-            "language_model": _language_model(analysis),
+            "name": models.name,
+            "good_for": models.good_for,
+            "files": [{"name": file.name, "sha256": file.sha256} for file in models.files],
+            "language_model": _language_model(
+                models.chat, any(analysis.session.exchanges for analysis in analyses)
+            ),
         },
-        "limits": wording.limits(analysis),
     }
+
+
+def _method(analysis: Analysis) -> list[str]:
+    return [*wording.method(analysis), *wording.second_method(analysis), f"{RATIO_WORDS} {RATIO_KEY}"]
+
+
+def _opened(opened: Opened | None) -> dict[str, Any] | None:
+    """The saved case that this one was opened from, in fields and in words; None of another."""
+    if opened is None:
+        return None
+    fields = {"created": opened.created, "seal": opened.seal, "signed_by": opened.signer}
+    return {**fields, "differences": list(opened.differences), "words": opened_words(opened)}
+
+
+def _once(groups: Iterable[list[str]]) -> list[str]:
+    """The texts of several lists in their order, each once."""
+    return list(dict.fromkeys(text for group in groups for text in group))
 
 
 def _face(analysis: Analysis, face: FaceFinding) -> dict[str, Any]:
@@ -220,30 +280,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _face_pictures(analysis: Analysis, face: FaceFinding) -> dict[str, str | None]:
-    """The face as it is; where it was scored, also with heat map and Grad-CAM over it, and the values of
-    both as grey pictures (255 = 1)."""
-    image, heatmap = analysis.image_of(face.index), heatmap_of(face)
-    grad_cam = grad_cam_of(analysis, face.index)
-    crop = data_uri(face_view(image, face.crop, FACE_SIDE), "JPEG")
-    pictures: dict[str, str | None]
-    pictures = {"crop": crop, "overlay": None, "heatmap": None, "grad_cam_overlay": None, "grad_cam": None}
-    if heatmap is not None:
-        pictures["overlay"] = data_uri(overlay_view(image, face, FACE_SIDE), "JPEG")
-        pictures["heatmap"] = _grey(heatmap)
-    if grad_cam is not None:
-        pictures["grad_cam_overlay"] = data_uri(grad_cam_view(image, face, grad_cam, FACE_SIDE), "JPEG")
-        pictures["grad_cam"] = _grey(grad_cam)
-    return pictures
-
-
-def _grey(values: np.ndarray) -> str:
-    return data_uri(np.rint(values * 255).astype(np.uint8), "PNG")
-
-
-def _language_model(analysis: Analysis) -> dict[str, Any]:
+def _language_model(chat: ChatRecord, asked: bool) -> dict[str, Any]:
     """The language model in fields and in words; that something was sent only where something was asked."""
-    chat, asked = analysis.models.chat, bool(analysis.session.exchanges)
     words = f"{answers.answered_by(chat)}. {answers.sent_away(chat)}" if asked else "No question was asked."
     return {
         "name": chat.name,

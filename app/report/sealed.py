@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from re import fullmatch
 from typing import Any
 
 from app.analysis import Analysis
+from app.cases.case import Case
 from app.court import CourtForm
-from app.report.data import SCHEMA, report_data
+from app.report.data import FIRST_SCHEMA, SCHEMA, files_of, report_data
 from app.signing import SigningKey, is_signed
 from app.wording.translated import ENGLISH
 from common.storage import write_atomically
@@ -30,16 +31,19 @@ class Report:
     @classmethod
     def of(
         cls,
-        analysis: Analysis,
+        examined: Case | Analysis,
         key: SigningKey | None = None,
         form: CourtForm | None = None,
         language: str = ENGLISH,
+        shown: Mapping[int, Collection[int]] | None = None,
     ) -> Report:
-        """The report on an analysis, with what was asked until now.
+        """The report on the files of a case, or on one analysis, with what was asked until now.
 
         key: signs it. form: its entries. language: of the summary that it shows besides English.
+        shown: of each file the faces that are not blurred, see report_data.
         """
-        data = report_data(analysis, None if key is None else key.public, form, language)
+        case = Case.of(examined) if isinstance(examined, Analysis) else examined
+        data = report_data(case, None if key is None else key.public, form, language, shown)
         signature = {} if key is None else {"signature": key.sign(canonical(data))}
         return cls({**data, "seal": seal_of(data), **signature})
 
@@ -54,17 +58,30 @@ class Report:
             data = parse_json(text, "the file")
         except ValueError as error:
             raise ValueError(f"expected the JSON form of a report, but {error}") from None
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        if not isinstance(data, dict) or data.get("schema") not in (SCHEMA, FIRST_SCHEMA):
             raise ValueError(f"expected a report with schema {SCHEMA!r} and a seal, got other JSON")
-        file, seal = data.get("file"), data.get("seal")
+        seal, files = data.get("seal"), [data] if data["schema"] == FIRST_SCHEMA else data.get("files")
         if not (isinstance(seal, str) and fullmatch("[0-9a-f]{64}", seal)):
             raise ValueError("expected a report with a seal of 64 hexadecimal digits, got none")
+        if not (isinstance(files, list) and files and all(isinstance(told, dict) for told in files)):
+            raise ValueError("expected a report on one file or more, got none")
         hints = {"name": str, "sha256": str | None}
-        if not isinstance(file, dict) or not all(n in file and fits(file[n], h) for n, h in hints.items()):
-            raise ValueError("expected a report on a file with name and sha256, got none")
-        if not all(isinstance(data.get(name), str) for name in ("created", "verdict", "finding")):
-            raise ValueError("expected a report with created, verdict and finding, got other JSON")
+        for told in files:
+            file = told.get("file")
+            if not isinstance(file, dict) or not all(
+                n in file and fits(file[n], h) for n, h in hints.items()
+            ):
+                raise ValueError("expected a report on a file with name and sha256, got none")
+            if not all(isinstance(told.get(name), str) for name in ("created", "verdict", "finding")):
+                raise ValueError("expected a report with created, verdict and finding, got other JSON")
+        if not all(isinstance(data.get(name), str) for name in ("created", "finding")):
+            raise ValueError("expected a report with created and finding, got other JSON")
         return cls(data)
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """What it says of each of its files; see app.report.data."""
+        return files_of(self.data)
 
     @property
     def intact(self) -> bool:

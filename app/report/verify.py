@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from re import fullmatch
@@ -10,7 +10,7 @@ from typing import Any
 
 from app.assistant import Assistant
 from app.models.choice import ModelChoice
-from app.report.data import report_data
+from app.report.data import finding_data
 from app.report.embedded import json_form
 from app.report.program import program_digest
 from app.report.sealed import Report, seal_of
@@ -63,14 +63,14 @@ class Check:
 def verify(
     path: Path,
     expect: str | None = None,
-    photo: Path | None = None,
+    photos: Sequence[Path] = (),
     signer: str | None = None,
     rerun: ModelChoice | None = None,
 ) -> bool:
     """Print what of a report (JSON, HTML or PDF) agrees with what it is compared with, a line for each.
 
-    expect: the seal that was noted, 16 or more of its digits. photo: the file that it is said to be on.
-    signer: the examiner's public key, or the file that holds it. rerun: the models with which `photo` is
+    expect: the seal that was noted, 16 or more of its digits. photos: files that it is said to be on.
+    signer: the examiner's public key, or the file that holds it. rerun: the models with which `photos` are
     examined again. Returns whether all of it agrees. Raises ValueError for a file that is no report, OSError
     and ImageError for one that cannot be read.
     """
@@ -80,10 +80,11 @@ def verify(
     content = path.read_bytes()
     source, form = json_form(content)
     report = Report.from_json(source)
-    file = {name: printable(str(report.data["file"][name])) for name in ("name", "sha256")}
-    print(f"report of {printable(report.data['created'])} on {file['name']}, SHA-256 {file['sha256']}")
+    for told in report.files:
+        file = {name: printable(str(told["file"][name])) for name in ("name", "sha256")}
+        print(f"report of {printable(report.data['created'])} on {file['name']}, SHA-256 {file['sha256']}")
     agrees = True
-    for check in _checks(report, content, form, expect, photo, key, rerun):
+    for check in _checks(report, content, form, expect, photos, key, rerun):
         print(check.words, flush=True)
         agrees &= check.agrees is not False
     if report.signer is not None:
@@ -96,7 +97,7 @@ def _checks(
     content: bytes,
     form: str,
     expect: str | None,
-    photo: Path | None,
+    photos: Sequence[Path],
     key: str | None,
     rerun: ModelChoice | None,
 ) -> Iterator[Check]:
@@ -110,12 +111,18 @@ def _checks(
     if form != ".json":
         shown = _shows_its_data(report, content, form)
         yield Check(shown, f"the {form[1:].upper()} form {SHOWN[shown]}")
-    if photo is not None:
+    yield from _photos(report, photos, rerun)
+
+
+def _photos(report: Report, photos: Sequence[Path], rerun: ModelChoice | None) -> Iterator[Check]:
+    """Which of the files of a report each of some files is, and whether its figures come out again."""
+    assistant = None if rerun is None or not photos else Assistant.load(rerun)
+    for photo in photos:
         with open_file(photo) as opened:
-            same = opened.sha256 == report.data["file"]["sha256"]
-        yield Check(same, f"{printable(str(photo))}: {PHOTO[same]}")
-        if rerun is not None:
-            yield from _again(report, photo, rerun)
+            which = [told for told in report.files if told["file"]["sha256"] == opened.sha256]
+        yield Check(bool(which), f"{printable(str(photo))}: {PHOTO[bool(which)]}")
+        if assistant is not None:
+            yield from _again(report, (which or report.files)[0], photo, assistant)
 
 
 def _signature(report: Report, key: str | None) -> Iterator[Check]:
@@ -146,15 +153,15 @@ def _shows_its_data(report: Report, content: bytes, form: str) -> bool | None:
     return False if same and drawn else None
 
 
-def _again(report: Report, photo: Path, choice: ModelChoice) -> Iterator[Check]:
-    """Examine the file once more and compare program, weights and figures."""
-    analysis = Assistant.load(choice).analyse(photo)
-    again, before = report_data(analysis), report.data
+def _again(report: Report, told: dict[str, Any], photo: Path, assistant: Assistant) -> Iterator[Check]:
+    """Examine the file once more and compare program, weights and figures with what is told of it."""
+    again, before = finding_data(assistant.analyse(photo)), report.data
     program = _at(before, "software", "sha256") == again["software"]["sha256"]
     yield Check(program, f"the program is {SAME[program]}")
     weights = _weights(before) == _weights(again)
     yield Check(weights, f"the weights are {SAME[weights]}")
-    old, new = dict(_flat(figures(before))), dict(_flat(figures(again)))
+    shared = {"thresholds": before.get("thresholds")}
+    old, new = dict(_flat(figures({**told, **shared}))), dict(_flat(figures(again)))
     missing = object()
     differ = [name for name in sorted({*old, *new}) if old.get(name, missing) != new.get(name, missing)]
     yield Check(not differ, f"the figures, examined again, are {SAME[not differ]}")
@@ -166,7 +173,10 @@ def _again(report: Report, photo: Path, choice: ModelChoice) -> Iterator[Check]:
 
 
 def figures(data: dict[str, Any]) -> dict[str, Any]:
-    """What of a report was computed from the file: everything but its words, its pictures and its answers."""
+    """What of a finding was computed from the file: everything but its words, its pictures and its answers.
+
+    data: of a file in a report, with the report's thresholds.
+    """
     faces = data.get("faces")
     return {
         "pixels_sha256": _at(data, "file", "pixels_sha256"),

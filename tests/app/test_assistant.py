@@ -67,7 +67,7 @@ def test_a_photo_without_a_face_is_never_scored(assistant):
     with pytest.raises(ValueError, match="no face was found"):
         assistant.ask(analysis, OPENING_QUESTION)
     report = assistant.report(analysis)
-    assert report.data["faces"] == [] and "No face" in report.data["finding"]
+    assert report.files[0]["faces"] == [] and "No face" in report.data["finding"]
     assert report.to_pdf().startswith(b"%PDF") and "score" not in report.data
 
 
@@ -77,7 +77,7 @@ def test_a_face_that_is_too_small_is_named_and_not_scored(assistant):
     assert analysis.verdict == "inconclusive" and analysis.reasons == ("face_too_small",)
     assert analysis.faces[0].score is None and case_of(analysis, 0).score is None
     assert "".join(strict.ask(analysis, OPENING_QUESTION))
-    data = strict.report(analysis).data
+    data = strict.report(analysis).files[0]
     assert data["faces"][0]["score"] is None and "too small" in data["finding"]
 
 
@@ -87,7 +87,7 @@ def test_thirty_faces(assistant):
     assert len(analysis.faces) == 30
     assert [finding.index for finding in analysis.faces] == list(range(30))
     report = assistant.report(analysis)
-    assert len(report.data["faces"]) == 30 and len(report.to_json()) < 6_000_000
+    assert len(report.files[0]["faces"]) == 30 and len(report.to_json()) < 6_000_000
 
 
 def test_what_weakens_a_finding_is_said(assistant, tmp_path):

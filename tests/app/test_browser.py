@@ -130,10 +130,10 @@ def test_a_visit(window, two_faces):
     page.click("#write")
     report = Report.from_json(download(page, "json").decode("utf-8"))
     assert report.intact
-    assert [(row["face"], row["complete"]) for row in report.data["transcript"]] == [(1, True)] * 3 + [
+    assert [(row["face"], row["complete"]) for row in report.files[0]["transcript"]] == [(1, True)] * 3 + [
         (2, True)
     ] * 2
-    assert report.data["transcript"][4]["question"] == "What about the <i>second</i> face?"
+    assert report.files[0]["transcript"][4]["question"] == "What about the <i>second</i> face?"
     pages = PdfReader(BytesIO(download(page, "pdf"))).pages
     assert report.data["seal"][:16] in pages[0].extract_text()
     assert report.data["seal"] in download(page, "html").decode("utf-8")
@@ -167,7 +167,7 @@ def test_two_windows_never_see_each_other(window, two_faces):
     expect(yours.locator(".photo figcaption")).to_contain_text("1 face")
     yours.click("#write")
     report = json.loads(download(yours, "json"))
-    assert report["file"]["name"] == "example.jpg" and "secret" not in json.dumps(report)
+    assert report["files"][0]["file"]["name"] == "example.jpg" and "secret" not in json.dumps(report)
     mine.reload()
     mine.wait_for_selector("#drop")
     assert "secret" not in mine.content()
@@ -192,7 +192,7 @@ def test_a_photo_without_a_face_has_no_score(window, tmp_path):
     expect(page.locator("#verdict .card")).to_contain_text("No face was found")
     assert page.locator("#verdict .score").count() == 0
     page.click("#write")
-    assert Report.from_json(download(page, "json").decode("utf-8")).data["faces"] == []
+    assert Report.from_json(download(page, "json").decode("utf-8")).files[0]["faces"] == []
 
 
 def test_a_photo_can_be_pasted_and_its_map_faded(window):

@@ -50,14 +50,14 @@ def test_a_map_is_computed_once_and_not_before_it_is_shown(assistant, monkeypatc
 def test_the_report_seals_its_values(assistant) -> None:
     analysis = assistant.analyse(EXAMPLE)
     report = assistant.report(analysis)
-    (face,) = report.data["faces"]
+    (face,) = report.files[0]["faces"]
     picture = base64.b64decode(face["pictures"]["grad_cam"].partition(",")[2])
     values = np.asarray(Image.open(BytesIO(picture))) / 255
     np.testing.assert_allclose(values, grad_cam_of(analysis, 0), atol=0.5 / 255 + 1e-6)
     assert report.to_html().count(face["pictures"]["grad_cam_overlay"]) == 1
     assert any("Selvaraju" in text for text in report.data["method"])
     changed = json.loads(report.to_json())
-    changed["faces"][0]["pictures"]["grad_cam"] = face["pictures"]["heatmap"]
+    changed["files"][0]["faces"][0]["pictures"]["grad_cam"] = face["pictures"]["heatmap"]
     assert report.intact and not Report(changed).intact
 
 
@@ -66,5 +66,5 @@ def test_a_face_without_a_score_has_none(tmp_path) -> None:
     assistant = Assistant.from_pretrained(folder)
     analysis = assistant.analyse(EXAMPLE)
     assert grad_cam_of(analysis, 0) is None and "Grad-CAM" not in panels.face_panel(analysis, 0)
-    pictures = assistant.report(analysis).data["faces"][0]["pictures"]
+    pictures = assistant.report(analysis).files[0]["faces"][0]["pictures"]
     assert pictures["grad_cam"] is None and pictures["grad_cam_overlay"] is None

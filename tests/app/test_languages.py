@@ -211,7 +211,7 @@ def test_a_report_shows_the_language_and_stays_english(assistant, language, tmp_
 
 def test_an_unknown_language_is_refused(tmp_path):
     with pytest.raises(ValueError, match="language: expected one of"):
-        ReportConfig(source=EXAMPLE, out=tmp_path / "r.pdf", language="xx")
+        ReportConfig(source=(EXAMPLE,), out=tmp_path / "r.pdf", language="xx")
 
 
 def test_the_page_shows_the_chosen_language(assistant, tmp_path):

@@ -81,7 +81,7 @@ def test_an_endpoint_answers_and_the_report_says_so(folder, server: OpenAIServer
     assert f"behind the endpoint {host}" in model["words"] and "the picture does not" in model["words"]
     report = assistant.report(analysis)
     assert report.intact and "as text" in report.data["method"][1] and host in report.to_html()
-    assert [exchange["failure"] for exchange in report.data["transcript"]] == ["", ""]
+    assert [exchange["failure"] for exchange in report.files[0]["transcript"]] == ["", ""]
     assert not any(name.startswith("llm") for name in (f.name for f in assistant.models.files))
 
 
@@ -111,7 +111,8 @@ def test_a_dead_endpoint_is_a_sentence_and_findings_and_report_stay(folder, serv
     _, _, *buttons = handlers.write_report(state, SimpleNamespace(session_hash="one"))
     written = {Path(button["value"]).suffix: Path(button["value"]) for button in buttons}
     data = json.loads(written[".json"].read_text())
-    assert data["faces"] and "2 attempts" in data["transcript"][0]["failure"]
+    (told,) = data["files"]
+    assert told["faces"] and "2 attempts" in told["transcript"][0]["failure"]
     assert "[failed: " in written[".html"].read_text()
     *_, (messages, *_) = handlers.ask(state, "And now?")
     assert messages[-1]["content"] == REPLY, "the conversation goes on"
@@ -223,10 +224,11 @@ def test_the_report_command_asks_an_endpoint(folder, server, tmp_path, monkeypat
     monkeypatch.setattr(sys, "argv", ["app.report", *map(str, words)])
     report_main()
     data = json.loads((tmp_path / "r.json").read_text())
-    assert [row["answer"] for row in data["transcript"]] == [REPLY] * 2
+    assert [row["answer"] for row in data["files"][0]["transcript"]] == [REPLY] * 2
     server.script = ["400"]
     report_main()
     data = json.loads((tmp_path / "r.json").read_text())
-    (row,) = data["transcript"]
-    assert row["answer"] == "" and "refused the request" in row["failure"] and data["faces"]
+    (told,) = data["files"]
+    (row,) = told["transcript"]
+    assert row["answer"] == "" and "refused the request" in row["failure"] and told["faces"]
     assert "warning: the language model's endpoint" in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_page_and_report_show_it(system, kfd_folder, tmp_path):
     method = report.data["method"][0]
     assert "Knowledge-guided" not in method and assistant.detector.model.words in method
     assert ("heat map" in method) == (name == "vlaforge") and "Grad-CAM" not in method
-    assert (report.data["faces"][0]["pictures"]["heatmap"] is None) == (name == "clip-probe")
+    assert (report.files[0]["faces"][0]["pictures"]["heatmap"] is None) == (name == "clip-probe")
     report.save(tmp_path / "report.pdf")
     assert report.intact and "Yu et al." in report.data["method"][1]
 

@@ -105,7 +105,7 @@ def test_page_and_report_show_opinions_that_disagree(others, kfd_folder, tmp_pat
     page = verdict_panel(analysis, 0)
     assert "Second opinions, which are no part of the finding" in page
     report = assistant.report(analysis)
-    face = report.data["faces"][0]
+    face = report.files[0]["faces"][0]
     assert [opinion["verdict"] for opinion in face["opinions"]] == ["real", "fake"]
     assert face["agreement"] in page and face["opinions"][0]["words"].split(" (")[0] in page
     assert any("nothing is averaged" in text for text in report.data["method"])

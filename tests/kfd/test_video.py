@@ -17,6 +17,8 @@ from pypdf import PdfReader
 from app.assistant import Assistant
 from app.page import panels
 from app.page.handlers import EXAMPLE, PageHandlers
+from app.report.data import FIRST_SCHEMA
+from app.report.sealed import Report, seal_of
 from app.wording import findings as wording
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
@@ -241,10 +243,11 @@ class TestShown:
     def test_the_report_lists_every_frame(self, assistant, analysis, tmp_path):
         report = assistant.report(analysis)
         data = json.loads(report.to_json())
-        assert report.intact and data["file"]["video"]["frames"] == 48
-        assert len(data["file"]["video"]["examined"]) == FRAMES
-        assert [len(face["track"]["frames"]) for face in data["faces"]] == [16, 13, 1]
-        assert [sum(f["shown"] for f in face["track"]["frames"]) for face in data["faces"]] == [1, 1, 1]
+        (told,) = data["files"]
+        assert report.intact and told["file"]["video"]["frames"] == 48
+        assert len(told["file"]["video"]["examined"]) == FRAMES
+        assert [len(face["track"]["frames"]) for face in told["faces"]] == [16, 13, 1]
+        assert [sum(f["shown"] for f in face["track"]["frames"]) for face in told["faces"]] == [1, 1, 1]
         assert wording.VIDEO in data["method"] and wording.VIDEO_LIMIT in data["limits"]
         pages = PdfReader(BytesIO(report.to_pdf())).pages
         text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
@@ -269,20 +272,29 @@ class TestShown:
         assert "16 frames examined" in panels.no_face_panel(analysis)
         report = assistant.report(analysis)
         assert "The first of the frames examined." in report.to_html() and report.to_pdf()
-        assert report.data["verdict"] == "inconclusive" and report.data["faces"] == []
+        assert report.files[0]["verdict"] == "inconclusive" and report.files[0]["faces"] == []
 
     def test_a_report_made_before_there_were_videos(self, assistant):
         report = assistant.report(assistant.analyse(EXAMPLE))
         data = json.loads(report.to_json())
-        del data["file"]["video"], data["faces"][0]["track"]
-        old = type(report)(data)
+        (told,) = data.pop("files")
+        data = {
+            **data,
+            **told,
+            "schema": FIRST_SCHEMA,
+            "pictures": {**data["pictures"], "photo": told["photo"]},
+        }
+        del data["file"]["video"], data["faces"][0]["track"], data["photo"], data["examiner"]
+        old = Report.from_json(json.dumps({**data, "seal": seal_of(data)}))
+        assert old.intact and old.files == [old.data]
         assert "Examination of a photograph" in old.to_html() and old.to_pdf()
 
     def test_a_photograph_has_no_timeline(self, assistant):
         photo = assistant.analyse(EXAMPLE)
-        data = assistant.report(photo).data
-        assert "timeline" not in panels.face_panel(photo, 0) and data["file"]["video"] is None
-        assert wording.VIDEO not in data["method"] and data["faces"][0]["track"] is None
+        report = assistant.report(photo)
+        (told,) = report.files
+        assert "timeline" not in panels.face_panel(photo, 0) and told["file"]["video"] is None
+        assert wording.VIDEO not in report.data["method"] and told["faces"][0]["track"] is None
 
     def test_a_damaged_video_is_a_sentence_and_forgotten(self, assistant, clip, tmp_path):
         cut = tmp_path / "cut.mp4"

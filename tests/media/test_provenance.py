@@ -217,7 +217,7 @@ def test_page_and_report_show_it_and_the_score_does_not_depend_on_it(tmp_path, s
     assert "Test newsroom" in photo_panel(with_record) and SAYS_NOTHING in photo_panel(without)
     reports = [assistant.report(analysis) for analysis in (with_record, without)]
     assert "Test newsroom" in reports[0].to_html()
-    one, other = (report.data["faces"] for report in reports)
+    one, other = (report.files[0]["faces"] for report in reports)
     assert one == other and one[0]["score"] is not None
     assert "provenance" not in json.dumps(one)
     assert assistant.analyse(np.asarray(picture)).provenance is None

@@ -28,16 +28,17 @@ def test_the_command_writes_and_verifies(folder, tmp_path, run, capsys):
     out = tmp_path / "report.json"
     assert run(EXAMPLE, "-o", out, "--ask", "Where?", "--ask", "How sure?", "--checkpoint", folder) == 0
     data = json.loads(out.read_text(encoding="utf-8"))
-    assert [row["question"] for row in data["transcript"]] == [
+    (told,) = data["files"]
+    assert [row["question"] for row in told["transcript"]] == [
         "Is this a deepfake image?",
         "Where?",
         "How sure?",
     ]
-    assert data["file"]["name"] == "example.jpg"
+    assert told["file"]["name"] == "example.jpg"
 
     assert run("--verify", out) == 0
     assert "compute its seal anew" in capsys.readouterr().out
-    out.write_text(json.dumps({**data, "verdict": "real"}), encoding="utf-8")
+    out.write_text(json.dumps({**data, "finding": "none"}), encoding="utf-8")
     assert run("--verify", out) == 1
     assert "CHANGED" in capsys.readouterr().out
 
@@ -91,12 +92,20 @@ def test_what_is_no_report_is_told_from_what_was_changed(report, tmp_path, run, 
     """Malformed files ended in tracebacks with exit status 1, that of a change; the last of two keys won."""
     path, data = tmp_path / "r.json", report.data
     twice = report.to_json().replace('"verdict":', '"verdict": "real", "verdict":', 1)
-    without = {name: value for name, value in data.items() if name != "file"}
+    (told,) = data["files"]
+    without = {**data, "files": [{name: value for name, value in told.items() if name != "file"}]}
     for text in (
-        twice, json.dumps(without), json.dumps({**data, "file": []}), json.dumps({**data, "seal": 5}),
-        json.dumps({**data, "faces": math.nan}), "[" * 100_000, '{"schema": ' * 100_000, "", "\x00",
+        twice,
+        json.dumps(without),
+        *(json.dumps({**data, "files": files}) for files in ([{**told, "file": []}], [], None, [5])),
+        json.dumps({**data, "seal": 5}),
+        json.dumps({**data, "method": math.nan}),
+        "[" * 100_000,
+        '{"schema": ' * 100_000,
+        "",
+        "\x00",
         report.to_json()[:-30],
-    ):  # fmt: skip
+    ):
         path.write_text(text, encoding="utf-8")
         assert run("--verify", path) == 2
         assert "error:" in capsys.readouterr().err
@@ -106,7 +115,9 @@ def test_what_is_no_report_is_told_from_what_was_changed(report, tmp_path, run, 
 
 def test_a_name_cannot_speak_to_the_terminal(report, tmp_path, run, capsys):
     """--verify printed names raw: an escape sequence in one could overwrite the line above it."""
-    data = {**report.data, "file": {**report.data["file"], "name": "\x1b[2Jseal fits\u202egpj.\n.jpg"}}
+    (told,) = report.files
+    file = {**told["file"], "name": "\x1b[2Jseal fits\u202egpj.\n.jpg"}
+    data = {**report.data, "files": [{**told, "file": file}]}
     path = tmp_path / "r.json"
     path.write_text(json.dumps({**data, "seal": seal_of(data)}), encoding="utf-8")
     assert run("--verify", path) == 0
@@ -125,7 +136,10 @@ def test_a_name_that_is_no_unicode_is_reported(folder, tmp_path, run):
         out = tmp_path / f"r{suffix}"
         assert run(tmp_path / name, "-o", out, "--checkpoint", folder) == 0
         assert out.stat().st_size > 1000
-    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["file"]["name"] == r"latin_\xe9.jpg"
+    assert (
+        json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["files"][0]["file"]["name"]
+        == r"latin_\xe9.jpg"
+    )
 
 
 class TestCourtForm:

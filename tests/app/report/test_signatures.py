@@ -62,7 +62,7 @@ def said(monkeypatch, capsys, tmp_path):
 def changed(report: Report) -> dict:
     """One digit of one score, another."""
     data = json.loads(report.to_json())
-    data["faces"][0]["score"] = round(abs(data["faces"][0]["score"] - 0.0001), 4)
+    data["files"][0]["faces"][0]["score"] = round(abs(data["files"][0]["faces"][0]["score"] - 0.0001), 4)
     return data
 
 
@@ -121,9 +121,9 @@ def test_the_figures_come_out_again(report, key, said, folder):
         assert part in out
     wrong = changed(report)
     status, out = said(signed_again(wrong, key), *words)  # by the examiner himself
-    score = wrong["faces"][0]["score"]
+    score = wrong["files"][0]["faces"][0]["score"]
     assert status == 1 and "unchanged since it was signed" in out and "examined again, are DIFFERENT" in out
-    assert f"faces[0].score: {score} in the report, {report.data['faces'][0]['score']} now" in out
+    assert f"faces[0].score: {score} in the report, {report.files[0]['faces'][0]['score']} now" in out
 
 
 def test_other_weights_are_told(report, key, said, folder):
