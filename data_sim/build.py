@@ -226,11 +226,11 @@ def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
         )
     failures = count_failures(_failed_rows(items, config))
     position = {item.row["path"]: str(i) for i, item in enumerate(kept)}
-    _save(config.out / "crops.npy", [item.crop for item in kept])
-    _save(config.out / "landmarks.npy", [item.landmarks.astype(np.float32) for item in kept])
+    save_arrays(config.out / "crops.npy", [item.crop for item in kept])
+    save_arrays(config.out / "landmarks.npy", [item.landmarks.astype(np.float32) for item in kept])
     masked = [item for item in kept if item.mask is not None]
     if masked:
-        _save(config.out / "masks.npy", [item.mask for item in masked])
+        save_arrays(config.out / "masks.npy", [item.mask for item in masked])
     line = {item.row["path"]: str(i) for i, item in enumerate(masked)}
     rows = (
         item.row | {"pair": position.get(item.row["pair"], ""), "mask": line.get(item.row["path"], "")}
@@ -255,7 +255,7 @@ def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
     return kept
 
 
-def _save(path: Path, arrays: list[np.ndarray]) -> None:
+def save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
     """Save the arrays as one .npy file, without a second copy of all of them in memory."""
     shape = (len(arrays), *arrays[0].shape)
 

@@ -28,7 +28,7 @@ from data_sim.degrade import Degradation, chance, degrade, gaussian_blur
 from data_sim.manifests import read_manifest
 from data_sim.simulate import SimulationConfig, simulate
 from data_sim.simulation import warp
-from data_sim.simulation.resynthesis import resynthesise
+from data_sim.simulation.resynthesis import partly, resynthesise
 
 # Any may be empty. `group` is never split. `video` and `frame` say where a frame was taken from; the full
 # key of a video is (source, kind, video), since different forgeries share their videos' names. `identity`
@@ -243,6 +243,7 @@ def training_batch(
     donors: tuple[Tensor, Tensor] | None = None,
     known_masks: Tensor | None = None,
     resynthesised: int = 0,
+    rerendered: Tensor | None = None,
 ) -> TrainingBatch:
     """Make a batch of pairs: known fakes first, then simulated, then re-rendered ones; all degraded alike.
 
@@ -252,18 +253,25 @@ def training_batch(
     strength: how often degradations happen, in [0, 1].
     donors: of the faces that are simulated, see data_sim.simulate.simulate.
     known_masks: (K, 1, S, S) in [0, 1], what is forged of those that are not aligned; all of it without.
-    resynthesised: how many of the last faces are re-rendered as a whole (data_sim.simulation.resynthesis).
+    resynthesised: how many faces after those are re-rendered as a whole (data_sim.simulation.resynthesis).
+    rerendered: (R, 3, S, S), what a real generator made of the last R faces (data_sim.rerender); of half of
+        them only a part is shown.
     """
     known = 0 if known_fake is None else len(known_fake)
-    last = len(real) - resynthesised
+    made = len(real) - (0 if rerendered is None else len(rerendered))  # where each kind begins
+    last = made - resynthesised
     pristine, fake, masks = real[:0], real[:0], real[:0, :1]
     if known < last:
         forged = simulate(real[known:last], landmarks[known:last], generator, simulation, donors)
         pristine, fake, masks = forged.pristine, forged.images, forged.masks
     if resynthesised:
-        pristine = torch.cat([pristine, real[last:]])
-        fake = torch.cat([fake, resynthesise(real[last:], generator)])
+        pristine = torch.cat([pristine, real[last:made]])
+        fake = torch.cat([fake, resynthesise(real[last:made], generator)])
         masks = torch.cat([masks, masks.new_ones(resynthesised, *masks.shape[1:])])
+    if made < len(real):
+        shown, where = partly(real[made:], rerendered, landmarks[made:], generator, simulation)
+        pristine = torch.cat([pristine, real[made:]])
+        fake, masks = torch.cat([fake, shown]), torch.cat([masks, where])
     aligned = torch.ones(len(real), dtype=torch.bool, device=real.device)
     if known:
         whole = torch.ones_like(known_fake[:, :1]) if known_masks is None else known_masks

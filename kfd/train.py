@@ -94,10 +94,10 @@ def run(config: TrainConfig, processes: Processes) -> None:
     if processes.main:
         storage.save_config(config, config.out / "train.json")
         before = None if config.init_from is None else read_worlds(config.init_from)
-        save_worlds(config.out, [train.rows[i] for i in sampler.positions], before)
+        save_worlds(config.out, sampler.rows, before)
     cache = None
     if config.cache is not None:
-        cache = FeatureCache(config.cache, cache_settings(config, model, train), processes)
+        cache = FeatureCache(config.cache, cache_settings(config, model, sampler), processes)
         fill(cache, model, sampler.batch, min(config.cache_steps, config.steps), processes)
     fit(model, sampler, cache, validation, config, processes)
     if processes.main:
@@ -131,14 +131,18 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
     return model
 
 
-def cache_settings(config: TrainConfig, model: KFD, train: FaceSet) -> dict[str, str]:
+def cache_settings(config: TrainConfig, model: KFD, sampler: PairSampler) -> dict[str, str]:
     """All that the features of a step depend on."""
-    names = ("recipe", "train_images", "batch", "known_share", "generated_share", "seed", "donors",
-             "strength", "simulation", "dtype", "frames")  # fmt: skip
+    names = (
+        "recipe", "train_images", "batch", "known_share", "generated_share", "resynthesised_share",
+        "rerendered_share", "seed", "donors", "strength", "simulation", "dtype", "frames",
+    )  # fmt: skip
     of_model = {
         name: getattr(model.config, name) for name in ("encoder", "encoder_settings", "encoder_digest")
     }
-    values = {name: getattr(config, name) for name in names} | of_model | {"faces": faces_digest(train)}
+    sets = {"faces": sampler.faces, "rerendered": sampler.rerendered}
+    digests = {name: faces and faces_digest(faces) for name, faces in sets.items()}
+    values = {name: getattr(config, name) for name in names} | of_model | digests
     return {name: str(value) for name, value in values.items()}
 
 

@@ -16,10 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data_sim.degrade import chance, gaussian_blur, uniform
+from data_sim.simulation.recipe import SimulationConfig, Softening, draw_masks
+from data_sim.simulation.render_batch import soften
 
 LEVELS = 3  # enlargements by two, at most
 UNEVEN = 0.005, 0.05  # standard deviation of a kernel's weights about those of a smooth one, relative to them
 EPSILON = 1e-4
+WHOLE = 0.5  # share of pictures from a real generator that are shown as a whole, not in parts
 
 
 def resynthesise(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -93,6 +96,29 @@ def retextured(images: Tensor, generator: torch.Generator) -> Tensor:
     share = uniform(generator, batch, 0.35, 0.9)[:, None, None, None]
     made = (1 - share**2).sqrt() * detail + share * strength * noise  # the energy stays
     return (images - detail + made).clamp(0, 1)
+
+
+def partly(
+    real: Tensor,
+    made: Tensor,
+    landmarks: Tensor,
+    generator: torch.Generator,
+    config: SimulationConfig | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Lay what a real generator made of faces over them: as a whole, or where a face forger would.
+
+    A face swap's traces of a generator end at a soft edge within the picture; a synthetic face's do not.
+
+    real, made: (B, 3, S, S) in [0, 1], the same photographs. landmarks: (B, 68, 2) pixels.
+    config: whether parts or the inner face are laid over, see `draw_masks`.
+    Returns the pictures and (B, 1, S, S) float32 masks in [0, 1], where `made` shows.
+    """
+    _, hulls, thinnest = draw_masks(landmarks, real.shape[-1], generator, config or SimulationConfig())
+    how = Softening.draw(len(real), generator).sparing(thinnest / real.shape[-1])
+    masks = soften(hulls.to(real.dtype) / 255, how)
+    whole = chance(generator, len(real), WHOLE)[:, None, None, None]
+    masks = torch.where(whole, torch.ones_like(masks), masks)
+    return real + masks * (made - real), masks
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

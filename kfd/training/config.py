@@ -40,6 +40,8 @@ class TrainConfig:
     known_share: float = 0.5  # recipe all: share of pairs whose fake is a known one
     generated_share: float = 0.15  # of those, share that is generated as a whole, not swapped
     resynthesised_share: float = 0.0  # share of pairs whose fake is the real face re-rendered as a whole
+    rerendered: Path | None = None  # a set made by data_sim.rerender: real faces drawn anew by a generator
+    rerendered_share: float = 0.1  # with it, share of pairs whose fake is one of those
     lr: float = 5e-4  # peak learning rate of the embedded encoder
     head_lr: float = 1e-3  # peak learning rate of everything else
     weight_decay: float = 0.01
@@ -73,12 +75,14 @@ class TrainConfig:
         ]
         if self.batch < 2:
             problems.append(f"batch must be at least 2 pairs, got {self.batch}")
-        shares = self.known_share, self.resynthesised_share
+        shares = self.known_share, self.resynthesised_share, self.rerendered_share * bool(self.rerendered)
         if min(shares) < 0 or sum(round(share * self.batch) for share in shares) >= self.batch:
             problems.append(
-                "known_share and resynthesised_share must leave pairs to simulate, "
-                f"got {shares[0]} and {shares[1]} of {self.batch}"
+                "known_share, resynthesised_share and rerendered_share must leave pairs to simulate, "
+                f"got {shares[0]}, {shares[1]} and {shares[2]} of {self.batch}"
             )
+        if self.rerendered is not None and self.train_images:
+            problems.append("give train_images or rerendered: its faces are others than the chosen ones")
         if self.start is not None and self.init_from is not None:
             problems.append("give start or init_from, not both")
         if min(self.train_images, self.cache_steps, self.frames, self.epochs) < 0:

@@ -105,6 +105,12 @@ class PairSampler:
             fakes = [i for i in fakes if faces.pair_of(i) in chosen]
         self.aligned = [i for i in fakes if faces.pair_of(i) is not None]
         self.generated = [i for i in fakes if faces.pair_of(i) is None]
+        self.rerendered, self.rerendered_fakes = None, []
+        if config.rerendered is not None:
+            self.rerendered = _rerendered(config, faces)
+            self.rerendered_fakes = self.rerendered.where(label="fake")
+            rows = [self.rerendered.rows[i] for i in self.rerendered_fakes]
+            self.rerendered_weights = balanced(rows, "source")
         self.kind_weights = [
             balanced([faces.rows[i] for i in pool], "kind", KINDS_POWER)
             for pool in (self.aligned, self.generated)
@@ -122,9 +128,10 @@ class PairSampler:
             )
 
     @property
-    def positions(self) -> list[int]:
-        """Every face that a batch may hold, real ones first."""
-        return [*self.reals, *self.aligned, *self.generated]
+    def rows(self) -> list[dict[str, str]]:
+        """Manifest rows of every face that a batch may hold, but of the real ones that were re-rendered."""
+        own = [self.faces.rows[i] for i in (*self.reals, *self.aligned, *self.generated)]
+        return own + [self.rerendered.rows[i] for i in self.rerendered_fakes]
 
     def batch(self, step: int) -> TrainingBatch:
         """The training batch of a step, on the config's device."""
@@ -132,17 +139,23 @@ class PairSampler:
         draw = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         known = self._known(draw)
         reals = [self._partner(i, draw) for i in known]
-        count = config.batch - len(known)
+        made = self._made(draw)
+        count = config.batch - len(known) - len(made)
         # A set smaller than a batch shows faces twice, each under another forgery.
         rest = torch.multinomial(self.weights, count, count > len(self.reals), generator=draw)
         reals += [self.reals[i] for i in rest.tolist()]
         border = self.faces.border
         shift = torch.randint(-border, border + 1, (config.batch, 2), generator=draw)
-        images, landmarks = self.faces.read(reals, shift)
-        donors = None
+        images, landmarks = self.faces.read(reals, shift[: len(reals)])
+        donors = rerendered = None
+        if made:
+            places = shift[len(reals) :]
+            rerendered = self.rerendered.read(made, places)[0].to(config.device)
+            beside = self.rerendered.read([self.rerendered.pair_of(i) for i in made], places)
+            images, landmarks = torch.cat([images, beside[0]]), torch.cat([landmarks, beside[1]])
         resynthesised = round(config.resynthesised_share * config.batch)
         if config.donors:
-            simulated = reals[len(known) : config.batch - resynthesised]
+            simulated = reals[len(known) : len(reals) - resynthesised]
             found = self.faces.read([self._donor(i, draw) for i in simulated])
             donors = found[0].to(config.device), found[1].to(config.device)
         fake = aligned = masks = None
@@ -163,6 +176,7 @@ class PairSampler:
             donors,
             masks,
             resynthesised,
+            rerendered,
         )
 
     def ahead(self, steps: list[int], workers: int) -> Iterator[TrainingBatch]:
@@ -202,6 +216,15 @@ class PairSampler:
             chosen.append(pools[which][place])
         return chosen
 
+    def _made(self, draw: torch.Generator) -> list[int]:
+        """Positions, in their own set, of this batch's faces that a generator drew anew."""
+        if self.rerendered is None:
+            return []
+        count = round(self.config.rerendered_share * self.config.batch)
+        more = count > len(self.rerendered_fakes)
+        places = torch.multinomial(self.rerendered_weights, count, more, generator=draw) if count else []
+        return [self.rerendered_fakes[int(place)] for place in places]
+
     def _partner(self, fake: int, draw: torch.Generator) -> int:
         """The real face beside a known fake: its own, one of the same source, or one as sharp.
 
@@ -220,6 +243,20 @@ class PairSampler:
 
     def _sharpness(self, position: int) -> float:
         return sharpness(np.array(self.faces.crops[self.faces.index[position]]))
+
+
+def _rerendered(config: TrainConfig, faces: FaceSet) -> FaceSet:
+    """The re-rendered faces. Raises ValueError where they are of another size, or no pairs."""
+    found = FaceSet.open(config.rerendered, "train")
+    if (found.size, found.border) != (faces.size, faces.border):
+        raise ValueError(
+            f"{config.rerendered} has crops of {found.size} pixels and a border of {found.border}, "
+            f"{config.data} {faces.size} and {faces.border}; make it of that set: python -m data_sim.rerender"
+        )
+    fakes = found.where(label="fake")
+    if not fakes or any(found.pair_of(i) is None for i in fakes):
+        raise ValueError(f"{config.rerendered} is no set of re-rendered faces; make it by data_sim.rerender")
+    return found
 
 
 def named_masks(faces: FaceSet, positions: list[int], landmarks: Tensor) -> Tensor:

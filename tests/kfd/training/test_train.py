@@ -271,7 +271,7 @@ def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsy
 
 
 def test_settings_that_cannot_be_are_named_together(tmp_path):
-    with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share and .* must leave"):
+    with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share, .* must leave"):
         TrainConfig(tmp_path, tmp_path, batch=1, known_share=1.0)
 
 
