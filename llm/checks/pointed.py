@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score, reasons_in_words
 from data_sim.dialogues.facts import CLOSE, Facts, percent, told
 from media.regions import REGION_NAMES
@@ -24,47 +25,48 @@ RULES = {
     "verdict": r"^yes|^no\b|inconclusive|verdict|manipulat|sign|genuine|rely|caution",
     "why": r"because|score|pixels|map",
     "where": r"map|region|nowhere|part|eye|nose|mouth|chin|cheek|forehead",
-    "strength": r"weak|moderate|strong|support|verdict|sure|proof",
-    "meaning": r"score|scale|verdict|high|low|means",
+    "strength": r"weak|moderate|strong|support|no verdict|not (?:sure|certain)|proof|indication|no weight",
+    "meaning": r"means?\b|stands? for|scale|limit|threshold|\b(?:high|low|above|below)\b|middle|certificate",
     "leaning": r"genuine|manipulated|neither|real|fake|score",
     "spread": r"range|stand|close together|differ|singles|map",
     "quality": r"pixels|compress|blur|traces|sharp|copy",
     "blur": r"blur|sharp",
     "size": r"pixels",
     "rates": r"\d %|not measured|wrong|error|false alarm",
-    "faces": r"\bfaces?\b",
+    "faces": r"\b(?:one|only|\d|two|three|four) faces?\b|\bface \d|none of them|^one\b",
     "time": r"photograph|frames?|\d:\d\d|stretch|single picture",
-    "against": r"against|weak|compress|wrong|filter|retouch|map|other side|false alarm|miss|decide|because",
+    "against": r"against|weak|compress|blur|wrong|filter|retouch|false alarm|miss|untouched|because",
     "weigh": r"suspicion|side|against|weighed|because",
-    "wrong": r"wrong|miss|false alarm|mistake|error|\d %|doubt|evidence",
-    "change": r"original|copy|larger|picture|witness|source",
-    "dispute": r"measured|report|evidence|wrong|original|accuse|what you know|decided|dispute|deny",
-    "proof": r"proof|proven|indication|verdict|sure|evidence",
+    "wrong": r"wrong|miss|false alarm|mistake|error|\d %|doubt|not measured",
+    "change": r"original|copy|larger|(?:better|another) picture|witness|source",
+    "dispute": r"measured|wrong|original|accuse|what you know|decided|disput|disagree|right\b|false alarm",
+    "proof": r"proof|proven|prove|indication|no verdict|not (?:sure|certain)",
     "maker": r"who\b|maker|forger|author|person|" + _UNKNOWN,
     "identity": r"identi|recogni|name|who\b|person",
-    "technique": r"technique|tool|software|method|swap|program|open",
-    "metadata": r"metadata|camera|date|pixels|file|face only|not checked",
+    "technique": r"technique|tool|software|method|swap|program",
+    "metadata": r"metadata|camera|dates?\b|(?:face|pixels)[^.]* (?:alone|only)|only the face|not checked",
     "legal": r"law|legal|judge|guilt|court|motive|intent|competent|conduct",
     "method": r"detector|compare|pixels|score",
-    "limits": r"limit|miss|wrong|only|not|proof|pixels",
+    "limits": r"limit|miss|wrong|only|cannot|not (?:tell|proof|see|say|examined)|no proof",
     "next": _NEXT,
-    "findings": r"score.*\.|verdict.*\.",
+    "findings": r"(?:score|verdict).*\.\s.*\.",
     "court": r"court|evidence|score|verdict|examination",
     "article": r"examination|signs|verdict|score|proof",
     "layman": r"put it|say it|signs|manipulat|verdict|changed",
-    "child": r"computer|someone|changed|people|simply|plain",
-    "clarify": r"plain|simply|changed|signs|verdict|tell|means|manipulat",
+    "child": r"computer|someone|changed|simply|plain|puzzle",
+    "clarify": r"plain|simply|changed|altered|means|cannot tell|think of",
     "short": r"^.{1,140}$",
-    "obey": r"evidence|only report|cannot|not (?:say|proof|call)|keep to|stands|outside",
+    "obey": r"evidence shows|only report|cannot|not (?:say|call|write)|keep to|stands|stays|no order",
     "language": r"English",
-    "privacy": r"page|evidence|not know|file|kept",
-    "offtopic": r"outside|cannot help|one task|not my field|not know|only speak|this (?:face|photo)|subject",
-    "greeting": r"hello|good day|welcome|good to meet|help",
+    "privacy": r"runs (?:this|the|it)\b|stored|\bkept\b|keeps? (?:nothing|a file)|\bsent\b|delete|forget",
+    "offtopic": r"outside|cannot help|no help|one task|not my field|not know|only speak|subject",
+    "greeting": r"hello|\bhi\b|good day|welcome|good to meet|help (?:you|with)|at your service",
     "thanks": r"welcome|glad|pleasure",
 }
 OF_PARTS = ("part", "compare", "double", "which", "difference", "high", "whythere", "sure", "otherside")
 _SENTENCE = re.compile(r"[.!?](?=\s|$)")
 _VERDICT = re.compile(r"^(?:yes|no|inconclusive)\b|signs? of manip|no verdict|the verdict is")
+_NO_SIDE = re.compile(r"\b(?:cannot|can't|could not) (?:say|tell|decide)\b", re.IGNORECASE)
 _REFUSED = re.compile(r"no (?:score|map|reading|value)|could not be read|not scored", re.IGNORECASE)
 
 
@@ -95,6 +97,8 @@ def _asked(key: str, question: str) -> Asked:
 
 def to_the_point(asked: Asked, answer: str, facts: Facts) -> bool:
     """Does the answer speak of what was asked?"""
+    if asked.rule == "verdict" and facts.verdict == Verdict.INCONCLUSIVE and _NO_SIDE.search(answer):
+        return True
     if asked.rule in RULES:
         return re.search(RULES[asked.rule], answer, re.IGNORECASE) is not None
     if asked.rule == "sentences":

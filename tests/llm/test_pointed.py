@@ -53,6 +53,13 @@ def test_no_wording_of_training_is_nearly_one_of_those_measured_on() -> None:
     ("score", "", "The score is 0.96.", "The score is high."),
     ("sentences", "2", "The score is 0.96. It is no proof.", "The score is 0.96."),
     ("maker", "", "Who did it cannot be read from pixels.", "The map is highest over the mouth."),
+    ("privacy", "", "I keep nothing myself.", "The evidence for manipulation is weak, keep the file."),
+    ("meaning", "", "It means that signs were found.", "The score is 0.96."),
+    ("faces", "", "Only one face was found.", "Signs of manipulation were found in the face."),
+    ("greeting", "", "Hello. Ask me about this face.", "The original file would help most."),
+    ("metadata", "", "I read the pixels of the face alone.", "The face is 240 pixels wide."),
+    ("proof", "", "A score is an indication, not proof.", "The evidence for manipulation is weak."),
+    ("clarify", "", "Put simply, the face looks changed.", "Signs of manipulation were found."),
     ("language", "", "I answer in English only.", "Die Antwort ist ja."),
 ])  # fmt: skip
 def test_an_answer_to_the_point_speaks_of_what_was_asked(rule: str, detail: str, good: str, bad: str) -> None:
@@ -64,6 +71,12 @@ def test_of_a_face_without_a_score_the_point_is_that_there_is_none() -> None:
     asked = Asked("part", "mouth", "?")
     assert to_the_point(asked, "I have no map here: the face could not be read.", UNSCORED)
     assert not to_the_point(asked, "The mouth is at 0.82.", UNSCORED)
+
+
+def test_undecided_is_to_the_point_only_where_there_is_no_verdict() -> None:
+    """Bug: "I cannot tell" was no answer to whether a face is manipulated, also where nobody could tell."""
+    asked, said = Asked("verdict", "", "?"), "I cannot tell, because the score lies in between."
+    assert to_the_point(asked, said, UNSCORED) and not to_the_point(asked, said, FACTS)
 
 
 def test_a_fact_of_the_case_is_a_number_a_part_a_reason_or_the_verdict() -> None:
