@@ -1,6 +1,6 @@
 """The frozen vision-language models under the systems of this room: CLIP, or the embedded KFD's own towers.
 
-Both answer the same few questions. The embedded one, MobileNetV1 with a small text tower, is read from the
+Both answer the same few questions. The embedded one, a small convolutional tower beside a small text tower, is read from the
 folder of a trained KFD, so that systems can be compared at equal tower.
 """
 
@@ -56,21 +56,25 @@ class ClipTower(nn.Module):
 
 
 class EmbeddedTower(nn.Module):
-    """MobileNetV1 of a trained KFD: its pooled output is the mean of the last grid. See ClipTower."""
-
-    lora_targets = r".*image_tower\.layer\.\d*[13579]\.convolution"  # the pointwise convolutions
+    """The towers of a trained KFD: the pooled output is the mean of the last grid. See ClipTower."""
 
     def __init__(self, encoder: EmbeddedEncoder):
         super().__init__()
         self.encoder = encoder
         self.image_size, self.embed_dim = encoder.image_size, encoder.embed_dim
         self.width = encoder.image_head.in_features
+        pointwise = (
+            name.replace(".", r"\.")
+            for name, module in encoder.image_tower.layer.named_modules()
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
+        )
+        self.lora_targets = rf".*image_tower\.layer\.({'|'.join(pointwise)})"
 
     def pixels(self, images: Tensor) -> Tensor:
         return 2 * images - 1
 
     def pooled(self, pixels: Tensor) -> Tensor:
-        return self.encoder.image_tower(pixels).pooler_output
+        return self.encoder.layers(pixels)[-1].mean(dim=(2, 3))
 
     def project(self, pooled: Tensor) -> Tensor:
         return F.normalize(self.encoder.image_head(pooled), dim=-1)

@@ -50,7 +50,7 @@ class AblationConfig:
     data: Path  # a face set with the splits train, val and test
     out: Path  # folder of the runs and of the table
     part: Literal["detector", "llm"] = "detector"  # Table 3 with text guidance and C_ref, or Table 4
-    start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
+    start: Path | None = None  # folder with ImageNet weights of its image tower; None: random
     steps: int = 600  # of every row's training
     batch: int = 16  # pairs (detector) or conversations (language model) of a step
     simulated: int = 600  # most real test faces that forgeries are simulated from

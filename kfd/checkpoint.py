@@ -44,7 +44,7 @@ def new_kfd(
 ) -> KFD:
     """A detector to be trained, on `device`.
 
-    start: folder of MobileNetV1's ImageNet weights for the embedded encoder; None starts from random ones.
+    start: folder of ImageNet weights for the embedded image tower; None starts from random ones.
     encoder, dtype: weights of a frozen encoder and what it computes in, see `load_kfd`. The embedded image
         tower trains in `dtype`, by default fp32, and is measured in fp32.
     say: is told what was read of a frozen encoder's file, and its licence.

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from common.strict_json import fits
-from kfd.encoders.base import EmbeddedConfig
+from kfd.encoders.base import TAPS, EmbeddedConfig
 from kfd.encoders.clip import ClipEncoder, load_clip
 from kfd.encoders.imagebind import ImageBindConfig, ImageBindEncoder, load_imagebind
 from kfd.encoders.text import BPE_FILE, TOKENIZER_FILE, clip_tokenizer, load_tokenizer
@@ -54,7 +54,7 @@ class Backbone:
 
 
 BACKBONES: dict[str, Backbone] = {
-    "embedded": Backbone("", "", "Apache-2.0", EmbeddedConfig.taps),
+    "embedded": Backbone("", "", "Apache-2.0", TAPS["mobilenet_v1"]),
     "imagebind-huge": Backbone(
         "checkpoints/imagebind_huge.pth",
         "curl -L --create-dirs -o checkpoints/imagebind_huge.pth "

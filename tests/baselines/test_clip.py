@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,10 +11,12 @@ from baselines.checkpoint import load_system, new_system, save_system
 from baselines.clip import ClipConfig, build_clip
 from baselines.system import count_trained
 from baselines.towers import ClipTower
+from kfd.checkpoint import new_kfd, save_kfd
 from kfd.config import Decision
 from kfd.encoders.clip import ClipEncoder
 from kfd.encoders.text import load_tokenizer
 from kfd.reader import load_reader
+from tests.tiny.kfd import tiny_kfd
 
 SYSTEMS = ("clip-probe", "clip-lora", "clip-vp", "clip-coop")
 SMALL = {"rank": 2, "alpha": 4, "prompt_size": 24, "num_context": 4}
@@ -135,3 +139,18 @@ def test_settings_that_cannot_be_are_named_together(tmp_path):
     (tmp_path / "config.json").write_text('{"system": "os.path"}')
     with pytest.raises(ValueError, match=r"system must be one of clip-probe, .*, got 'os.path'"):
         load_reader(tmp_path)
+
+
+@pytest.mark.parametrize("image_tower", ["mobilenet_v1", "efficientnet_lite0"])
+def test_lora_adapts_every_pointwise_convolution_of_the_embedded_tower(image_tower, tmp_path):
+    settings = dict(tiny_kfd().config.encoder_settings) | {"tower": image_tower, "taps": ()}
+    model = new_kfd(replace(tiny_kfd().config, encoder_settings=settings))
+    save_kfd(model, tmp_path, Decision())
+    lora = small("clip-lora", "embedded", tmp_path)
+    adapted = {name.rsplit(".lora_A", 1)[0] for name, _ in lora.named_parameters() if "lora_A" in name}
+    pointwise = [
+        m for m in model.encoder.image_tower.layer.modules()
+        if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (1, 1)
+    ]  # fmt: skip
+    assert len(adapted) == len(pointwise) > 10
+    assert lora(torch.rand(2, 3, 64, 64)).logit.shape == (2,)
