@@ -213,10 +213,11 @@ class TestScoreLines:
             assert "is no file of kfd.score" in str(error)
 
 
-REPORT = {
-    "schema": SCHEMA, "created": "2026-01-01T00:00:00Z", "verdict": "real", "finding": "None.",
+TOLD = {
+    "created": "2026-01-01T00:00:00Z", "verdict": "real", "finding": "None.",
     "file": {"name": "a.jpg", "sha256": "0" * 64},
 }  # fmt: skip
+REPORT = {"schema": SCHEMA, "created": TOLD["created"], "finding": "None.", "files": [TOLD]}
 
 
 class TestReports:
@@ -232,7 +233,11 @@ class TestReports:
     @settings(FAST, max_examples=60)
     @given(
         st.sampled_from([*sorted(REPORT), "seal"]),
-        VALUES | st.fixed_dictionaries({"name": VALUES, "sha256": VALUES}),
+        VALUES
+        | st.lists(st.fixed_dictionaries({name: VALUES for name in TOLD}), max_size=2)
+        | st.fixed_dictionaries({"name": VALUES, "sha256": VALUES}).map(
+            lambda file: [{**TOLD, "file": file}]
+        ),
     )
     def test_verify_compares_or_refuses(self, tmp_path, capsys, name, value):
         """Malformed reports ended in tracebacks, with the exit status of a change."""
