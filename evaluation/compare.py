@@ -1,13 +1,16 @@
-"""Compare two detectors on the same resamples of the same items: is one better?"""
+"""Compare two detectors on the same resamples of the same items: is one better, and what is a verdict worth
+where they disagree?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from common.verdicts import Verdict
 from evaluation.metrics.classification import (
     FALSE_POSITIVE_RATES,
     NUM_RESAMPLES,
@@ -18,8 +21,11 @@ from evaluation.metrics.classification import (
 )
 from evaluation.metrics.levels import SEED, comparisons, labels_of
 from evaluation.results import SIMULATED, Item, read_results
+from evaluation.tables import NOTHING, Cell, Table
 
 COMPARED = ("auc", "tpr_at_fpr_5")
+SUPPORT = math.log10(2)  # least log10 likelihood ratio of a verdict, as in kfd.calibration
+PRIOR = 0.5  # added to each count of a ratio, so that none is infinite (Jeffreys)
 
 
 def compare_files(first: Path, second: Path, num_resamples: int = NUM_RESAMPLES) -> dict[str, object]:
@@ -46,6 +52,7 @@ def compare_files(first: Path, second: Path, num_resamples: int = NUM_RESAMPLES)
         "second": _named(second, b),
         "notes": notes,
         "differences": compare_items(a_items, b_items, num_resamples),
+        "agreement": agreement(a_items, b_items, num_resamples),
     }
 
 
@@ -70,15 +77,77 @@ def compare_items(
     Each metric has `first`, `second` and `difference` (a figure with interval), and `share`: twice the share
     of draws on the rarer side of zero, at most 1; small where a difference is unlikely to be chance.
     """
-    by_key = {item.key: item for item in second}
-    # A unit is a fact of the data; the first file's stands for both.
-    pairs = [(item, replace(by_key[item.key], unit=item.unit)) for item in first if item.key in by_key]
+    pairs = _paired(first, second)
     items = [a for a, _ in pairs]
     logits = np.array([[a.logit, b.logit] for a, b in pairs]).reshape(-1, 2)
     return {
         one.name: _compare([items[i] for i in one.positions], logits[one.positions], num_resamples)
         for one in comparisons(items)
     }
+
+
+def agreement(
+    first: Sequence[Item], second: Sequence[Item], num_resamples: int = NUM_RESAMPLES
+) -> list[dict[str, object]]:
+    """What a verdict of the first is worth where the second agrees, is silent, or says the opposite.
+
+    Each row has `verdict` of the first, `second` ("agrees", "gives none", "says the opposite"), how many
+    `real` and `fake` items fall there, and `log10_lr`: of falling there if forged over if genuine, a figure
+    with interval, which does not depend on how many of each were measured. `supported`: whether the whole
+    interval speaks for the verdict by a likelihood ratio of two at least, which is what a verdict needs;
+    False says that it should be withheld there, None that too few were measured to say.
+    """
+    pairs = _paired(first, second)
+    labels, units = labels_of([a for a, _ in pairs]), [a.unit for a, _ in pairs]
+    if set(labels.tolist()) != {0, 1}:
+        return []
+    places = {}
+    for verdict in (Verdict.FAKE, Verdict.REAL):
+        for name in ("agrees", "gives none", "says the opposite"):
+            places[verdict, name] = np.array(
+                [a.verdict == verdict and _answer(a, b) == name for a, b in pairs]
+            )
+
+    def statistics(weights: np.ndarray) -> dict[object, np.ndarray]:
+        return {place: _log10_lr(weights, labels, there) for place, there in places.items()}
+
+    spread, few = draw(statistics, labels, units, num_resamples, SEED)
+    alone, rows = statistics(np.ones((1, len(labels)))), []
+    for (verdict, name), there in places.items():
+        place, sign = (verdict, name), 1 if verdict == Verdict.FAKE else -1
+        none = None if there.any() else "no item"
+        figure = figure_of(float(alone[place][0]), none, spread.get(place), few)
+        bounds = [figure["low"], figure["high"]]
+        known = None not in bounds
+        rows.append({
+            "verdict": verdict, "second": name,
+            "real": int((there & (labels == 0)).sum()), "fake": int((there & (labels == 1)).sum()),
+            "log10_lr": figure,
+            "supported": min(sign * b for b in bounds) >= SUPPORT if known else None,
+        })  # fmt: skip
+    return rows
+
+
+def _answer(a: Item, b: Item) -> str:
+    if b.verdict == Verdict.INCONCLUSIVE:
+        return "gives none"
+    return "agrees" if b.verdict == a.verdict else "says the opposite"
+
+
+def _log10_lr(weights: np.ndarray, labels: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """(D,) log10 likelihood ratios of an event under D weightings (D, N); NaN without one of the classes."""
+    shares = []
+    for label in (1, 0):
+        total = weights @ (labels == label).astype(np.float64)
+        hits = weights @ (there & (labels == label)).astype(np.float64)
+        shares.append(np.where(total > 0, (hits + PRIOR) / (total + 1), np.nan))
+    return np.log10(shares[0] / shares[1])
+
+
+def _paired(first: Sequence[Item], second: Sequence[Item]) -> list[tuple[Item, Item]]:
+    """The items that both hold. A unit is a fact of the data; the first file's stands for both."""
+    by_key = {item.key: item for item in second}
+    return [(item, replace(by_key[item.key], unit=item.unit)) for item in first if item.key in by_key]
 
 
 def _compare(items: Sequence[Item], logits: np.ndarray, num_resamples: int) -> dict[str, object]:
@@ -115,3 +184,46 @@ def _missing(reason: str) -> dict[str, object]:
 def _share(spread: np.ndarray) -> float:
     known = spread[np.isfinite(spread)]
     return float(min(1.0, 2 * min(np.mean(known <= 0), np.mean(known >= 0))))
+
+
+def compared(found: Mapping[str, object]) -> list[Table]:
+    """The tables of what `compare_files` found."""
+    rows = []
+    for kind, one in found["differences"].items():
+        row: list[Cell] = [kind, one["real"], one["fake"]]
+        for name in ("auc", "tpr_at_fpr_5"):
+            values = (one[name]["first"], one[name]["second"], one[name]["share"])
+            first, second, share = (NOTHING if v is None else f"{v:.3f}" for v in values)
+            row += [first, second, one[name]["difference"], share]
+        rows.append(tuple(row))
+    note = " ".join(
+        (
+            f"a: {found['first']['file']}, b: {found['second']['file']}. b − a on the same items, paired "
+            "bootstrap; share: twice the share of draws on the rarer side of zero.",
+            *(f"Note: {note}." for note in found["notes"]),
+        )
+    )
+    columns = ("kind", "real", "fake", "AUC a", "AUC b", "b − a", "share", "TPR at 5 % a", "TPR at 5 % b",
+               "b − a", "share")  # fmt: skip
+    return [Table("Comparison", note, columns, tuple(rows)), _agreement(found["agreement"])]
+
+
+def _agreement(found: Sequence[Mapping[str, object]]) -> Table:
+    supported = {True: "yes", False: "no", None: NOTHING}
+    rows = tuple(
+        (
+            one["verdict"],
+            one["second"],
+            one["real"],
+            one["fake"],
+            one["log10_lr"],
+            supported[one["supported"]],
+        )
+        for one in found
+    )
+    note = (
+        "What a's verdict is worth by what b says of the same item. log10 LR: of both being so if forged, "
+        "over if genuine. A verdict is supported where the whole interval speaks for it by two to one at "
+        "least; where it is not, it should be withheld."
+    )
+    return Table("Agreement", note, ("a says", "b", "real", "fake", "log10 LR", "supported"), rows)

@@ -2,7 +2,7 @@
 
     python -m evaluation.detector --data runs/set --split test --out runs/test.json --report runs/test-report
     python -m evaluation.detector --data runs/set --split val --checkpoint runs/kfd-real
-    python -m evaluation.detector --compare runs/a.json runs/b.json      # is b better than a?
+    python -m evaluation.detector --compare runs/a.json runs/b.json      # is b better than a? who is right?
     python -m evaluation.detector --data runs/set --simulated 8 --num-resamples 50     # a minute
 
 Every kind of fake is measured against the real faces of its own source, each face alone and, where the set
@@ -33,11 +33,11 @@ from common.storage import write_text
 from common.strict_json import to_json
 from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet
-from evaluation.compare import compare_files
+from evaluation.compare import compare_files, compared
 from evaluation.measure import SEEDS, MeasureConfig, measure
 from evaluation.results import Item, header, write_results
 from evaluation.seen import seen_in_training
-from evaluation.tables import compared, tables, to_markdown, write_report
+from evaluation.tables import tables, to_markdown, write_report
 from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
 from kfd.detector import SMALLEST_MEASURED, Detector

@@ -207,28 +207,6 @@ def _fairness(label: str, values: Mapping[str, Mapping[str, Cell]], split: str) 
                  (label, "photos", "called fake", "inconclusive"), rows)  # fmt: skip
 
 
-def compared(found: Mapping[str, object]) -> list[Table]:
-    """The table of evaluation.compare."""
-    rows = []
-    for kind, one in found["differences"].items():
-        row: list[Cell] = [kind, one["real"], one["fake"]]
-        for name in ("auc", "tpr_at_fpr_5"):
-            values = (one[name]["first"], one[name]["second"], one[name]["share"])
-            first, second, share = (NOTHING if v is None else f"{v:.3f}" for v in values)
-            row += [first, second, one[name]["difference"], share]
-        rows.append(tuple(row))
-    note = " ".join(
-        (
-            f"a: {found['first']['file']}, b: {found['second']['file']}. b − a on the same items, paired "
-            "bootstrap; share: twice the share of draws on the rarer side of zero.",
-            *(f"Note: {note}." for note in found["notes"]),
-        )
-    )
-    columns = ("kind", "real", "fake", "AUC a", "AUC b", "b − a", "share", "TPR at 5 % a", "TPR at 5 % b",
-               "b − a", "share")  # fmt: skip
-    return [Table("Comparison", note, columns, tuple(rows))]
-
-
 def to_markdown(found: Sequence[Table]) -> str:
     """Tables under headings; a missing figure is a dash, with its reason below the table."""
     parts = []

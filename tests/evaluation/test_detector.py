@@ -228,7 +228,9 @@ def test_two_runs_are_compared(data, checkpoint, tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / "c.json").read_text())
     assert set(found["differences"]) == {"square", "all drawn", "simulated"}
     assert found["differences"]["square"]["auc"]["difference"]["low"] is not None
-    assert "b − a" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "b − a" in told and "## Agreement" in told
+    assert [row["second"] for row in found["agreement"]] == 2 * ["agrees", "gives none", "says the opposite"]
     run(monkeypatch, "--data", data, "--split", "test", "--checkpoint", other, "--num-resamples", 5,
         "--out", tmp_path / "d.json")  # fmt: skip
     with pytest.raises(SystemExit, match=r"different data \(split: val against test"):

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.compare import compare_files, compare_items
 from evaluation.metrics.fairness import fairness, labels_of_name
 from evaluation.metrics.levels import (
     aggregations,
@@ -24,25 +23,7 @@ from evaluation.plots import _panels, draw_plots
 from evaluation.results import SCHEMA, SIMULATED, Item, environment, read_results, write_results
 from kfd.calibration import likelihood_ratio as evidence
 from kfd.calibration.decision import logit_of
-from kfd.config import Decision
-
-DECISION = Decision(slope=2.0, intercept=0.5, fake_above=0.8, real_below=0.3, fitted_on="planted")
-
-
-def item(path: str, logit: float, label: str = "real", kind: str = "", **changes: str) -> Item:
-    score = 1 / (1 + np.exp(-(DECISION.slope * logit + DECISION.intercept)))
-    above, below = score >= DECISION.fake_above, score <= DECISION.real_below
-    verdict = "fake" if above else "real" if below else "inconclusive"
-    values = {"source": "a", "unit": path, "video": "", "track": "", "verdict": verdict} | changes
-    return Item(path, label, kind, logit=float(logit), score=float(score), local=0.5, **values)
-
-
-def planted(apart: float, count: int = 80, seed: int = 0, kind: str = "swap") -> list[Item]:
-    """`count` real and as many fake photographs of one source, normals `apart` from each other."""
-    rng = np.random.default_rng(seed)
-    reals = [item(f"r{i}.jpg", x) for i, x in enumerate(rng.normal(size=count))]
-    fakes = [item(f"f{i}.jpg", x, "fake", kind) for i, x in enumerate(rng.normal(size=count) + apart)]
-    return reals + fakes
+from tests.evaluation.planted import DECISION, item, planted, results_of, saved
 
 
 def names_of(items: list[Item], found: np.ndarray) -> set[str]:
@@ -138,74 +119,6 @@ def test_four_methods_of_one_video_name_are_four_videos():
     assert every["vote"]["deepfakes"]["value"] == 1
     without = aggregations([replace(i, local=None) for i in items], DECISION, num_resamples=20)
     assert "fusion" not in without
-
-
-def test_a_planted_difference_is_found_and_a_null_one_is_not():
-    weak, strong = planted(0.6), planted(2.0)
-    found = compare_items(weak, strong, num_resamples=300)["swap"]["auc"]
-    assert found["difference"]["value"] == pytest.approx(found["second"] - found["first"])
-    assert found["difference"]["low"] > 0 and found["share"] == 0
-    back = compare_items(strong, weak, num_resamples=300)["swap"]["auc"]
-    assert back["difference"]["high"] < 0, "the sign is second minus first"
-    noise = np.random.default_rng(5).normal(scale=0.3, size=160)
-    shaken = [replace(i, logit=i.logit + float(n)) for i, n in zip(planted(1.0), noise, strict=True)]
-    null = compare_items(planted(1.0), shaken, num_resamples=300)["swap"]
-    assert null["auc"]["difference"]["low"] < 0 < null["auc"]["difference"]["high"]
-    assert null["auc"]["share"] > 0.05
-    same = compare_items(weak, weak, num_resamples=50)["swap"]["auc"]
-    assert same["difference"]["value"] == same["difference"]["low"] == 0 and same["share"] == 1
-
-
-def test_pairing_sees_what_two_intervals_cannot():
-    """The same small gain on every item: far within either AUC's own interval, and certain all the same."""
-    items = planted(1.0)
-    better = [replace(i, logit=i.logit + 0.15 * (i.label == "fake")) for i in items]
-    own = frame_level(items, DECISION, num_resamples=200)["swap"]["auc"]
-    found = compare_items(items, better, num_resamples=200)["swap"]["auc"]
-    assert own["low"] < found["second"] < own["high"] and found["difference"]["low"] > 0
-
-
-def results_of(items: list[Item], **data: object) -> dict[str, object]:
-    found = {
-        "folder": "set",
-        "split": "val",
-        "size": 64,
-        "sha256": "d1",
-        "simulated": {"sha256": "s1"},
-    } | data
-    return {
-        "schema": SCHEMA, "command": "python", "created": "now", "note": "A note.",
-        "checkpoint": {"folder": "kfd", "sha256": "c1"}, "data": found, "seeds": {"bootstrap": 0},
-        "environment": {"commit": "x", "python": "3", "platform": "p", "device": "d", "threads": 1,
-                        "packages": {}},
-        "thresholds": {"fake_above": 0.8, "real_below": 0.3, "fitted_on": "planted"},
-        "failures": [],
-        "results": {"frame": frame_level(items, DECISION, num_resamples=20)},
-    }  # fmt: skip
-
-
-def saved(folder: Path, name: str, items: list[Item], **data: object) -> Path:
-    write_results(folder / name, results_of(items, **data), items)
-    return folder / name
-
-
-def test_runs_on_other_data_are_not_compared(tmp_path):
-    items = planted(1.0)
-    a, other = saved(tmp_path, "a.json", items), saved(tmp_path, "b.json", items, sha256="d2", split="test")
-    with pytest.raises(ValueError, match="split: val against test; sha256: d1 against d2"):
-        compare_files(a, other)
-
-
-def test_only_what_both_scored_is_compared(tmp_path):
-    items = planted(1.0)
-    forged = [item("r0.jpg", 0.0, kind=SIMULATED), item("r0.jpg", 1.0, "fake", SIMULATED)]
-    a = saved(tmp_path, "a.json", items + forged)
-    b = saved(tmp_path, "b.json", items[1:] + forged, simulated={"sha256": "s2"})
-    found = compare_files(a, b, num_resamples=20)
-    assert set(found["differences"]) == {"swap", "all a"}, "the forgeries of the two runs were others"
-    assert found["differences"]["swap"]["real"] == 79 and len(found["notes"]) == 2
-    same = compare_files(a, saved(tmp_path, "c.json", items + forged), num_resamples=20)
-    assert SIMULATED in same["differences"] and not same["notes"]
 
 
 def test_the_environment_names_the_device_that_computed(monkeypatch):
