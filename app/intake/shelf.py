@@ -40,13 +40,13 @@ class Shelf(Generic[Case]):
     ):
         """most, most_bytes: of all cases together. seconds: after which a case goes, used or not. put_away:
         is told each case that goes."""
-        self._most, self._most_bytes, self._seconds, self._put_away = most, most_bytes, seconds, put_away
+        self._most, self._most_bytes, self.seconds, self._put_away = most, most_bytes, seconds, put_away
         self._kept: OrderedDict[str, _Kept[Case]] = OrderedDict()  # the least used first
         self._lock = RLock()
 
     def keep(self, name: str, case: Case, owner: str) -> None:
         """Keep a case under a name of its own. Its size is that of its arrays and tensors."""
-        kept = _Kept(owner, case, num_bytes(case), time.monotonic() + self._seconds)
+        kept = _Kept(owner, case, num_bytes(case), time.monotonic() + self.seconds)
         with self._lock:
             self._kept[name] = kept
             while len(self._kept) > 1 and self._too_much():

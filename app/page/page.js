@@ -1,4 +1,5 @@
-// What the page does without asking the server: fade the heat map, turn to a frame, take a pasted photograph.
+// What the page does without asking the server: fade the heat map, turn to a frame, take files that are pasted or
+// dropped anywhere, name what Gradio leaves unnamed, and ask before a case that nobody saved is lost.
 function setHeat(value) {
   document.documentElement.style.setProperty("--heat", value);
 }
@@ -11,13 +12,60 @@ document.addEventListener("click", (event) => {
   for (const view of timeline.querySelectorAll(".views figure")) view.hidden = view.dataset.frame !== bar.dataset.frame;
 });
 
-document.addEventListener("paste", (event) => {
-  const photo = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
+// Hands files to Gradio's own input, as if they had been chosen there. Returns whether there were any.
+function take(list) {
   const input = document.querySelector("#drop input[type=file]");
-  if (!photo || !input) return;
+  if (!input || !list.length) return false;
   const files = new DataTransfer();
-  files.items.add(photo);
+  for (const file of list) files.items.add(file);
   input.files = files.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
-  event.preventDefault();
+  return true;
+}
+
+document.addEventListener("paste", (event) => {
+  const media = [...(event.clipboardData?.files ?? [])].filter((file) => /^(image|video)\//.test(file.type));
+  if (take(media)) event.preventDefault();
 });
+
+const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+for (const name of ["dragover", "drop", "dragleave", "dragend"]) {
+  document.addEventListener(name, (event) => {
+    if (!holdsFiles(event)) return;
+    document.documentElement.classList.toggle("dropping", name === "dragover");
+    if (name === "dragover" || name === "drop") event.preventDefault(); // else the browser leaves for the file
+    if (name === "drop") {
+      event.stopPropagation();
+      take([...event.dataTransfer.files]);
+    }
+  }, true);
+}
+
+// Something is lost by leaving when a file of the visitor's, or a question, came after the last download.
+let unsaved = false;
+document.addEventListener("change", (event) => { if (event.target.matches?.("#drop input")) unsaved = true; }, true);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.value?.trim() && event.target.closest?.("#ask")) unsaved = true;
+}, true);
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#ask button, #suggestions button")) unsaved = true;
+  if (event.target.closest?.("#downloads button, #downloads a")) unsaved = false;
+}, true);
+window.addEventListener("beforeunload", (event) => {
+  if (unsaved && document.querySelector("#verdict .card")?.checkVisibility()) event.preventDefault();
+});
+
+// The words of the chosen language for what only a script reaches.
+const names = { "#drop button, #drop input": "drop", "#ask button": "send" };
+function speak() {
+  const words = document.querySelector("#words");
+  if (!words) return;
+  document.documentElement.lang = words.lang;
+  document.documentElement.style.setProperty("--drop", JSON.stringify(words.dataset.drop));
+  for (const [selector, name] of Object.entries(names)) {
+    for (const element of document.querySelectorAll(selector)) {
+      if (element.getAttribute("aria-label") !== words.dataset[name]) element.setAttribute("aria-label", words.dataset[name]);
+    }
+  }
+}
+new MutationObserver(speak).observe(document, { childList: true, subtree: true });

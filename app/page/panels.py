@@ -31,6 +31,7 @@ from media.regions import REGION_NAMES
 
 PHOTO_SIDE = 1100  # pixels
 FACE_SIDE = 440
+LARGEST_FACE_SIDE = 880  # of a large one, to look at closely
 TICK_GAP = 0.09  # of the ruler; an end closer to a threshold than this gets no number of its own
 
 _TEMPLATES = load_templates(Path(__file__).with_name("fragments"))
@@ -40,6 +41,11 @@ _NOTES = _TEMPLATES.get_template("notes.html").module
 def header() -> str:
     """The name of the program, and what it does."""
     return _fill("header.html")
+
+
+def words() -> str:
+    """The words that page.js needs."""
+    return _fill("words.html")
 
 
 def introduction() -> str:
@@ -65,6 +71,11 @@ def notice(message: str) -> str:
 def hint(message: str) -> str:
     """A remark in small print."""
     return str(_NOTES.hint(message))
+
+
+def heading(words: str) -> str:
+    """A heading that is heard and not seen, for those who go through the page by its headings."""
+    return str(_NOTES.unseen(words))
 
 
 def photo_panel(analysis: Analysis) -> str:
@@ -93,10 +104,11 @@ def face_panel(analysis: Analysis, face: int) -> str:
     """
     finding, image = analysis.faces[face], analysis.image_of(face)
     heatmap, grad_cam = heatmap_of(finding), grad_cam_of(analysis, face)
+    side = round(min(max(FACE_SIDE, finding.crop.box[2] - finding.crop.box[0]), LARGEST_FACE_SIDE))
     return _fill(
         "face.html",
         number=face + 1,
-        crop=data_uri(face_view(image, finding.crop, FACE_SIDE), "JPEG"),
+        crop=data_uri(face_view(image, finding.crop, side), "JPEG"),
         heat=None if heatmap is None else data_uri(heat_layer(heatmap, FACE_SIDE), "PNG"),
         legend=_legend(),
         legend_text=LEGEND_TEXT,

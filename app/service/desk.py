@@ -16,7 +16,7 @@ from app.analysis import Analysis, case_of
 from app.assistant import Assistant
 from app.court import CourtForm
 from app.intake.line import Line, Place
-from app.intake.shelf import Shelf
+from app.intake.shelf import Case, Shelf
 from app.intake.uploads import Uploads, without_path
 from app.report.data import exchange_data, finding_data
 from app.service.metrics import Metrics
@@ -101,11 +101,7 @@ class Desk:
 
     def find(self, name: str, client: str) -> Kept:
         """A client's finding. Raises Problem 404."""
-        kept = self.kept.get(name, client)
-        if kept is None:
-            words = f"There is no such finding of yours; one is kept {self.limits.keep:.0f} s. Send the file."
-            raise Problem(404, "no_finding", words)
-        return kept
+        return kept_on(self.kept, name, client, "finding")
 
     def check_question(self, kept: Kept, face: int) -> None:
         """Raise Problem where nothing can be asked: no such face, or an answer is being written."""
@@ -163,6 +159,15 @@ class Desk:
     def close(self) -> None:
         """Let the threads go."""
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+def kept_on(shelf: Shelf[Case], name: str, client: str, kind: str) -> Case:
+    """What a client has on a shelf. kind: of case, in a word. Raises Problem 404 where it is not there."""
+    case = shelf.get(name, client)
+    if case is None:
+        words = f"There is no such {kind} of yours; one is kept {shelf.seconds:.0f} s. Send the file again."
+        raise Problem(404, f"no_{kind}", words)
+    return case
 
 
 def _told(error: MediaError, path: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from app.intake.line import LineFull
 from app.intake.shelf import Shelf
 from app.intake.uploads import FORGOTTEN
-from app.service.desk import Desk
+from app.service.desk import Desk, kept_on
 from app.service.problems import Problem, problem_of
 from app.service.tasks import LOOK, Task
 from media.errors import Cancelled
@@ -80,13 +80,13 @@ class Jobs:
         self._desk = desk
         self._lock = threading.Lock()
         self._running: list[Job] = []
-        self.seconds = FORGOTTEN + desk.limits.keep  # a job may take the first; its result stays the second
-        self._jobs: Shelf[Job] = Shelf(1024, seconds=self.seconds, put_away=Job.cancel)
+        # A job may take the first; its result stays the second.
+        self._jobs: Shelf[Job] = Shelf(1024, seconds=FORGOTTEN + desk.limits.keep, put_away=Job.cancel)
         desk.metrics.watch("jobs running", lambda: len(self._running))
 
     def begin(self, paths: list[Path], client: str) -> Job:
         """Begin to examine uploads. Raises Problem 429 or 503 where too many jobs run."""
-        expires = datetime.now(UTC) + timedelta(seconds=self.seconds)
+        expires = datetime.now(UTC) + timedelta(seconds=self._jobs.seconds)
         job = Job(client, [File(path) for path in paths], expires)
         with self._lock:
             own = sum(other.client == client for other in self._running)
@@ -102,11 +102,7 @@ class Jobs:
 
     def find(self, name: str, client: str) -> Job:
         """A client's job. Raises Problem 404."""
-        job = self._jobs.get(name, client)
-        if job is None:
-            words = f"There is no such job of yours; one is kept {self.seconds:.0f} s. Send the files again."
-            raise Problem(404, "no_job", words)
-        return job
+        return kept_on(self._jobs, name, client, "job")
 
     def close(self) -> None:
         """Cancel what still runs."""

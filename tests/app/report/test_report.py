@@ -52,6 +52,8 @@ def test_the_canonical_form_says_everything(report):
     assert origin["perceptual_hash"] and origin["jpeg"]["quality"] and len(origin["rows"]) >= 5
     assert re.fullmatch("[0-9a-f]{64}", data["software"]["sha256"])
     assert {"Python", "torch", "numpy", "pillow"} <= data["software"]["libraries"].keys()
+    drawn_with = {"typst", "fontpkg-noto-serif", "pylopdf-fonts-zh-cn", "pypdf"}
+    assert drawn_with <= data["software"]["libraries"].keys()
 
 
 def test_the_seal_shows_any_change(report):

@@ -8,13 +8,16 @@ import stat
 import sys
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import typst
 from pypdf import PdfReader, PdfWriter
 
 from app import keys
 from app.assistant import Assistant
 from app.page.handlers import EXAMPLE
+from app.report import pdf, program
 from app.report.__main__ import main
 from app.report.embedded import LINK, json_form
 from app.report.sealed import Report, canonical, seal_of
@@ -162,6 +165,17 @@ def test_a_document_with_other_pages_than_its_data_is_told(report, said):
     writer.write(buffer)
     status, out = said(buffer.getvalue(), name="report.pdf")
     assert status == 1 and "does NOT show" in out
+
+
+def test_a_document_that_other_libraries_drew_is_not_called_forged(report, said, monkeypatch):
+    """Typst of another version sets other pages from the same data; that was called a forgery."""
+    drawn = report.to_pdf()
+    installed = program.version
+    monkeypatch.setattr(program, "version", lambda name: "0.1" if name == "typst" else installed(name))
+    other = SimpleNamespace(compile=lambda *_, **__: drawn[:-1], TypstError=typst.TypstError)
+    monkeypatch.setattr(pdf, "typst", other)
+    status, out = said(drawn, name="report.pdf")
+    assert status == 0 and "what it draws with" in out and "does NOT show" not in out
 
 
 def test_files_without_exactly_one_json_form_are_no_reports(report, said):

@@ -4,66 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
 from app.report.sealed import Report
-from docs.screenshot import CHROMIUM_FLAGS, find_chromium, served, wait_for_answers
+from docs.screenshot import wait_for_answers
 from tests.tiny.video import write_video
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "app" / "example.jpg"
-CHROMIUM = find_chromium()
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The page, served by the command that users run."""
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def window(browser: Browser, address: str):
-    """A function that opens a new window on the page; it notes every request to another host."""
-    contexts = []
-
-    def open_window() -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        context.set_default_timeout(60_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.elsewhere = []
-        page.on("request", lambda request: _note(page, request.url, address))
-        page.goto(address)
-        page.wait_for_selector("#drop input[type=file]", state="attached")
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +30,6 @@ def two_faces(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("photos") / "two faces.png"
     Image.fromarray(np.concatenate([photo, photo[:, ::-1]], axis=1)).save(path)
     return path
-
-
-def _note(page: Page, url: str, address: str) -> None:
-    if not url.startswith((address, "data:", "blob:")):
-        page.elsewhere.append(url)
 
 
 def upload(page: Page, path: Path) -> None:
