@@ -59,15 +59,13 @@ def main() -> None:
             print(OPEN_WARNING, file=sys.stderr, flush=True)
         key = None if config.sign_with is None else SigningKey.load(config.sign_with)
         print("loading the models", flush=True)
-        from app.analysis import grad_cam_of
         from app.assistant import Assistant
-        from app.page.handlers import EXAMPLE
         from app.page.ui import serve
         from app.wording.answers import answered_by
 
         assistant = Assistant.load(config, key)
         print(f"questions are answered by {answered_by(assistant.models.chat)}", flush=True)
-        grad_cam_of(assistant.analyse(EXAMPLE), 0)
+        assistant.warm_up()
         with tempfile.TemporaryDirectory(prefix="unmask-") as folder:
             serve(assistant, door, config.port, Path(folder))
     except KeyboardInterrupt:

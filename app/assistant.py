@@ -23,10 +23,13 @@ from app.analysis import (
     Session,
     SourceFile,
     case_of,
+    grad_cam_of,
 )
 from app.cases.case import Case
 from app.court import CourtForm
 from app.facts import facts_of
+from app.intake.batches import SharedDetector
+from app.intake.examples import EXAMPLE
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models.loading import load_models
@@ -71,7 +74,7 @@ class Assistant:
     ):
         """llm: see app.models.backends. readers: whose opinions stand beside every finding. key: signs the
         reports."""
-        self.detector = detector
+        self.detector = SharedDetector(detector)
         self.llm = llm
         self.models = models
         self.readers = readers
@@ -90,6 +93,11 @@ class Assistant:
         another, llm.serving.endpoint.EndpointError for an endpoint that does not name its model.
         """
         return cls(*load_models(choice), key)
+
+    def warm_up(self) -> None:
+        """Load what is loaded when first needed: each of a crowd of first visitors would load it again."""
+        grad_cam_of(self.analyse(EXAMPLE), 0)
+        foreign_language(OPENING_QUESTION)
 
     def analyse(self, source: ImageSource, name: str | None = None, watch: Watch | None = None) -> Analysis:
         """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an

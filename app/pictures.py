@@ -148,9 +148,15 @@ def legend(width: int, height: int) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray, file_format: str) -> str:
-    """A picture, (H, W, 3 | 4) or (H, W) uint8, as a data URI; file_format: "PNG" or "JPEG"."""
+    """A picture, (H, W, 3 | 4) or (H, W) uint8, as a data URI.
+
+    file_format: "JPEG", or one that loses nothing: "PNG", or "WEBP", which takes half the time and half the
+    bytes for what a browser alone shows.
+    """
     buffer = BytesIO()
-    options = {"quality": 90} if file_format == "JPEG" else {"optimize": True}
+    options = {"JPEG": {"quality": 90}, "PNG": {}, "WEBP": {"lossless": True, "exact": True, "method": 0}}[
+        file_format
+    ]
     Image.fromarray(picture).save(buffer, file_format, **options)
     return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

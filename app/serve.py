@@ -74,15 +74,13 @@ def check_keys(door: Door, keys: ApiKeys) -> None:
 
 def _serve(config: ServiceConfig, door: Door, keys: ApiKeys, key: SigningKey | None, folder: Path) -> None:
     print("loading the models", flush=True)
-    from app.analysis import grad_cam_of
     from app.assistant import Assistant
-    from app.intake.examples import EXAMPLE
     from app.intake.server import serve_behind
     from app.service.application import application
     from app.service.desk import Limits
 
     assistant = Assistant.load(config, key)
-    grad_cam_of(assistant.analyse(EXAMPLE), 0)
+    assistant.warm_up()
     limits = Limits(keep=config.keep, rate=config.rate, file_mb=config.file_mb, waiting=config.waiting)
     service = application(assistant, door, folder, keys, limits)
     serve_behind(door, config.port, service, f"Unmask is ready: {door.address(config.port)}/docs")

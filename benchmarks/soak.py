@@ -43,6 +43,7 @@ STEPS = {
     "answer": "whole answer",
     "report": "report written",
 }
+ANSWER = '"assistant"'  # whose words a message of the conversation holds
 CLOSED_SECONDS = 25.0  # until a window that was closed is forgotten
 
 
@@ -98,7 +99,7 @@ class Visit:
         asked = [("open", [None]), *(("ask", [None, f"{text} {user.secret}"]) for text in QUESTIONS)]
         for handler, data in asked:
             began = time.monotonic()
-            first, whole, _ = await self._call(handler, data, 1)  # the first shows the question
+            first, whole, _ = await self._call(handler, data, ANSWER)
             user.seconds["first piece"].append(first - began)
             user.seconds["answer"].append(whole - began)
         began = time.monotonic()
@@ -109,17 +110,18 @@ class Visit:
         )
         user.report = (await self._client.get(f"{API}/file={written['path']}")).json()
 
-    async def _call(self, handler: str, data: list[Any], skip: int = 0) -> tuple[float, float, list[Any]]:
+    async def _call(self, handler: str, data: list[Any], word: str = "") -> tuple[float, float, list[Any]]:
         """Call a handler through the queue.
 
-        skip: how many messages come before the one that counts as the first. Returns when the first and the
-        last came, and the last one's outputs. Raises ValueError where the page says that it failed.
+        word: what the first message that counts holds besides what stood there when the handler began.
+        Returns when that and the last came, and the last one's outputs. Raises ValueError where the page says
+        that it failed.
         """
         known = self._handlers[handler]
         left_empty = [None] * (len(known["inputs"]) - len(data))  # as a browser sends a form never opened
         body = {"data": [*data, *left_empty], "fn_index": known["id"], "session_hash": self._user.window}
         (await self._client.post(f"{API}/queue/join", json=body)).raise_for_status()
-        times: list[float] = []
+        first, number = 0.0, 0
         query = {"session_hash": self._user.window}
         async with self._client.stream("GET", f"{API}/queue/data", params=query) as answer:
             async for line in answer.aiter_lines():
@@ -128,11 +130,13 @@ class Visit:
                 self._user.said.append(line)
                 message = json.loads(line[5:])
                 if message["msg"] in ("process_generating", "process_completed"):
-                    times.append(time.monotonic())
+                    counts = word in line and (number > 0 or not word)  # the first has all that stood there
+                    first, number = first or (time.monotonic() if counts else 0.0), number + 1
                 if message["msg"] == "process_completed":
                     if not message["success"]:
                         raise ValueError(f"{handler} failed: {message['output']}")
-                    return times[min(skip, len(times) - 1)], times[-1], message["output"].get("data", [])
+                    now = time.monotonic()
+                    return first or now, now, message["output"].get("data", [])
         raise ValueError(f"{handler}: the stream ended early")
 
 
@@ -160,8 +164,9 @@ def introduction(config: SoakConfig) -> str:
         f"```sh\npython -m benchmarks.soak --users {config.users} --out docs/soak.md\n```\n\n"
         "All users come at the same moment, each with a photograph and a secret word of their own, in pairs\n"
         "that bring the same picture; each asks three questions and writes a report. A mix-up is another\n"
-        "user's file or word in what a user was sent, or another score than the pair's. Freed memory stays\n"
-        "with the process for the next visitors (common/memory.py), so the last figure does not fall."
+        "user's file or word in what a user was sent, or another score than the pair's. Waiting in line is\n"
+        "part of every figure: photographs go first, and answers give way to those who wait for one. Freed\n"
+        "memory stays with the process for the next visitors (common/memory.py), so the last does not fall."
     )
 
 

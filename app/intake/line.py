@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import bisect
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+CORES = os.cpu_count() or 1
+EXAMINED_AT_ONCE = CORES + 2  # while the faces of some are judged together, the files of others are decoded
+ANSWERED_AT_ONCE = CORES  # by a language model on this machine
+ASKED_AT_ONCE = 32  # where an endpoint writes the answers
+PATIENCE = 10.0  # seconds that a sentence of an answer gives way to those in line for an examination
 FIRST_GUESS = 2.0  # seconds that one is served, until some were
 RECENT = 0.2  # weight of the last one in the mean
 
@@ -55,6 +61,13 @@ class Line:
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiting)
+
+    def give_way(self, seconds: float = PATIENCE) -> None:
+        """Wait until nobody waits, or for so long: who does longer work stops between two pieces of it."""
+        deadline = time.monotonic() + seconds
+        with self._moved:
+            while self._waiting and (left := deadline - time.monotonic()) > 0:
+                self._moved.wait(left)
 
     def _join(self, client: str) -> Place:
         with self._moved:

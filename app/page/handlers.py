@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from app.assistant import OPENING_QUESTION, Assistant
 from app.court import CourtForm
 from app.intake.door import Refused
 from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
-from app.intake.line import Line
+from app.intake.line import ANSWERED_AT_ONCE, ASKED_AT_ONCE, EXAMINED_AT_ONCE, Line, Place
 from app.intake.uploads import Uploads, without_path
 from app.page import panels
 from app.page.windows import PageState, Windows
@@ -30,7 +32,7 @@ from app.wording.translated import chosen_by
 from llm.serving.endpoint import EndpointError
 from media.errors import MediaError
 
-LINE_SECONDS = 1.0  # between two looks at the line
+LINE_SECONDS = 1.0  # between two words about the line
 PUT_AWAY = (
     "This case is no longer kept: other windows were opened since, or this one stood idle. "
     "Give the file again; what was found and said is gone."
@@ -49,7 +51,8 @@ class PageHandlers:
         self.folder = folder
         self.uploads = Uploads(folder.resolve() / "uploads")
         self.windows = Windows() if windows is None else windows
-        self.line = Line(os.cpu_count() or 1)
+        self.line = Line(EXAMINED_AT_ONCE)
+        self.answers = Line(ASKED_AT_ONCE if assistant.models.chat.host else ANSWERED_AT_ONCE)
 
     def examine(self, path: str | None, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Examine an uploaded file, then forget the file.
@@ -62,21 +65,23 @@ class PageHandlers:
             return
         window = window_of(request)
         examination = self.windows.begin(window)
+
+        def is_wanted() -> bool:
+            return self.windows.is_awaited(window, examination)
+
         try:
             with self.line.stand(window) as place:
-                yield _instead(panels.waiting(place.ahead()))
-                while (ahead := place.ahead()) and self.windows.is_awaited(window, examination):
-                    place.wait(LINE_SECONDS)
-                    if place.ahead() != ahead and self.windows.is_awaited(window, examination):
-                        yield _instead(panels.waiting(place.ahead()))
-                if not self.windows.is_awaited(window, examination):
+                for ahead in _moves(place, is_wanted):
+                    yield _instead(panels.waiting(ahead))
+                if not is_wanted():
                     return
                 analysis = self.assistant.analyse(path)
-            state = PageState(analysis, face=analysis.most_suspicious)  # questions are about the face shown
+                state = PageState(analysis, face=analysis.most_suspicious)  # the face that is shown first
+                result = _result(state, analysis)
             if self.windows.keep(window, examination, state):
-                yield _result(state, analysis)
+                yield result
         except MediaError as error:
-            if self.windows.is_awaited(window, examination):
+            if is_wanted():
                 yield _instead(panels.notice(without_path(str(error), Path(path))))
         finally:
             if Path(path) not in (EXAMPLE, FORGED_EXAMPLE):
@@ -112,7 +117,7 @@ class PageHandlers:
         face = state.face if state.analysis.faces else None
         return panels.translated_panel(state.analysis, face, state.language)
 
-    def open(self, state: PageState | None) -> Iterator[tuple[Any, ...]]:
+    def open(self, state: PageState | None, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Ask the opening question about the shown face, unless it was asked or talked about already."""
         analysis = None if state is None else state.analysis
         face = None if analysis is None or not analysis.faces else state.face
@@ -120,7 +125,7 @@ class PageHandlers:
             yield UNCHANGED
         else:
             state.opened.add(face)
-            yield from self.ask(state, OPENING_QUESTION)
+            yield from self.ask(state, OPENING_QUESTION, request)
 
     def ask(
         self, state: PageState | None, question: str, request: gr.Request | None = None
@@ -133,22 +138,47 @@ class PageHandlers:
         if analysis is None:
             yield gr.skip(), gr.skip(), panels.notice(PUT_AWAY), gr.skip()
             return
-        face, said = state.face, ""
+        face = state.face
         with state.answering:
             if state.face != face:
                 yield UNCHANGED
                 return
             yield _messages(analysis, face, question), "", "", gr.update(visible=False)
             try:
-                for piece in self.assistant.ask(analysis, question, face):
-                    said += piece
+                for said, ahead in self._answer(state, analysis, face, question, window_of(request)):
                     if state.face == face:  # the visitor may have turned to another face meanwhile
-                        yield _messages(analysis, face, question, said), gr.skip(), gr.skip(), gr.skip()
+                        waiting = panels.waiting_for_answer(ahead)
+                        yield _messages(analysis, face, question, said), *(gr.skip(), waiting, gr.skip())
                 if state.face == face:
                     yield _messages(analysis, face), gr.skip(), gr.skip(), gr.skip()  # with its remark
             except (ValueError, EndpointError) as error:  # findings and report are there all the same
                 if state.face == face:
                     yield _messages(analysis, face), question, panels.notice(str(error)), gr.skip()
+
+    def _answer(
+        self, state: PageState, analysis: Analysis, face: int, question: str, window: str
+    ) -> Iterator[tuple[str, int]]:
+        """Yield the answer as far as it is written, and how many are written before it.
+
+        It is begun in its turn, and gives way to those who stand in line for an examination. It ends early
+        when the case is put away.
+        """
+        said = ""
+
+        def is_wanted() -> bool:
+            return state.analysis is analysis
+
+        pieces = self.assistant.ask(analysis, question, face)
+        with closing(pieces), self.answers.stand(window) as place:
+            for ahead in _moves(place, is_wanted):
+                yield said, ahead
+            self.line.give_way()
+            for piece in pieces if is_wanted() else ():
+                said += piece
+                yield said, 0
+                self.line.give_way()
+                if not is_wanted():
+                    break
 
     def write_report(
         self, state: PageState | None, request: gr.Request, *entries: str | None
@@ -164,6 +194,7 @@ class PageHandlers:
             form = CourtForm(*(entry or "" for entry in entries))
         except ValueError as error:
             return (panels.notice(str(error)), *(gr.skip(),) * (1 + len(SUFFIXES)))
+        self.line.give_way()
         folder = self._folder_of(request)
         shutil.rmtree(folder, ignore_errors=True)  # an earlier report of this window
         folder.mkdir(parents=True, exist_ok=True)
@@ -208,6 +239,19 @@ def window_of(request: gr.Request | None) -> str:
     """The name that Gradio gives to a browser window; a new one for a call that comes from none."""
     name = None if request is None else request.session_hash
     return uuid.uuid4().hex if name is None else str(name)
+
+
+def _moves(place: Place, is_wanted: Callable[[], bool]) -> Iterator[int]:
+    """How many are before a place: now, then when it has changed, once a second at most, until 0 or until
+    nobody wants the place any more."""
+    told, since = -1, -math.inf
+    while told and is_wanted():
+        ahead = place.ahead()
+        if ahead != told and (not ahead or time.monotonic() - since >= LINE_SECONDS):
+            told, since = ahead, time.monotonic()
+            yield ahead
+        else:
+            place.wait(LINE_SECONDS)
 
 
 def _instead(notice: str) -> tuple[Any, ...]:

@@ -58,6 +58,11 @@ def waiting(ahead: int = 0) -> str:
     return str(_NOTES.waiting(ahead))
 
 
+def waiting_for_answer(ahead: int) -> str:
+    """A sentence for the time before an answer begins. ahead: answers written before it; "" for none."""
+    return str(_NOTES.waiting_for_answer(ahead))
+
+
 def password_page(wrong: bool) -> str:
     """The page that asks for the password. wrong: one was given, and it was not the right one."""
     return _fill("password.html", wrong=wrong)
@@ -109,7 +114,7 @@ def face_panel(analysis: Analysis, face: int) -> str:
         "face.html",
         number=face + 1,
         crop=data_uri(face_view(image, finding.crop, side), "JPEG"),
-        heat=None if heatmap is None else data_uri(heat_layer(heatmap, FACE_SIDE), "PNG"),
+        heat=None if heatmap is None else data_uri(heat_layer(heatmap, FACE_SIDE), "WEBP"),
         legend=_legend(),
         legend_text=LEGEND_TEXT,
         timeline=_timeline(analysis, face),
@@ -200,7 +205,7 @@ def _fill(template: str, **values: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _legend() -> str:
-    return data_uri(legend(256, 16), "PNG")
+    return data_uri(legend(256, 16), "WEBP")
 
 
 def _ticks(real: float, fake: float) -> list[tuple[float, str]]:
@@ -251,5 +256,5 @@ def _frame(frame: FrameFinding, shown: bool) -> dict[str, Any]:
         "clock": clock,
         "words": f"{clock}, {score}: {verdict}",
         "crop": data_uri(finding.crop.pixels, "JPEG"),
-        "heat": None if heatmap is None else data_uri(heat_layer(heatmap, side), "PNG"),
+        "heat": None if heatmap is None else data_uri(heat_layer(heatmap, side), "WEBP"),
     }

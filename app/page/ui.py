@@ -138,7 +138,7 @@ def application(assistant: Assistant, door: Door, folder: Path) -> Gate:
     """
     os.environ["GRADIO_TEMP_DIR"] = str(folder.resolve())
     handlers = PageHandlers(assistant, folder.resolve())
-    page = build_page(handlers).queue(default_concurrency_limit=4)
+    page = build_page(handlers).queue(default_concurrency_limit=None)  # the lines are ours
     page.max_threads = 4 * MAX_WINDOWS  # those who stand in line take one each
     page.has_launched = True  # else Gradio takes any path of the server for an upload
     server = FastAPI(openapi_url=None)

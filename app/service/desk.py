@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from app.analysis import Analysis, case_of
 from app.assistant import Assistant
 from app.court import CourtForm
-from app.intake.line import Line, Place
+from app.intake.line import ANSWERED_AT_ONCE, ASKED_AT_ONCE, EXAMINED_AT_ONCE, Line, Place
 from app.intake.shelf import Case, Shelf
 from app.intake.uploads import Uploads, without_path
 from app.report.data import exchange_data, finding_data
@@ -66,13 +65,13 @@ class Desk:
     def __init__(self, assistant: Assistant, folder: Path, limits: Limits):
         """folder: where uploads lie until they are examined."""
         self.assistant, self.limits, self.metrics = assistant, limits, Metrics()
-        cores = os.cpu_count() or 1
-        self.examinations = Line(cores, limits.waiting, limits.each)
-        self.answers = Line(cores, limits.waiting, limits.each)
+        answered = ASKED_AT_ONCE if assistant.models.chat.host else ANSWERED_AT_ONCE
+        self.examinations = Line(EXAMINED_AT_ONCE, limits.waiting, limits.each)
+        self.answers = Line(answered, limits.waiting, limits.each)
         self.uploads = Uploads(folder.resolve() / "uploads", limit=limits.file_mb * 2**20)
         self.kept: Shelf[Kept] = Shelf(limits.findings, seconds=limits.keep)
         # Those who wait in line take a thread each.
-        self.threads = ThreadPoolExecutor(2 * (limits.waiting + cores) + 64, "desk")
+        self.threads = ThreadPoolExecutor(2 * (limits.waiting + EXAMINED_AT_ONCE + answered) + 64, "desk")
         self.metrics.watch("waiting for an examination", lambda: len(self.examinations))
         self.metrics.watch("waiting for an answer", lambda: len(self.answers))
         self.metrics.watch("findings kept", lambda: len(self.kept))
@@ -128,8 +127,10 @@ class Desk:
                 yield "waiting", {"ahead": ahead}
                 place.wait(1.0)
             with contextlib.closing(self.assistant.ask(kept.analysis, question, face)) as pieces:
+                self.examinations.give_way()
                 for piece in pieces:
                     yield "piece", {"text": piece}
+                    self.examinations.give_way()
             outcome = "answered"
             yield "answer", exchange_data(kept.analysis.session.about(face)[-1])
         except EndpointError as error:

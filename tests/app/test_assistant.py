@@ -21,6 +21,7 @@ from app.page import panels
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
 from app.page.ui import MAX_QUESTION, build_page
 from kfd.config import Decision
+from kfd.detector import Detector
 from media.images import ImageError, read_image
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
@@ -45,7 +46,7 @@ def two_faces() -> np.ndarray:
 def with_decision(assistant: Assistant, **changes: float) -> Assistant:
     """The same models under other thresholds."""
     detector = assistant.detector
-    changed = type(detector)(detector.model, Decision(**{"fitted_on": "a test"} | changes), detector.digest)
+    changed = Detector(detector.model, Decision(**{"fitted_on": "a test"} | changes), detector.digest)
     return Assistant(changed, assistant.llm, assistant.models)
 
 

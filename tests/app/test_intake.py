@@ -1,15 +1,21 @@
-"""The line before a model, and the shelf of finished cases."""
+"""The line before a model, faces of many visitors in one batch, and the shelf of finished cases."""
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
+import torch
 
+from app.intake.batches import SharedDetector
 from app.intake.line import Line, LineFull
 from app.intake.shelf import Shelf
+from kfd.detector import BATCH, Detector
+from tests.tiny.kfd import save_tiny_kfd
 
 
 def served(line: Line, clients: str) -> str:
@@ -54,6 +60,87 @@ class TestLine:
                 line._join("a")
             with line.stand("b") as place:
                 assert place.ahead() == 1
+
+    def test_longer_work_gives_way_to_those_in_line_but_not_for_ever(self):
+        """Answers took the processor from 32 visitors who waited for their pictures: 41 s instead of 6."""
+        line = Line(1)
+        with line.stand("a"):
+            line.give_way(30)  # one is served, nobody waits: at once
+            with line.stand("b"):
+                began = time.monotonic()
+                line.give_way(0.2)
+                assert time.monotonic() - began >= 0.2
+                giving = threading.Thread(target=line.give_way, args=(30,))
+                giving.start()
+            giving.join(5)
+            assert not giving.is_alive(), "b left the line"
+
+
+class Watched(Detector):
+    """A detector that waits in its first pass until it is let go on, and notes how many faces each has."""
+
+    def __init__(self, detector: Detector):
+        super().__init__(detector.model, detector.decision, detector.digest)
+        self.begun, self.go_on, self.passes = threading.Event(), threading.Event(), []
+        self.model.register_forward_pre_hook(self.note)
+
+    def note(self, model, args):
+        self.passes.append(len(args[0]))
+        self.begun.set()
+        assert self.go_on.wait(30)
+        if args[0].isnan().any():
+            raise FloatingPointError("a picture that no detector can read")
+
+
+class TestBatches:
+    @pytest.fixture
+    def alone(self, tmp_path) -> Detector:
+        return Detector.from_pretrained(save_tiny_kfd(tmp_path / "kfd"))
+
+    @pytest.fixture
+    def watched(self, alone) -> Watched:
+        return Watched(alone)
+
+    def asked(self, watched: Watched, crops: list[torch.Tensor]) -> list:
+        """What each of several threads is told: the first begins, the others come while it is busy."""
+        shared = SharedDetector(watched)
+        with ThreadPoolExecutor(len(crops)) as pool:
+            first = pool.submit(shared, crops[0])
+            assert watched.begun.wait(30)
+            others = [pool.submit(shared, crop) for crop in crops[1:]]
+            while len(shared._waiting) < len(others):
+                time.sleep(0.01)
+            watched.go_on.set()
+        return [future.exception() or future.result() for future in (first, *others)]
+
+    def crops(self, detector: Detector, counts: list[int]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        return [torch.rand(count, 3, detector.image_size, detector.image_size) for count in counts]
+
+    def test_faces_that_wait_are_judged_in_one_pass_and_go_to_who_brought_them(self, watched):
+        crops = self.crops(watched, [1, 2, 1, 3])
+        found = self.asked(watched, crops)
+        views = 2 if watched.decision.flip else 1
+        assert watched.passes == [views, 6 * views]
+        for crop, detection in zip(crops, found, strict=True):
+            wanted = watched(crop)
+            torch.testing.assert_close(detection.score, wanted.score)
+            torch.testing.assert_close(detection.heatmap, wanted.heatmap)
+            assert detection.heatmap.untyped_storage().nbytes() == detection.heatmap.nbytes, (
+                "a view would keep the maps of all for as long as one is kept"
+            )
+
+    def test_no_pass_is_larger_than_one_visitors_may_be(self, watched):
+        views = 2 if watched.decision.flip else 1
+        found = self.asked(watched, self.crops(watched, [1, BATCH, BATCH, 1]))
+        assert max(watched.passes) <= BATCH * views and len(found) == 4
+
+    def test_one_picture_that_fails_spoils_no_others(self, watched):
+        crops = self.crops(watched, [1, 1, 1])
+        crops[1][:] = torch.nan
+        first, bad, good = self.asked(watched, crops)
+        assert isinstance(bad, FloatingPointError)
+        assert len(first.score) == len(good.score) == 1
 
 
 class TestShelf:

@@ -311,7 +311,7 @@ class Slow:
 
 
 def test_a_full_line_says_when_to_come_back_and_nobody_starves(assistant, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("app.service.desk.EXAMINED_AT_ONCE", 1)
     slow = Slow(assistant)
     with (
         served(slow, tmp_path, Limits(each=2)) as address,

@@ -28,7 +28,7 @@ class Slow:
     """The assistant, except that an examination waits until it is let go on."""
 
     def __init__(self, assistant: Assistant):
-        self._assistant = assistant
+        self._assistant, self.models = assistant, assistant.models
         self.begun, self.go_on = threading.Event(), threading.Event()
 
     def analyse(self, path: str):
@@ -131,3 +131,29 @@ def test_those_in_line_are_told_how_many_are_before_them(assistant, tmp_path):
     visit = handlers.examine(str(EXAMPLE), window("w"))
     assert "Examining the file" in next(visit)[1]
     assert next(visit)[0].analysis.faces
+
+
+def test_a_question_waits_its_turn_and_says_how_long(assistant, tmp_path):
+    """Three dozen answers were begun at once, and none ended."""
+    handlers = PageHandlers(assistant, tmp_path)
+    state = list(handlers.example(window("w")))[-1][0]
+    handlers.answers = Line(1)
+    with handlers.answers.stand("other"):
+        asking = handlers.ask(state, "Where?", window("w"))
+        messages, *_ = next(asking)
+        assert messages[0]["content"] == "Where?", "the question is shown at once"
+        assert "1 answer is written before yours" in next(asking)[2]
+    assert next(asking)[2].strip() == "", "its turn: nothing stands before it"
+    messages, *_ = list(asking)[-1]
+    assert messages[-1]["role"] == "assistant"
+
+
+def test_an_answer_in_line_is_not_begun_for_a_window_that_was_closed(assistant, tmp_path):
+    handlers = PageHandlers(assistant, tmp_path)
+    state = list(handlers.example(window("w")))[-1][0]
+    analysis, handlers.answers = state.analysis, Line(1)
+    with handlers.answers.stand("other"):
+        asking = handlers.ask(state, "Where?", window("w"))
+        next(asking), next(asking)
+        handlers.close("w")
+        assert list(asking) == [] and not analysis.session.exchanges
