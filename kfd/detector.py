@@ -214,7 +214,7 @@ class Detector:
                 named = regions_to_name(verdict, values)
             # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
             if SCORE_REASONS.issuperset(reasons):
-                worth = evidence_of(self.decision, float(detection.logit))
+                worth = evidence_of(self.decision, float(detection.logit), score)
         return FaceFinding(
             index,
             judged.box,

@@ -257,7 +257,7 @@ def judge_track(detector: Detector, frames: Sequence[FrameFinding]) -> tuple[Fac
         reasons=reasons,
         regions=regions_to_name(verdict, values) if len(values) else (),
         detection=replace(shown.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
-        evidence=evidence_of(detector.decision, mean) if SCORE_REASONS.issuperset(reasons) else None,
+        evidence=evidence_of(detector.decision, mean, score) if SCORE_REASONS.issuperset(reasons) else None,
     )
     return finding, place
 

@@ -28,7 +28,8 @@ COMPRESSION_WORDS = (
 RATIO_WORDS = (
     "The likelihood ratio says how much likelier a score like this is for a manipulated face than for one "
     "that is not. It is the odds of the calibrated score, cut at the strongest ratios that the calibration "
-    "faces support by the ELUB rule (Vergeer et al., Science & Justice 56, 2016)."
+    "faces support by the ELUB rule (Vergeer et al., Science & Justice 56, 2016). Without a verdict it is "
+    "told as weaker than with one, so that two findings of equal strength never differ."
 )
 RATIO_KEY = (  # ENFSI's words as common.enfsi.VERBAL_SCALE has them
     "log10 LR is the logarithm to base ten of that ratio: +1 where the score is ten times as likely for a "

@@ -91,12 +91,19 @@ def may_be_scored(decision: Decision, quality: Quality) -> bool:
     return quality.face_pixels >= decision.min_face
 
 
-def evidence_of(decision: Decision, logit: float) -> Evidence | None:
-    """The worth of a logit as a likelihood ratio; None where no bounds were fitted."""
+def evidence_of(decision: Decision, logit: float, score: float) -> Evidence | None:
+    """The worth of a logit as a likelihood ratio; None where no bounds were fitted.
+
+    score: of this logit, as `decide` got it: which side of a threshold it lies on must not be told twice.
+    """
     least, most = decision.min_log10_lr, decision.max_log10_lr
     if not decision.is_fitted or least is None or most is None:
         return None
-    return weigh(float(log_odds(decision, logit)), (least, most))
+    with np.errstate(divide="ignore"):  # thresholds of 0 and 1 are those that nothing reaches
+        ends = np.array([decision.real_below, decision.fake_above])
+        thresholds = tuple((np.log(ends) - np.log1p(-ends)).tolist())
+    decided = not decision.real_below < score < decision.fake_above
+    return weigh(float(log_odds(decision, logit)), (least, most), thresholds, decided)
 
 
 def _limits_passed(

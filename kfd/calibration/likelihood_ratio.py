@@ -16,6 +16,7 @@ from common.enfsi import NO_SUPPORT, verbal_of
 from common.verdicts import Verdict
 
 LN10 = math.log(10)
+STEP = 0.01  # of log10 LR, as it is told; by so much at least a face without a verdict is weaker
 ECE_BINS = 10
 
 
@@ -25,7 +26,7 @@ class Evidence:
 
     log10_lr: log10 likelihood ratio, positive for manipulation, never beyond the bounds.
     bounds: (least, most) log10 LR that the calibration faces support.
-    limited: whether the score alone would have given a stronger one.
+    limited: whether the score alone would have given one beyond the bounds.
     support: FAKE, REAL, or None where it speaks for neither.
     verbal: a word of common.enfsi.VERBAL_SCALE for its strength, or NO_SUPPORT.
     """
@@ -37,13 +38,33 @@ class Evidence:
     verbal: str
 
 
-def weigh(log_odds: float, bounds: tuple[float, float]) -> Evidence:
-    """The evidence of a calibrated natural log-odds, cut at the bounds (log10)."""
+def weigh(
+    log_odds: float,
+    bounds: tuple[float, float],
+    thresholds: tuple[float, float] | None = None,
+    decided: bool = True,
+) -> Evidence:
+    """The evidence of a calibrated natural log-odds, cut at the bounds (log10).
+
+    thresholds: natural log-odds up to which a face reads as real, and from which as fake; None: no verdicts.
+    decided: whether this one lies beyond either. Two faces of equal strength must not get different verdicts:
+    where a threshold lies beyond a bound, what lies before it is lowered in proportion, so that the bound is
+    reached by faces with a verdict only; and faces without one are told as weaker by STEP at least.
+    """
     free = log_odds / LN10
+    limited = not bounds[0] <= free <= bounds[1]
     log10_lr = min(max(free, bounds[0]), bounds[1])
+    if thresholds is not None and not decided:
+        least, most = (t / LN10 for t in thresholds)
+        told = max(least, bounds[0]), min(most, bounds[1])  # the strength of the weakest faces with a verdict
+        end, reached = (most, told[1]) if free > 0 else (least, told[0])
+        if abs(end) > abs(reached):
+            log10_lr = free * reached / end
+        lowest, highest = told[0] + STEP, told[1] - STEP
+        log10_lr = min(max(log10_lr, lowest), highest) if lowest < highest else sum(told) / 2
     verbal = verbal_of(log10_lr)
     support = None if verbal == NO_SUPPORT else Verdict.FAKE if log10_lr > 0 else Verdict.REAL
-    return Evidence(log10_lr, bounds, free != log10_lr, support, verbal)
+    return Evidence(log10_lr, bounds, limited, support, verbal)
 
 
 def cllr(log10_lrs: np.ndarray, labels: np.ndarray) -> float:

@@ -110,7 +110,7 @@ def judged_case(detector: Detector, score: float, logit: float, strength: Tensor
     strength: (R,) mean P(fake) of each region.
     """
     verdict, reasons = decide(detector.decision, score)
-    worth = evidence_of(detector.decision, logit)
+    worth = evidence_of(detector.decision, logit, score)
     named = regions_to_name(verdict, strength)
     heat = tuple(zip(REGION_NAMES, strength.clamp(0, 1).tolist(), strict=True))
     return Case(verdict, score, named, reasons, heat, worth.verbal if worth else "")

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.verdicts import Reason, Verdict
 from evaluation import robustness
@@ -19,6 +21,7 @@ from kfd.calibration.decision import (
     may_be_scored,
     score_of,
 )
+from kfd.calibration.likelihood_ratio import STEP
 from kfd.config import Decision
 from kfd.detection import Quality
 
@@ -70,8 +73,45 @@ def test_all_reasons_are_told_and_those_of_the_face_first():
 
 def test_no_verdict_without_calibration():
     assert decide(Decision(), 0.99) == decide(Decision(), 0.01) == (UNDECIDED, (Reason.NOT_CALIBRATED,))
-    assert evidence_of(Decision(), 3.0) is None and evidence_of(FITTED, 3.0) is None
-    assert evidence_of(replace(FITTED, min_log10_lr=-1.0, max_log10_lr=1.0), 3.0).log10_lr == 1.0
+    assert evidence_of(Decision(), 3.0, 0.95) is None and evidence_of(FITTED, 3.0, 0.95) is None
+    assert evidence_of(replace(FITTED, min_log10_lr=-1.0, max_log10_lr=1.0), 3.0, 0.95).log10_lr == 1.0
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    bounds=st.tuples(st.floats(-3, 0), st.floats(0, 3)),
+    thresholds=st.tuples(st.floats(0.001, 0.49), st.floats(0.51, 0.999)),
+    logits=st.lists(st.floats(-9, 9), min_size=2, max_size=20),
+)
+def test_equal_strength_means_equal_verdicts(bounds, thresholds, logits):
+    """The strength was cut at a bound below the threshold: of two faces told to be equally strong, log10 LR
+    +0.94, one was called fake and the other got no verdict. Now equal in the two decimals that are told means
+    the same verdict, and a higher score never means a weaker sign of manipulation.
+    """
+    decision = replace(
+        FITTED, real_below=thresholds[0], fake_above=thresholds[1],
+        min_log10_lr=min(bounds[0], -2 * STEP), max_log10_lr=max(bounds[1], 2 * STEP),
+    )  # fmt: skip
+    near = [float(logit_of(decision, t)) + d for t in thresholds for d in (-1e-3, -1e-12, 0.0, 1e-12, 1e-3)]
+    verdicts: dict[float, set[Verdict]] = {}
+    told = []
+    for logit in sorted([*logits, *near]):
+        for score in (float(score_of(decision, logit)), float(np.float32(score_of(decision, logit)))):
+            strength = evidence_of(decision, logit, score).log10_lr
+            verdicts.setdefault(round(strength, 2) + 0.0, set()).add(decide(decision, score)[0])
+        told.append(evidence_of(decision, logit, float(score_of(decision, logit))).log10_lr)
+        assert decision.min_log10_lr <= strength <= decision.max_log10_lr
+    assert all(len(found) == 1 for found in verdicts.values()), verdicts
+    assert (np.diff(told) >= -1e-9).all()
+
+
+def test_a_strength_is_only_ever_lowered():
+    """Before a threshold beyond the bound a score tells less than it is worth, never more."""
+    decision = replace(FITTED, fake_above=0.95, real_below=0.2, min_log10_lr=-1.0, max_log10_lr=0.9)
+    for logit in np.linspace(-5, 5, 101):
+        found = evidence_of(decision, float(logit), float(score_of(decision, logit)))
+        assert abs(found.log10_lr) <= abs(logit / np.log(10)) + 1e-12
+        assert found.limited == (not -1.0 <= logit / np.log(10) <= 0.9)
 
 
 def test_a_face_below_the_least_size_is_not_scored():
