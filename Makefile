@@ -65,7 +65,7 @@ train-embedded: $(VENV)/.installed-train
 	  --simulation.swap 0.35 --simulation.untouched 0.3 --simulation.reenact 0.15 --simulation.upsample 0.1 \
 	  --ema 0.999 --val-every 400 --val-images 300 --threads 1
 	mkdir -p $(OUT)/kfd && cd $(RUN)/kfd-$(RECIPE) && \
-	  cp config.json decision.json tokenizer.json model.safetensors $(abspath $(OUT))/kfd
+	  cp config.json decision.json tokenizer.json trained_on.json *.safetensors $(abspath $(OUT))/kfd
 	$(BIN)/python -m evaluation.robustness --data $(RUN)/set --checkpoint $(OUT)/kfd --real 240 --fake 160
 	$(BIN)/python -m llm.finetune --llm smollm2-135m-instruct --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
 	  --run $(RUN)/finetune --dtype bf16 --faces 600 --val-faces 10 --align-steps 1000 --steps 400 --batch-size 3 \

@@ -33,6 +33,7 @@ from common.locks import one_writer
 from common.schedule import cosine_rate
 from data_sim.dataset import FaceSet, TrainingBatch
 from kfd.calibrate import CalibrationSettings, calibrate
+from kfd.calibration.familiar import save_familiar
 from kfd.config import Decision
 from kfd.detector import Detector
 from kfd.training.record import save_worlds
@@ -199,7 +200,8 @@ def finish(model: System, config: BaselineTrainConfig, validation: Validation) -
     detector = Detector(model, Decision(), "", config.device)
     settings = CalibrationSettings(known_fakes=config.recipe == "known", flip=config.mirror)
     try:
-        decision = calibrate(detector, validation.faces, settings)
+        decision, familiar = calibrate(detector, validation.faces, settings)
+        decision = save_familiar(familiar, decision, config.out)
     except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted
         print(f"kept without calibration: {error}")
         decision = replace(Decision(), flip=config.mirror)

@@ -32,6 +32,7 @@ class Reason(_Term):
     NOT_A_PHOTOGRAPH = "not_a_photograph", "this is drawn or painted, not photographed"
     BLURRED = "blurred", "the face is too blurred"
     HEAVY_COMPRESSION = "heavy_compression", "the image is too heavily compressed"
+    UNFAMILIAR = "unfamiliar", "the picture is unlike those that the detector knows"
     BETWEEN_THRESHOLDS = "score_between_thresholds", "the score lies between the two decision thresholds"
     VIEWS_DISAGREE = "views_disagree", "the face and its mirror image read differently"
     FRAMES_DISAGREE = "frames_disagree", "the frames of the video read differently"

@@ -40,7 +40,7 @@ from evaluation.seen import seen_in_training
 from evaluation.tables import tables, to_markdown, write_report
 from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
-from kfd.detector import SMALLEST_MEASURED, Detector
+from kfd.detector import SMALLEST_MEASURED, Detector, oddities_of
 from kfd.encoders.backbones import Dtype
 from kfd.quality.estimate import compression, sharpness
 from kfd.training.record import read_worlds
@@ -76,8 +76,8 @@ class DetectorJudge:
     def verdict(
         self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
     ) -> tuple[Verdict, tuple[Reason, ...]]:
-        gap = None if found.views_gap is None else float(found.views_gap)
-        return decide(self.decision, float(found.score), self.quality(row, crop, landmarks), gap)
+        quality = self.quality(row, crop, landmarks)
+        return decide(self.decision, float(found.score), quality, *oddities_of(found))
 
     def quality(self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray) -> Quality:
         """Measure a stored crop. A set that does not tell a face's size had it large enough."""

@@ -158,11 +158,14 @@ def _verdicts(decision: Decision, reading: Reading, scores: np.ndarray) -> list[
 
     The size of the face is left out: a set does not tell how large its faces were.
     """
-    gaps = [None] * len(scores) if reading.gaps is None else reading.gaps.tolist()
-    read = zip(scores.tolist(), gaps, reading.losses.tolist(), reading.sharpness.tolist(), strict=True)
+    odd = [
+        [None] * len(scores) if values is None else values.tolist()
+        for values in (reading.gaps, reading.strangeness)
+    ]
+    read = zip(scores.tolist(), *odd, reading.losses.tolist(), reading.sharpness.tolist(), strict=True)
     return [
-        decide(decision, score, Quality(decision.min_face, sharp, *losses), gap)[0]
-        for score, gap, losses, sharp in read
+        decide(decision, score, Quality(decision.min_face, sharp, *losses), gap, strange)[0]
+        for score, gap, strange, losses, sharp in read
     ]
 
 

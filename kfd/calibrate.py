@@ -27,6 +27,7 @@ from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from kfd.calibration.decision import score_of
+from kfd.calibration.familiar import Familiar, fit_familiar, save_familiar
 from kfd.calibration.fit import MISS_RATE, fit_decision
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
@@ -79,13 +80,16 @@ class Reading:
     """Readings of N faces by a detector and by the measures of quality.
 
     logits: (N,). gaps: (N,) |logit of the crop - logit of its mirror image|, or None. losses: (N, 2), by
-    JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.estimate.
+    JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.estimate. embeddings: (N, D) of the image,
+    and strangeness: (N,) of these; None where the detector has none, or was not fitted to tell it.
     """
 
     logits: np.ndarray
     gaps: np.ndarray | None
     losses: np.ndarray
     sharpness: np.ndarray
+    embeddings: np.ndarray | None = None
+    strangeness: np.ndarray | None = None
 
 
 def main() -> None:
@@ -93,7 +97,8 @@ def main() -> None:
     try:
         detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder)
         with one_writer(config.checkpoint, is_folder=True):
-            decision = calibrate(detector, FaceSet.open(config.data, "val"), config)
+            decision, familiar = calibrate(detector, FaceSet.open(config.data, "val"), config)
+            decision = save_familiar(familiar, decision, config.checkpoint)
             save_config(decision, config.checkpoint / DECISION_FILE)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -101,10 +106,13 @@ def main() -> None:
         print(f"{name}: {value}")
 
 
-def calibrate(detector: Detector, faces: FaceSet, settings: CalibrationSettings | None = None) -> Decision:
+def calibrate(
+    detector: Detector, faces: FaceSet, settings: CalibrationSettings | None = None
+) -> tuple[Decision, Familiar | None]:
     """Fit everything a Decision holds but `min_face` and `min_sharpness`, which are kept.
 
     faces: of the validation split, never of the test split.
+    Returns it with the pictures that its max_strangeness is measured from, for `save_familiar`.
     Raises ValueError where the faces do not suffice or the detector does not separate them.
     """
     settings = settings or CalibrationSettings()
@@ -122,7 +130,14 @@ def calibrate(detector: Detector, faces: FaceSet, settings: CalibrationSettings 
     fitted = fit_decision(logits, np.array(labels), words, groups, sources)
     kept = {name: getattr(detector.decision, name) for name in ("min_face", "min_sharpness")}
     fitted = replace(fitted, flip=settings.flip, max_views_gap=_views_limit(readings, fitted), **kept)
-    return replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
+    fitted = replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
+    if readings[0].embeddings is None:
+        return fitted, None
+    found = fit_familiar(np.concatenate([r.embeddings for r in readings]), groups, sources)
+    if found is None:
+        return fitted, None
+    familiar, limit, figures = found
+    return replace(fitted, max_strangeness=limit, measured=fitted.measured | figures), familiar
 
 
 def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured: bool = True) -> Reading:
@@ -133,11 +148,15 @@ def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured
     seen = apply(condition, images)
     found = [detector(part) for part in seen.split(BATCH)]
     logits = torch.cat([detection.logit for detection in found]).numpy()
-    gaps = torch.cat([d.views_gap for d in found]).numpy() if detector.decision.flip else None
-    if not measured:
-        return Reading(logits, gaps, np.full((len(images), 2), np.nan), np.full(len(images), np.nan))
-    losses = np.array([compression(pixels) for pixels in to_uint8(shrunk(condition, images))])
-    return Reading(logits, gaps, losses, np.array([sharpness(pixels) for pixels in to_uint8(seen)]))
+    gaps, embeddings, strangeness = (
+        None if getattr(found[0], name) is None else torch.cat([getattr(d, name) for d in found]).numpy()
+        for name in ("views_gap", "embedding", "strangeness")
+    )
+    losses, sharp = np.full((len(images), 2), np.nan), np.full(len(images), np.nan)
+    if measured:
+        losses = np.array([compression(pixels) for pixels in to_uint8(shrunk(condition, images))])
+        sharp = np.array([sharpness(pixels) for pixels in to_uint8(seen)])
+    return Reading(logits, gaps, losses, sharp, embeddings, strangeness)
 
 
 def _source(row: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 config.json         KFDConfig
 decision.json       Decision: calibration and thresholds, fitted on validation
+familiar.safetensors  the pictures that its max_strangeness is measured from (kfd.calibration.familiar)
 tokenizer.json      of the text tower
 model.safetensors   all weights; without the encoder's where that is a frozen public model
 """

@@ -77,6 +77,8 @@ class Decision:
         None: no limit was fitted.
     min_jpeg_quality: quality of the file, libjpeg's scale, below which a verdict is withheld; None as above.
     max_views_gap: log-odds by which crop and mirror image may differ before a verdict is withheld.
+    max_strangeness: distance from the pictures it was fitted on (kfd.calibration.familiar) above which a
+        verdict is withheld; None as above. familiar_sha256: of the file that the distance needs.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
     measured: figures of the fit, by name (kfd.calibration.fit.calibration_figures).
     """
@@ -98,6 +100,8 @@ class Decision:
     max_video_loss: float | None = None
     min_jpeg_quality: int | None = None
     max_views_gap: float | None = None
+    max_strangeness: float | None = None
+    familiar_sha256: str = ""
     measured: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

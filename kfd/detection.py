@@ -30,6 +30,8 @@ class Detection:
     embedding: (B, D) float32, L2-normalised image embedding of the encoder; None of a system without one.
     views_gap: (B,) float32, by how much the calibrated log-odds of the crop and of its mirror image
         differ; None where only the crop was read. Maps and embedding are always the crop's own.
+    strangeness: (B,) float32, distance from the pictures that the detector was fitted on, see
+        kfd.calibration.familiar; None where it is not measured.
     """
 
     logit: Tensor
@@ -38,6 +40,7 @@ class Detection:
     consistency_maps: tuple[Tensor, ...]
     embedding: Tensor | None
     views_gap: Tensor | None = None
+    strangeness: Tensor | None = None
 
     def __getitem__(self, index: int | Tensor) -> Detection:
         """The detection of one face, batch axis kept (B = 1), or of several, by a tensor of their places."""
@@ -49,11 +52,12 @@ class Detection:
             tuple(maps[part] for maps in self.consistency_maps),
             None if self.embedding is None else self.embedding[part],
             None if self.views_gap is None else self.views_gap[part],
+            None if self.strangeness is None else self.strangeness[part],
         )
 
 
 def joined(parts: Sequence[Detection]) -> Detection:
-    """Detections of one system, one behind the other; without the gap of the mirror image."""
+    """Detections of one system, one behind the other; without the gap of the mirror image and strangeness."""
     return Detection(
         torch.cat([p.logit for p in parts]),
         torch.cat([p.score for p in parts]),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import decide, evidence_of, log_odds, may_be_scored, score_of
+from kfd.calibration.familiar import Familiar
 from kfd.config import Decision
 from kfd.detection import Detection, FaceFinding, Quality
 from kfd.encoders.backbones import Dtype
@@ -65,15 +66,25 @@ class Detector:
     """A trained KFD, or another system, with its preprocessing, calibration and thresholds.
 
     config: of the model, KFDConfig where it is a KFD. decision: its Decision. digest: SHA-256, hex, of its
-    weights, a frozen encoder's included.
+    weights, a frozen encoder's included. familiar: where a decision with max_strangeness measures from.
     """
 
-    def __init__(self, model: Reader, decision: Decision, digest: str, device: str = "cpu"):
+    def __init__(
+        self,
+        model: Reader,
+        decision: Decision,
+        digest: str,
+        device: str = "cpu",
+        familiar: Familiar | None = None,
+    ):
+        if familiar is None and decision.max_strangeness is not None:
+            raise ValueError("a decision with max_strangeness needs the pictures that it measures from")
         self.model = model.to(device).eval()
         self.config = model.config
         self.decision = decision
         self.digest = digest
         self.device = device
+        self.familiar = familiar
         with torch.no_grad():  # the texts do not change: once per load, not once per photo
             self._constants = self.model.constants()
 
@@ -94,7 +105,7 @@ class Detector:
         model, decision, digest = load_reader(folder, encoder, dtype, device)
         if isinstance(model, KFD) and not model.config.frozen_encoder:
             model.encoder.fold()
-        return cls(model, decision, digest, device)
+        return cls(model, decision, digest, device, Familiar.load(folder, decision))
 
     @property
     def image_size(self) -> int:
@@ -123,6 +134,8 @@ class Detector:
             odds = [log_odds(self.decision, view.numpy()) for view in (logit, mirrored)]
             views_gap = torch.from_numpy(np.abs(odds[0] - odds[1])).float()
             logit = (logit + mirrored) / 2
+        embedding = None if output.embedding is None else output.embedding[:faces].float().cpu()
+        measured = self.familiar is not None and embedding is not None
         return Detection(
             logit=logit,
             score=torch.from_numpy(score_of(self.decision, logit.numpy())).float(),
@@ -130,8 +143,9 @@ class Detector:
             if output.mask_logits is None
             else output.mask_logits[:faces].float().sigmoid().cpu(),
             consistency_maps=tuple(maps[:faces].float().cpu() for maps in output.consistency_maps),
-            embedding=None if output.embedding is None else output.embedding[:faces].float().cpu(),
+            embedding=embedding,
             views_gap=views_gap,
+            strangeness=self.familiar.strangeness(embedding) if measured else None,
         )
 
     def grad_cam(self, crops: Tensor) -> Tensor:
@@ -203,8 +217,9 @@ class Detector:
 
     def _finding(self, index: int, judged: FaceView, detection: Detection | None) -> FaceFinding:
         score = None if detection is None else float(detection.score)
-        gap = None if detection is None or detection.views_gap is None else float(detection.views_gap)
-        verdict, reasons = decide(self.decision, score, judged.quality, gap, judged.doubts)
+        verdict, reasons = decide(
+            self.decision, score, judged.quality, *oddities_of(detection), also=judged.doubts
+        )
         named, scores, worth = (), {}, None
         if detection is not None:
             if detection.heatmap is not None:
@@ -228,6 +243,12 @@ class Detector:
             detection,
             worth,
         )
+
+
+def oddities_of(detection: Detection | None) -> tuple[float | None, float | None]:
+    """The gap of the two views and the strangeness of one face, None where they were not measured."""
+    found = (None, None) if detection is None else (detection.views_gap, detection.strangeness)
+    return tuple(None if value is None else float(value) for value in found)
 
 
 def _compression(crop: FaceCrop) -> tuple[float, float]:

@@ -38,6 +38,7 @@ from common.locks import one_writer
 from common.schedule import make_optimizer, rate
 from data_sim.dataset import FaceSet
 from kfd.calibrate import CalibrationSettings, calibrate
+from kfd.calibration.familiar import save_familiar
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
 from kfd.config import Decision, KFDConfig
 from kfd.detector import Detector
@@ -245,7 +246,8 @@ def finish(model: KFD, config: TrainConfig, validation: Validation) -> None:
     detector = Detector(model, Decision(), "", config.device)
     settings = CalibrationSettings(known_fakes=config.recipe == "all", flip=config.mirror)
     try:
-        decision = calibrate(detector, validation.faces, settings)
+        decision, familiar = calibrate(detector, validation.faces, settings)
+        decision = save_familiar(familiar, decision, config.out)
     except ValueError as error:  # a rehearsal of a few steps; its scores say that they are not fitted
         print(f"kept without calibration: {error}")
         decision = Decision()

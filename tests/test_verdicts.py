@@ -28,7 +28,7 @@ def test_the_codes_of_stored_files_do_not_change():
     assert [*map(str, Verdict)] == ["fake", "real", "inconclusive"]
     assert [*map(str, Reason)] == [
         "face_too_small", "face_uncertain", "not_a_photograph", "blurred", "heavy_compression",
-        "score_between_thresholds",
+        "unfamiliar", "score_between_thresholds",
         "views_disagree", "frames_disagree", "not_calibrated", "damaged", "no_face",
     ]  # fmt: skip
 

@@ -45,6 +45,7 @@ def decide(
     score: float | None,
     quality: Quality | None = None,
     views_gap: float | None = None,
+    strangeness: float | None = None,
     also: Iterable[Reason] = (),
 ) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict of a face, and the reasons where it is inconclusive.
@@ -52,12 +53,13 @@ def decide(
     score: calibrated P(fake) in [0, 1]; None where the face must not be scored (see `may_be_scored`).
     quality: of the photograph; None where `also` tells all that it limits, as of a video's frames.
     views_gap: by how much the log-odds of the crop and of its mirror image differ; None where not known.
+    strangeness: distance from the pictures that the decision was fitted on; None where not known.
     also: reasons found elsewhere that forbid a verdict, told first.
     Raises FloatingPointError for a score that is no probability: NaN must not pass for a low one.
     """
     if score is not None and not 0 <= score <= 1:
         raise FloatingPointError(f"expected a score in [0, 1], got {score}")
-    reasons = (*also, *_limits_passed(decision, quality, views_gap))
+    reasons = (*also, *_limits_passed(decision, quality, views_gap, strangeness))
     if score is None:
         return Verdict.INCONCLUSIVE, reasons
     if not decision.is_fitted:  # thresholds that nobody fitted separate nothing
@@ -107,7 +109,7 @@ def evidence_of(decision: Decision, logit: float, score: float) -> Evidence | No
 
 
 def _limits_passed(
-    decision: Decision, quality: Quality | None, views_gap: float | None
+    decision: Decision, quality: Quality | None, views_gap: float | None, strangeness: float | None
 ) -> tuple[Reason, ...]:
     """Reasons that the photograph, and the two readings of it, give against a verdict."""
     found = []
@@ -122,6 +124,8 @@ def _limits_passed(
             or _beyond(decision.min_jpeg_quality, quality.jpeg_quality)
         ):
             found.append(Reason.HEAVY_COMPRESSION)
+    if _beyond(strangeness, decision.max_strangeness):
+        found.append(Reason.UNFAMILIAR)
     if _beyond(views_gap, decision.max_views_gap):
         found.append(Reason.VIEWS_DISAGREE)
     return tuple(found)

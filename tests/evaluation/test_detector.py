@@ -266,6 +266,7 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     """What forbids a verdict on a photograph forbids it here: a small face, a poor file, two readings."""
     detector = evaluate.Detector.from_pretrained(checkpoint)
     limits = {"min_face": 48.0, "min_sharpness": 0.0, "min_jpeg_quality": 30, "max_views_gap": 1.0}
+    limits["max_strangeness"] = 3.0
     detector.decision = Decision(fake_above=0.51, real_below=0.5, fitted_on="planted", **limits)
     judge = evaluate.DetectorJudge(detector)
     faces = evaluate.FaceSet.open(data, "val")
@@ -273,15 +274,15 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     crop = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()
     found = judge(images, landmarks)
 
-    def reasons(gap: float = 0.0, **facts: str) -> set[str]:
+    def reasons(gap: float = 0.0, strange: float = 0.0, **facts: str) -> set[str]:
         row = faces.rows[0] | facts
-        told = dataclasses.replace(found, views_gap=torch.tensor([gap]))
+        told = dataclasses.replace(found, views_gap=torch.tensor([gap]), strangeness=torch.tensor([strange]))
         return set(judge.verdict(row, crop, landmarks[0].numpy(), told)[1]) - {"score_between_thresholds"}
 
     assert reasons() == reasons(box="10 10 90 90", jpeg_quality="90") == set()
     assert reasons(box="10 10 50 40") == {"face_too_small"}
     assert reasons(jpeg_quality="20") == {"heavy_compression"}
-    assert reasons(gap=1.5) == {"views_disagree"}
+    assert reasons(gap=1.5) == {"views_disagree"} and reasons(strange=3.5) == {"unfamiliar"}
     assert judge.quality(faces.rows[0], crop, landmarks[0].numpy()).face_pixels == 48.0, "a set may not tell"
     judge.decision = detector.decision = dataclasses.replace(detector.decision, max_video_loss=-1.0)
     assert reasons() == {"heavy_compression"}, "any estimate is above this limit"

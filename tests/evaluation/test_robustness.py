@@ -174,14 +174,15 @@ def test_calibration_finds_what_was_planted(bright, data):
     from data_sim.dataset import FaceSet
 
     faces = FaceSet.open(data, "val")
-    decision = calibrate.calibrate(bright, faces, CalibrationSettings(24, 24, 24, flip=True))
+    decision, familiar = calibrate.calibrate(bright, faces, CalibrationSettings(24, 24, 24, flip=True))
     assert decision.is_fitted and decision.slope > 0 and decision.flip and decision.max_views_gap > 0
     assert decision.min_log10_lr <= 0 <= decision.max_log10_lr <= np.log10(25)
     assert decision.measured["real_groups"] == 24
     assert "24 genuine face photographs (24 of drawn)" in decision.fitted_on
     assert "24 of the kind square" in decision.fitted_on and "24 simulated" in decision.fitted_on
     assert 0 <= decision.max_jpeg_loss <= 1 and 0 <= decision.max_video_loss <= 1
-    again = calibrate.calibrate(bright, faces, CalibrationSettings(24, 24, 24, flip=True))
+    assert (familiar is None) == (decision.max_strangeness is None)
+    again, _ = calibrate.calibrate(bright, faces, CalibrationSettings(24, 24, 24, flip=True))
     assert again == decision
 
 
