@@ -6,6 +6,7 @@ Several times faster than tensors there. Pictures are (H, W, C) float32 RGB in [
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import cv2
@@ -85,24 +86,24 @@ def video(picture: np.ndarray, crf: int) -> np.ndarray:
     pixels = cv2.convertScaleAbs(picture, alpha=255.0)
     wide = cv2.copyMakeBorder(pixels, 0, height % 2, 1, 1 + width % 2, cv2.BORDER_REPLICATE)
     first, second = np.ascontiguousarray(wide[:, :-2]), np.ascontiguousarray(wide[:, 1:-1])
-    coded = np.ascontiguousarray(_second_frame(first, second, crf)[:height, :width])
-    return np.multiply(coded, np.float32(1 / 255), dtype=np.float32)
+    second = np.ascontiguousarray(coded([first, second], crf)[-1][:height, :width])
+    return np.multiply(second, np.float32(1 / 255), dtype=np.float32)
 
 
-def _second_frame(first: np.ndarray, second: np.ndarray, crf: int) -> np.ndarray:
-    """Code two (H, W, 3) uint8 frames of even sides; decode the second."""
+def coded(pictures: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
+    """What H.264 leaves of (H, W, 3) uint8 frames of one clip, of even sides."""
     import av
 
     encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
-    encoder.height, encoder.width = first.shape[:2]
+    encoder.height, encoder.width = pictures[0].shape[:2]
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = Fraction(1, 25)
     encoder.options = {"crf": str(crf), "preset": "medium", "tune": "zerolatency"}
     encoder.thread_count = decoder.thread_count = 1  # the same bits on every machine
-    packets = [p for frame in (first, second) for p in encoder.encode(av.VideoFrame.from_ndarray(frame))]
+    packets = [p for frame in pictures for p in encoder.encode(av.VideoFrame.from_ndarray(frame))]
     packets += encoder.encode(None)
     frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
-    return frames[-1].to_ndarray(format="rgb24")
+    return [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
 def sharpen(picture: np.ndarray, amount: float, sigma: float) -> np.ndarray:

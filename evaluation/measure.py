@@ -180,7 +180,9 @@ class Measured:
         for k in (k for k in range(len(rows)) if finite[k]):
             row = rows[k]
             if k in masks and mapped:
-                self.maps[len(self.items)] = MapCounts.of(found.heatmap[k].numpy(), masks[k][None])
+                self.maps[len(self.items)] = MapCounts.of(
+                    found.heatmap[k].numpy(), masks[k][None], self.judge.decision.map_share
+                )
             verdict, reasons = self.judge.verdict(row, crops[k], landmarks[k].numpy(), found[k])
             names = (row[name] for name in ("path", "label", "kind", "source"))
             # Nine digits are all that a float32 has: the figures are those of the file, to the last bit.

@@ -26,9 +26,11 @@ from common.locks import one_writer
 from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
+from kfd.calibration.clips import fit_clips, read_clips
 from kfd.calibration.decision import score_of
 from kfd.calibration.familiar import Familiar, fit_familiar, save_familiar
 from kfd.calibration.fit import MISS_RATE, fit_decision
+from kfd.calibration.map_cut import fit_map_share
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
 from kfd.detector import Detector
@@ -49,6 +51,7 @@ MOST_FALSE_ALARMS = 0.05  # real faces called fake
 MOST_MISSED = 2 * MISS_RATE  # fakes called real; one that is only not found is no wrong verdict
 VIEWS_DISAGREE_RATE = 0.025  # share of calibration faces whose two readings differ by more than the limit
 ENOUGH = 20  # real faces, and fakes, without which no limit is fitted
+MAPS = 150  # forgeries whose maps are read
 JPEG_QUALITIES = (90, 70, 50, 30, 20, 10)
 CONDITIONS = (
     AS_IT_IS, *(f"jpeg {quality}" for quality in JPEG_QUALITIES), "webp 20", "video 23", "video 28",
@@ -62,6 +65,7 @@ class CalibrationSettings:
 
     real: int = 500  # real faces
     fake: int = 200  # fakes of each known kind, and as many simulated ones
+    clips: int = 300  # real faces, and half as many fakes, of which clips are made; 0: none
     limits: int = 70  # real faces, and fakes, in each condition that the limits are fitted on
     known_fakes: bool = True  # False: only simulated forgeries, as the paper's protocol asks
     flip: bool = True  # read every face a second time as its mirror image
@@ -131,6 +135,8 @@ def calibrate(
     kept = {name: getattr(detector.decision, name) for name in ("min_face", "min_sharpness")}
     fitted = replace(fitted, flip=settings.flip, max_views_gap=_views_limit(readings, fitted), **kept)
     fitted = replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
+    fitted = _with_map_share(probe, faces, fitted, chosen["simulated"])
+    fitted = fit_clips(fitted, *read_clips(probe, faces, chosen, settings.clips))
     if readings[0].embeddings is None:
         return fitted, None
     found = fit_familiar(np.concatenate([r.embeddings for r in readings]), groups, sources)
@@ -191,6 +197,20 @@ def _images(faces: FaceSet, positions: list[int], name: str, start: int) -> Tens
     if name == "simulated":
         images = simulate(images, landmarks, generator).images
     return degrade_held_out(images, generator)
+
+
+def _with_map_share(probe: Detector, faces: FaceSet, fitted: Decision, reals: list[int]) -> Decision:
+    """The decision with the share of a map that forgeries of whole faces and of parts ask for."""
+    maps, masks = [], []
+    for start in range(0, min(len(reals), MAPS), BATCH):
+        generator = torch.Generator().manual_seed(HELD_OUT_SEED + start)
+        forged = simulate(*faces.read(reals[start : start + BATCH]), generator)
+        maps.append(probe(degrade_held_out(forged.images, generator)).heatmap)
+        masks.append(forged.masks)
+    if not maps or maps[0] is None:  # a system without a map
+        return fitted
+    share, figures = fit_map_share(torch.cat(maps)[:, 0].numpy(), torch.cat(masks)[:, 0].numpy())
+    return replace(fitted, map_share=share, measured=fitted.measured | figures)
 
 
 def _views_limit(readings: list[Reading], fitted: Decision) -> float | None:

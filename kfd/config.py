@@ -80,6 +80,11 @@ class Decision:
     max_strangeness: distance from the pictures it was fitted on (kfd.calibration.familiar) above which a
         verdict is withheld; None as above. familiar_sha256: of the file that the distance needs.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
+    map_share: of a heat map's hottest value, from which a pixel counts as forged; None: from 0.5 on.
+    clip_frames: frames from which the next three hold, of the kfd.calibration.clips they are fitted on; None:
+        a clip is judged as a photograph with the mean logit of its frames.
+    clip_slope, clip_intercept: the line that carries such a mean to the logit of a photograph of equal worth.
+    clip_disagree: share of a clip's frames that must read the other way for its frames to disagree.
     measured: figures of the fit, by name (kfd.calibration.fit.calibration_figures).
     """
 
@@ -102,6 +107,11 @@ class Decision:
     max_views_gap: float | None = None
     max_strangeness: float | None = None
     familiar_sha256: str = ""
+    map_share: float | None = None
+    clip_frames: int | None = None
+    clip_slope: float = 1.0
+    clip_intercept: float = 0.0
+    clip_disagree: float = 0.2
     measured: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,8 +124,15 @@ class Decision:
                 f"thresholds must satisfy 0 <= real_below < fake_above <= 1, "
                 f"got {self.real_below} and {self.fake_above}"
             )
-        if self.slope <= 0:
-            raise ValueError(f"slope must be positive, or a stronger sign would read as weaker: {self.slope}")
+        if self.map_share is not None and not 0 < self.map_share < 1:
+            raise ValueError(f"map_share must lie in (0, 1), got {self.map_share}")
+        if not 0 < self.clip_disagree <= 0.5:
+            raise ValueError(f"clip_disagree must lie in (0, 0.5], got {self.clip_disagree}")
+        if min(self.slope, self.clip_slope) <= 0:
+            raise ValueError(
+                f"slopes must be positive, or a stronger sign would read as weaker: {self.slope}, "
+                f"{self.clip_slope}"
+            )
         knots = len(self.knot_logits), len(self.knot_log_odds)
         if knots[0] != knots[1] or (self.method == "isotonic") != (knots[0] >= 2):
             raise ValueError(f"isotonic needs two or more knots of two numbers, logistic none; got {knots}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from common.verdicts import SCORE_REASONS, Reason, Verdict
-from kfd.calibration.decision import MINORITY, decide_track, evidence_of
+from kfd.calibration.decision import clip_logit, decide_track, evidence_of
 from kfd.detection import FaceFinding
 from kfd.detector import Detector, regions_to_name
 from media.errors import VideoError
@@ -212,6 +212,9 @@ def _scaled(face: Face, factor: float) -> Face:
     return face if factor == 1 else replace(face, box=box, landmarks=face.landmarks * np.float32(factor))
 
 
+MINORITY = 0.2  # share of a track's frames from which a flaw is the track's
+
+
 def _stands(track: Sequence[FrameFinding]) -> bool:
     """Whether a track is a person's, for all that can be seen.
 
@@ -231,8 +234,8 @@ def judge_track(detector: Detector, frames: Sequence[FrameFinding]) -> tuple[Fac
     """The finding of one person out of all frames, and which of them stands for it.
 
     The score is that of the mean logit of the frames without a flaw; where these are fewer than half, that
-    of all scored ones, and the flaws forbid a verdict. Its likelihood ratio is that of one photograph with
-    such a score: frames of one video resemble each other, and that they agree is not counted as evidence.
+    of all scored ones, and the flaws forbid a verdict. Frames of one video resemble each other: that they
+    agree counts as evidence only as far as it was measured on clips, see `clip_logit`.
     """
     scored = [place for place, frame in enumerate(frames) if frame.finding.detection is not None]
     if not scored:
@@ -249,6 +252,7 @@ def judge_track(detector: Detector, frames: Sequence[FrameFinding]) -> tuple[Fac
     distance = -logits if Reason.FRAMES_DISAGREE in reasons else np.abs(logits - mean)
     place = used[int(distance.argmin())]
     shown = frames[place].finding
+    worth = clip_logit(detector.decision, mean, len(logits))
     values = torch.tensor(list(shown.region_scores.values()))  # none without a heat map
     finding = replace(
         shown,
@@ -256,8 +260,8 @@ def judge_track(detector: Detector, frames: Sequence[FrameFinding]) -> tuple[Fac
         score=score,
         reasons=reasons,
         regions=regions_to_name(verdict, values) if len(values) else (),
-        detection=replace(shown.detection, logit=torch.tensor([mean]), score=torch.tensor([score])),
-        evidence=evidence_of(detector.decision, mean, score) if SCORE_REASONS.issuperset(reasons) else None,
+        detection=replace(shown.detection, logit=torch.tensor([worth]), score=torch.tensor([score])),
+        evidence=evidence_of(detector.decision, worth, score) if SCORE_REASONS.issuperset(reasons) else None,
     )
     return finding, place
 

@@ -12,7 +12,7 @@ from common.verdicts import Verdict
 from evaluation.metrics.classification import NUM_RESAMPLES, Figure, auc_figure, draw, figure_of, figures
 from evaluation.metrics.video import METHODS, Method, VideoKey, video_scores, video_thresholds
 from evaluation.results import SIMULATED, Item
-from kfd.calibration.decision import log_odds, logit_of, score_of, sigmoid
+from kfd.calibration.decision import clip_logit, log_odds, logit_of, score_of, sigmoid
 from kfd.calibration.likelihood_ratio import ECE_BINS, LN10
 from kfd.config import Decision
 
@@ -91,7 +91,8 @@ def video_level(
     fake_above, real_below = video_thresholds(
         method, decision.fake_above, decision.real_below, lambda score: logit_of(decision, score)
     )
-    scores = video_scores([item.frame for item in items], method, decision.fake_above)
+    carry = (lambda mean, frames: clip_logit(decision, mean, frames)) if method == "mean" else None
+    scores = video_scores([item.frame for item in items], method, decision.fake_above, carry)
     level = {}
     for comparison in comparisons(items):
         videos = _videos([items[i] for i in comparison.positions])

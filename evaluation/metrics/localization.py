@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from evaluation.metrics.classification import NUM_RESAMPLES, Figure, draw, figure_of, ranked_area
+from kfd.calibration.map_cut import forged_pixels, overlap
 
 BINS = 1024  # of the logit; pixels of one bin count as equal
 SPAN = 12.0  # logits beyond are cut; sigmoid(-12) is 6e-6
@@ -22,7 +23,8 @@ class MapCounts:
     """Counts that N heat maps and masks come down to.
 
     forged, pristine: (N, BINS) pixels inside and outside the mask by the map's logit, ascending.
-    iou: (N,) of the map cut at a half with the mask. pointing: (N,) whether the hottest pixel is inside.
+    iou: (N,) of the map's forged pixels (kfd.calibration.map_cut) with the mask.
+    pointing: (N,) whether the hottest pixel is inside.
     """
 
     forged: np.ndarray
@@ -31,19 +33,20 @@ class MapCounts:
     pointing: np.ndarray
 
     @classmethod
-    def of(cls, heatmaps: np.ndarray, masks: np.ndarray, threshold: float = 0.5) -> MapCounts:
-        """heatmaps: (N, S, S) P(fake) in [0, 1]. masks: (N, S, S) in [0, 1], cut at a half."""
+    def of(cls, heatmaps: np.ndarray, masks: np.ndarray, share: float | None = None) -> MapCounts:
+        """heatmaps: (N, S, S) P(fake) in [0, 1]. masks: (N, S, S) in [0, 1], cut at a half.
+
+        share: of a decision (map_share), says which pixels count as forged.
+        """
         maps = np.asarray(heatmaps, dtype=np.float64).reshape(len(heatmaps), -1)
         truth = np.asarray(masks).reshape(len(maps), -1) > 0.5
-        found = maps > threshold
         logit = np.log(np.maximum(maps, 1e-300)) - np.log(np.maximum(1 - maps, 1e-300))
         bins = np.clip((logit + SPAN) * BINS / (2 * SPAN), 0, BINS - 1).astype(np.int64)
         bins += BINS * np.arange(len(maps))[:, None]
         counts = [np.bincount(bins[where], minlength=BINS * len(maps)).reshape(-1, BINS)
                   for where in (truth, ~truth)]  # fmt: skip
-        union, overlap = (truth | found).sum(axis=1), (truth & found).sum(axis=1)
         hottest = truth[np.arange(len(maps)), maps.argmax(axis=1)]
-        return cls(*counts, overlap / np.maximum(union, 1), hottest.astype(np.float64))
+        return cls(*counts, overlap(forged_pixels(maps, share), truth), hottest.astype(np.float64))
 
     @classmethod
     def join(cls, parts: Sequence[MapCounts]) -> MapCounts:
@@ -51,14 +54,14 @@ class MapCounts:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def map_metrics(heatmaps: np.ndarray, masks: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+def map_metrics(heatmaps: np.ndarray, masks: np.ndarray, share: float | None = None) -> dict[str, float]:
     """Measure how well heat maps find the forged pixels of fake images.
 
     heatmaps: (N, S, S) P(fake). masks: (N, S, S) in [0, 1], cut at a half.
     Returns pixel_auc (all pixels together; absent where the masks hold one class), iou (mean over images,
-    map cut at `threshold`) and pointing (share of images whose hottest pixel lies in the mask).
+    see MapCounts) and pointing (share of images whose hottest pixel lies in the mask).
     """
-    return _values(MapCounts.of(heatmaps, masks, threshold))
+    return _values(MapCounts.of(heatmaps, masks, share))
 
 
 def _values(counts: MapCounts) -> dict[str, float]:

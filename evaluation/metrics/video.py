@@ -56,10 +56,16 @@ def video_key(label: str, source: str, kind: str, video: str, path: str) -> Vide
     return label, source, kind, f"video {video}" if video else f"face {path}"
 
 
-def video_scores(frames: Sequence[Frame], method: Method, fake_above: float) -> dict[VideoKey, float]:
+def video_scores(
+    frames: Sequence[Frame],
+    method: Method,
+    fake_above: float,
+    carry: Callable[[float, int], float] | None = None,
+) -> dict[VideoKey, float]:
     """One score per video: a logit for mean, median and top; in [0, 1] for vote and fusion.
 
-    fake_above: threshold of a frame's score, for `vote`.
+    fake_above: threshold of a frame's score, for `vote`. carry: from a track's value and its number of frames
+        to the logit of a photograph that is worth as much, see kfd.calibration.decision.clip_logit.
     Raises ValueError where `fusion` is asked for and a frame has no local score.
     """
     if method == "fusion" and any(frame.local is None for frame in frames):
@@ -69,7 +75,11 @@ def video_scores(frames: Sequence[Frame], method: Method, fake_above: float) -> 
         tracks.setdefault(frame.key, {}).setdefault(frame.track, []).append(frame)
     one = _AGGREGATIONS[method]
     return {
-        key: max(one(members, fake_above) for members in by_track.values())
+        key: max(
+            value if carry is None else carry(value, len(members))
+            for members in by_track.values()
+            for value in [one(members, fake_above)]
+        )
         for key, by_track in tracks.items()
     }
 

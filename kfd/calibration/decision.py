@@ -11,8 +11,6 @@ from kfd.calibration.likelihood_ratio import Evidence, weigh
 from kfd.config import Decision
 from kfd.detection import Quality
 
-MINORITY = 0.2  # share of a track's frames that must read the other way for its frames to disagree
-
 
 def log_odds(decision: Decision, logits: np.ndarray) -> np.ndarray:
     """Calibrated natural log-odds of logits of any shape, float64; strictly rising, so the order stays."""
@@ -71,20 +69,30 @@ def decide(
     return (Verdict.FAKE if score >= decision.fake_above else Verdict.REAL), ()
 
 
+def clip_logit(decision: Decision, mean: float, frames: int) -> float:
+    """The logit of a photograph that is worth as much as so many frames with this mean logit.
+
+    Fewer frames than the line was fitted on count as one photograph.
+    """
+    if decision.clip_frames is None or frames < decision.clip_frames:
+        return mean
+    return decision.clip_slope * mean + decision.clip_intercept
+
+
 def decide_track(
     decision: Decision, logits: np.ndarray, also: Sequence[Reason] = ()
 ) -> tuple[float, Verdict, tuple[Reason, ...]]:
     """Score, verdict and reasons of one face's track through a video.
 
-    logits: (N,) of its frames, N >= 1, those that may be scored. The score is that of their mean.
+    logits: (N,) of its frames, N >= 1, those that may be scored. The score is that of `clip_logit`.
     also: reasons that the frames themselves give against any verdict.
-    Frames disagree where MINORITY of them or more read as fake and as many as real: a mean would hide
+    Frames disagree where `clip_disagree` of them or more read as fake and as many as real: a mean would hide
     that only a part of the clip was manipulated, or that the detector wavers.
     """
     scores = score_of(decision, logits)
     split = (scores >= decision.fake_above).mean(), (scores <= decision.real_below).mean()
-    score = float(score_of(decision, np.mean(logits)))
-    disagreeing = (Reason.FRAMES_DISAGREE,) if min(split) >= MINORITY else ()
+    score = float(score_of(decision, clip_logit(decision, float(np.mean(logits)), len(logits))))
+    disagreeing = (Reason.FRAMES_DISAGREE,) if min(split) >= decision.clip_disagree else ()
     return score, *decide(decision, score, also=(*also, *disagreeing))
 
 

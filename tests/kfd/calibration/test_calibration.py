@@ -60,5 +60,5 @@ def test_a_detector_that_points_the_wrong_way_is_refused():
 def test_a_decision_checks_itself():
     with pytest.raises(ValueError, match=r"got 0\.8 and 0\.7"):
         Decision(real_below=0.8)
-    with pytest.raises(ValueError, match="slope must be positive"):
+    with pytest.raises(ValueError, match="slopes must be positive"):
         Decision(slope=-1.0)
