@@ -24,6 +24,11 @@ CONDITIONS = (
     "video 23", "video 28", "video 33", "video 40", "video 40 jpeg 75", "resize 50", "resize 25",
     "resize 50 jpeg 40", "resize 50 video 33", "blur 1", "blur 2", "noise 2", "noise 5", SOCIAL,
 )  # fmt: skip
+# Fields of Decision that grids measured before them do not know.
+LATER = (
+    "max_strangeness", "familiar_sha256", "map_share", "clip_frames", "clip_slope", "clip_intercept",
+    "clip_disagree",
+)  # fmt: skip
 TRACES = 0.2  # from this estimate of kfd.quality on a photograph counts as showing traces of compression
 LARGE = 0.7  # from this scale on a face counts as large: it has so much of the pixels the detector reads
 
@@ -91,9 +96,17 @@ def band_of(jpeg_loss: float, video_loss: float) -> int:
 
 
 def digest_of_decision(decision: Decision) -> str:
-    """SHA-256 of a decision's values, hex."""
-    values = json.dumps(dataclasses.asdict(decision), sort_keys=True)
-    return hashlib.sha256(values.encode()).hexdigest()
+    """SHA-256 of a decision's values, hex; of those that came later, only where they are not the usual ones.
+
+    So a grid stays valid that was measured before there were such values, with the decision of that time.
+    """
+    usual = Decision()
+    values = {
+        name: value
+        for name, value in dataclasses.asdict(decision).items()
+        if name not in LATER or value != getattr(usual, name)
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def refuse_stale(path: Path, stored: dict[str, object], detector: Detector) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.storage import read_config
 from common.verdicts import Reason, Verdict
 from evaluation import robustness
 from kfd.calibrate import Reading
@@ -21,7 +24,9 @@ from kfd.calibration.decision import (
     may_be_scored,
     score_of,
 )
+from kfd.calibration.error_rates import ROBUSTNESS_FILE, digest_of_decision
 from kfd.calibration.likelihood_ratio import STEP
+from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
 from kfd.detection import Quality
 
@@ -154,3 +159,15 @@ def test_the_robustness_grid_gives_the_verdicts_of_the_rule():
     assert robustness._verdicts(LIMITED, reading, scores) == expected
     alone = replace(reading, gaps=None)  # each crop read once
     assert robustness._verdicts(LIMITED, alone, scores)[3] == Verdict.FAKE
+
+
+def test_the_shipped_grid_belongs_to_the_shipped_decision():
+    """New fields of Decision, at values that change nothing, once made every grid measured before them stale:
+    the page refused the shipped detector.
+    """
+    folder = Path(__file__).parents[3] / "checkpoints" / "embedded" / "kfd"
+    stored = json.loads((folder / ROBUSTNESS_FILE).read_text())
+    decision = read_config(Decision, folder / DECISION_FILE)
+    assert digest_of_decision(decision) == stored["decision"]
+    for change in ({"clip_slope": 1.1}, {"map_share": 0.6}, {"fake_above": 0.999}):
+        assert digest_of_decision(replace(decision, **change)) != stored["decision"]
