@@ -190,7 +190,7 @@ def untuned_task(sees_face: bool = False) -> str:
 def questions(intent: str, heldout: bool) -> tuple[str, ...]:
     """Every wording of the questions of an intent: the held-out ones, or those for training."""
     asked = ASKABLE if intent in REGION_INTENTS else ("",)
-    wordings = (wording for pattern in _patterns(intent, heldout) for wording in pattern)
+    wordings = (wording for pattern in question_patterns(intent, heldout) for wording in pattern)
     filled = (text.format_map(_question_slots(words)) for text in wordings for words in asked)
     return tuple(dict.fromkeys(filled))
 
@@ -217,7 +217,7 @@ def answers(intent: str, case: Case, asked: str = "") -> tuple[str, ...]:
 def make_turn(intent: str, case: Case, rng: random.Random, heldout: bool = False) -> Turn:
     """Draw a question of the intent, in a random manner of speaking, and an answer that suits the case."""
     asked = _draw_region(case, rng) if intent in REGION_INTENTS else ""
-    question = rng.choice(rng.choice(_patterns(intent, heldout))).format_map(_question_slots(asked))
+    question = rng.choice(rng.choice(question_patterns(intent, heldout))).format_map(_question_slots(asked))
     return Turn(_casual(question, intent, rng), rng.choice(answers(intent, case, asked)), intent)
 
 
@@ -337,6 +337,7 @@ def _answer_slots(case: Case) -> dict[str, str]:
     return slots
 
 
-def _patterns(intent: str, heldout: bool) -> tuple[tuple[str, ...], ...]:
+def question_patterns(intent: str, heldout: bool) -> tuple[tuple[str, ...], ...]:
+    """The patterns of the questions of an intent, each as the tuple of its wordings, slots unfilled."""
     wordings = _WORDINGS.intents[intent]
     return wordings.heldout if heldout else wordings.train

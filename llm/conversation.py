@@ -85,6 +85,11 @@ class Conversation:
         self._logits: Tensor | None = None  # (V,) after the last cached token
         self._open: _Answer | None = None  # the answer that is being written
 
+    @property
+    def said(self) -> list[str]:
+        """The answers so far."""
+        return [turn.answer for turn in self.history]
+
     def ask(
         self,
         text: str,
@@ -97,9 +102,9 @@ class Conversation:
 
         temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
         checked: hold every sentence against the case before it is handed out, and word it anew where it
-            contradicts (llm.checks.claims). A sentence that fails every time ends the answer; where it is
-            the first, the answer is a plain one out of the facts (llm.checks.plain) and the
-            question is forgotten.
+            contradicts (llm.checks.claims), is beside the point (llm.checks.topics) or repeats an earlier
+            answer. A sentence that fails every time ends the answer; where it is the first, a plain answer
+            out of the facts (llm.checks.plain) stands in its place.
         An answer that is not read to its end counts as far as it was written (a question without a single
         written token is forgotten); asking again ends it.
         Raises ValueError, before anything is written, for an empty or too long question, for bad settings
@@ -153,12 +158,18 @@ class Conversation:
                 else:
                     self._write_token(writing)
                 yield from writing.news()
+            if writing.checked and not writing.text and self._open is writing:
+                self._say_plainly(writing)
         finally:
             if self._open is writing:
                 self._close()
         yield from writing.news(final=True)
-        if writing.checked and not writing.text:
-            yield plain_answer(self.case, writing.question)
+
+    def _say_plainly(self, writing: _Answer) -> None:
+        """Put a plain answer out of the facts in the place of one that was never agreed upon."""
+        prompter = self.model.prompter
+        writing.text = plain_answer(self.case, writing.question, self.said)
+        writing.ids = prompter.encode(prompter.markers.lead + writing.text)[: writing.limit]
 
     def _write_token(self, writing: _Answer) -> None:
         unread = writing.ids[len(self.input_ids) - writing.start :]
@@ -169,7 +180,7 @@ class Conversation:
     def _write_sentence(self, writing: _Answer) -> None:
         """Write to the end of a sentence that agrees with the case; of several tries keep the best."""
         before = (writing.ids, writing.text)
-        best = agreed(self._drafts(writing), self.case, writing.question)
+        best = agreed(self._drafts(writing), self.case, writing.question, self.said)
         if best is None:
             writing.ids, writing.text = before
         else:
@@ -185,7 +196,7 @@ class Conversation:
             self._write_token(writing)
             while writing.goes_on and not ends_sentence(writing.text):
                 self._write_token(writing)
-            yield Draft(writing.text, writing.ended, writing.ids)
+            yield Draft(writing.text, writing.ended, writing.ids, first=not before[1])
             self._rewind(writing, before)  # not reached when the draft just given is taken
 
     def _rewind(self, writing: _Answer, before: tuple[list[int], str]) -> None:

@@ -218,8 +218,9 @@ def _converse(
         conversation = conversation_about(model, faces, row, case)
         before = found.total()
         for turn in _asked(case, rng, config.turns):
+            plain = plain_answer(case, turn.question, conversation.said)
             reply = "".join(conversation.ask(turn.question, config.max_new_tokens, checked=checked))
-            speechless += reply == plain_answer(case, turn.question)
+            speechless += reply == plain
             problems = contradictions(reply, case, turn.question, check_regions=False)
             apart += len(contradictions(reply, case, turn.question)) > len(problems)
             for problem in problems:

@@ -23,6 +23,7 @@ from data_sim.dialogue import (
     INTENTS,
     Turn,
     answers,
+    question_patterns,
     questions,
 )
 from data_sim.dialogues import on_before, on_file, on_finding, on_map, on_report, untold
@@ -151,6 +152,17 @@ def _topics() -> Mapping[str, Mapping[str, tuple[tuple[str, ...], ...]]]:
         topic: {kind: tuple(map(expand, patterns)) for kind, patterns in kinds.items()}
         for topic, kinds in raw.items()
     }
+
+
+def wordings_of(topic: str) -> list[tuple[str, ...]]:
+    """The training questions of a topic: patterns, each as the tuple of its wordings."""
+    own = _topics().get(topic, {})
+    intent = FULL.composed[topic][0] if topic in FULL.composed else topic
+    return [
+        *own.get("train", ()),
+        *own.get("after", ()),
+        *(question_patterns(intent, heldout=False) if intent else ()),
+    ]
 
 
 def make_conversation(

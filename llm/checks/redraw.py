@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from data_sim.dialogue import Case
-from llm.checks.claims import NO_FAULT, SEVERE, fault
+from data_sim.dialogues.facts import Facts
+from llm.checks.claims import MINOR, NO_FAULT, SEVERE, fault
+from llm.checks.topics import beside_the_point
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
 REDRAW_TEMPERATURE = 0.7  # of every wording after the first
@@ -23,27 +25,36 @@ class Draft:
     """One way of going on with an answer by a sentence.
 
     text: the whole answer so far, the new sentence included. ended: the model closed the answer there.
-    state: what the writer needs to go on from here.
+    state: what the writer needs to go on from here. first: the sentence is the answer's first.
     """
 
     text: str
     ended: bool
     state: Any = None
+    first: bool = False
 
 
-def agreed(drafts: Iterable[Draft], case: Case, question: str) -> Draft | None:
+def agreed(drafts: Iterable[Draft], case: Case, question: str, said: Collection[str] = ()) -> Draft | None:
     """The first draft without fault, else the one that is least at fault.
 
-    drafts: drawn one by one, only as many as are needed.
-    Returns None when each of them contradicts the case in what cannot be borne (llm.checks.claims.fault).
+    drafts: drawn one by one, only as many as are needed. said: earlier answers of the conversation; to say
+    one of them again word for word is a fault that can be borne.
+    Returns None when none can be borne: each contradicts the case (llm.checks.claims.fault), or begins an
+    answer that is beside the point (llm.checks.topics).
     """
     tries: list[tuple[int, Draft]] = []
     for draft in drafts:
-        tries.append((fault(draft.text, case, question), draft))
+        tries.append((_grade(draft, case, question, said), draft))
         if tries[-1][0] == NO_FAULT:
             break
     found, best = min(tries, key=lambda one: one[0])
     return None if found == SEVERE else best
+
+
+def _grade(draft: Draft, case: Case, question: str, said: Collection[str]) -> int:
+    if draft.first and isinstance(case, Facts) and beside_the_point(draft.text, case, question):
+        return SEVERE
+    return max(fault(draft.text, case, question), MINOR if draft.text in said else NO_FAULT)
 
 
 def ends_sentence(text: str) -> bool:

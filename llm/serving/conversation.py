@@ -52,6 +52,11 @@ class RemoteConversation:
         self.history: list[FinishedTurn] = []
         self._open: _Answer | None = None  # the answer that is being written
 
+    @property
+    def said(self) -> list[str]:
+        """The answers so far."""
+        return [turn.answer for turn in self.history]
+
     def ask(
         self,
         text: str,
@@ -94,7 +99,9 @@ class RemoteConversation:
             if self._open is answer:
                 self._close()
         if answer.checked and not answer.text:
-            yield plain_answer(self.case, answer.question)
+            answer.text = plain_answer(self.case, answer.question, self.said)
+            self.history.append(FinishedTurn(answer.question, answer.text))
+            yield answer.text
 
     def _plain(self, answer: _Answer) -> Iterator[str]:
         with closing(self._source(answer, draw=0)) as source:
@@ -106,7 +113,7 @@ class RemoteConversation:
         source, said = self._source(answer, draw=0), ""
         try:
             while not source.ended:
-                best = agreed(self._drafts(answer, source, said), self.case, answer.question)
+                best = agreed(self._drafts(answer, source, said), self.case, answer.question, self.said)
                 if best is None:
                     return
                 yield best.text[len(said) :]
@@ -184,8 +191,8 @@ class _Source:
                 length = len(self._text) - self._taken
                 self.ended = True
                 break
-        self._taken += length
-        return Draft(self._text[: self._taken], self.ended, self)
+        first, self._taken = self._taken == 0, self._taken + length
+        return Draft(self._text[: self._taken], self.ended, self, first)
 
     def close(self) -> None:
         self._pieces.close()

@@ -53,7 +53,7 @@ class DistilConfig:
 
 
 def general_prompts(heldout: bool = False) -> tuple[str, ...]:
-    """The questions of prompts.yaml, none twice. heldout: those of every fifth pattern, which no other has."""
+    """The questions of prompts.yaml, none twice. heldout: those of every fifth pattern, the others' never."""
     raw = yaml.safe_load((files("llm.training") / "prompts.yaml").read_text(encoding="utf-8"))
     patterns = [one for kind in raw.values() for one in kind]
     chosen = [one for place, one in enumerate(patterns) if (place % 5 == 4) == heldout]

@@ -125,11 +125,11 @@ def test_an_answer_ends_before_a_sentence_that_contradicts(server) -> None:
     assert len(server.requests) == 1, "such an endpoint cannot go on from the middle"
 
 
-def test_a_question_that_only_gets_contradictions_is_forgotten(server) -> None:
+def test_a_question_that_only_gets_contradictions_has_a_plain_answer(server) -> None:
     server.reply = lambda body: pieces(WRONG)
     conversation = talk(server)
     assert say(conversation, checked=True) == plain_answer(FAKE, ASKED)
-    assert conversation.history == [] and len(server.requests) == 3
+    assert conversation.said == [plain_answer(FAKE, ASKED)] and len(server.requests) == 3
     assert say(conversation) == WRONG, "unchecked answers come as they are"
 
 
