@@ -131,9 +131,9 @@ def mix_ups(users: list[User]) -> list[str]:
         found += [f"{user.name} was shown {other.secret}" for other in others if other.secret in told]
         if user.report is None:
             continue
-        if user.report["file"]["sha256"] != hashlib.sha256(user.photo).hexdigest():
+        if user.report["files"][0]["file"]["sha256"] != hashlib.sha256(user.photo).hexdigest():
             found.append(f"{user.name} got the report on another file")
-        score = [face["score"] for face in user.report["faces"]]
+        score = [face["score"] for face in user.report["files"][0]["faces"]]
         if scores.setdefault(user.photo, score) != score:
             found.append(f"{user.name} has the scores {score}, its pair {scores[user.photo]}")
     return found

@@ -19,7 +19,7 @@ def pair() -> list[User]:
     for user in users:
         user.said = [f"{user.name}: {user.secret}"]
         file = {"name": user.name, "sha256": hashlib.sha256(user.photo).hexdigest()}
-        user.report = {"file": file, "faces": [{"score": 0.25}]}
+        user.report = {"files": [{"file": file, "faces": [{"score": 0.25}]}]}
     return users
 
 
@@ -37,9 +37,9 @@ def test_a_mix_up_is_found(thing):
     if thing in ("name", "secret"):
         first.said.append(f"and {getattr(second, thing)}")
     elif thing == "file":
-        second.report["file"]["sha256"] = "0" * 64
+        second.report["files"][0]["file"]["sha256"] = "0" * 64
     else:
-        second.report["faces"][0]["score"] = 0.26
+        second.report["files"][0]["faces"][0]["score"] = 0.26
     assert len(mix_ups([first, second])) == 1
     assert "1 mix-ups" in table([first, second], {"before": 1.0}, STEPS)
 
