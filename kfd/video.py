@@ -1,7 +1,8 @@
 """Judge the people in a video: frames spread over all of it, faces followed, one finding for each person.
 
-Faces are followed by place and size (media.tracks): people who are in the picture together are never
-averaged with each other. What is shown of a person is a frame that was really read, never a mean of pictures.
+Faces are followed by place, size and what is about them (media.tracks): people who are in the picture together,
+or in turn, are never averaged with each other. What is shown of a person is a frame that was really read, never
+a mean of pictures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from media.faces import Face, find_faces
 from media.files import MediaFile, open_file
 from media.images import pixels_digest, sha256_of
 from media.timeline import Timeline, spread
-from media.tracks import colours, find_cuts, track_faces
+from media.tracks import colours, find_cuts, surroundings, track_faces
 from media.video import FrameReader, VideoSource, timeline
 
 KEPT = 2**28  # bytes of frames that are kept until it is known which are shown; larger ones are read again
@@ -121,7 +122,7 @@ def examine_video(
     line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
-    positions, digests, histograms, faces, views = [], [], [], [], []
+    positions, digests, histograms, faces, views, about = [], [], [], [], [], []
     still, failed = None, False
     kept: dict[int, np.ndarray] | None = {}
     reader = FrameReader(source, line, wanted)
@@ -134,6 +135,7 @@ def examine_video(
             positions.append(position)
             digests.append(pixels_digest(image))
             histograms.append(colours(image))
+            about.append([surroundings(image, face) for face in found])
             faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
             views.append(detector.look(image, found))
             if kept is not None:
@@ -146,7 +148,7 @@ def examine_video(
     damaged = failed or reader.damaged
     findings = detector.judge_all(views)  # in common batches, which are faster
     tracks: dict[int, list[FrameFinding]] = {}
-    for place, numbers in enumerate(track_faces(faces, find_cuts(histograms))):
+    for place, numbers in enumerate(track_faces(faces, find_cuts(histograms), about)):
         for number, finding in zip(numbers, findings[place], strict=True):
             frame = FrameFinding(place, float(times[positions[place]]), finding)
             tracks.setdefault(number, []).append(frame)

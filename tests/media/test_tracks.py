@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from media.faces import Face
-from media.tracks import PATIENCE, colours, find_cuts, track_faces
+from media.tracks import PATIENCE, colours, find_cuts, surroundings, track_faces
 from tests.tiny.faces import drawn_landmarks
 
 
@@ -73,3 +73,30 @@ def test_a_cut_is_another_picture_not_movement_nor_light():
     shots = [room, moved, darker, noisy, street, street, room]
     assert find_cuts([colours(shot) for shot in shots]) == [4, 6]
     assert find_cuts([]) == [] and find_cuts([colours(room)]) == []
+
+
+def test_two_people_shown_in_turn_in_one_room_are_two():
+    """Shot and countershot have one wall and one light: by the colours of the whole frame that is no cut, and
+    whoever sat where the other had sat was averaged with him.
+    """
+    seat = face(200, 150)
+
+    def shot(clothes: tuple[int, int, int], hair: tuple[int, int, int]) -> np.ndarray:
+        frame = np.full((400, 640, 3), (90, 110, 130), np.uint8)
+        frame[190:260, 140:260] = clothes
+        frame[60:130, 150:250] = hair
+        frame[120:185, 165:235] = (200, 160, 140)
+        return frame
+
+    one, other = shot((30, 30, 160), (20, 20, 20)), shot((180, 40, 40), (210, 190, 120))
+    clip = [one, one, other, other, one]
+    assert find_cuts([colours(frame) for frame in clip]) == []
+    about = [[surroundings(frame, seat)] for frame in clip]
+    assert track_faces([[seat]] * 5, (), about) == [[0], [0], [1], [1], [0]]
+    assert track_faces([[seat]] * 5) == [[0]] * 5, "place and size alone do not tell"
+
+
+def test_surroundings_of_a_face_at_the_edge_are_those_inside():
+    frame = np.zeros((100, 100, 3), np.uint8)
+    for x, y in ((0, 0), (100, 100), (-60, 50), (150, 150)):
+        assert surroundings(frame, face(x, y)).sum() == 1.0
