@@ -22,7 +22,7 @@ from common.storage import digest_of, naming, write_atomically
 from kfd.config import Decision
 
 FAMILIAR_FILE = "familiar.safetensors"
-UNFAMILIAR_RATE = 0.02  # share of calibration faces, each held out from the fit, beyond the limit
+UNFAMILIAR_RATE = 0.01  # share of calibration faces, each held out from the fit, beyond the limit
 FOLDS = 5
 SPREAD = 1e-6  # of the embeddings, without which they tell nothing
 ENOUGH = 40  # faces without which nothing is fitted, and of a source without which it is not left out

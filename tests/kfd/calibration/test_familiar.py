@@ -44,7 +44,7 @@ def test_the_distance_is_mahalanobis():
 
 
 def test_the_limit_keeps_its_rate_on_faces_never_seen_also_where_few_were_fitted():
-    """Measured on the faces of the fit, a limit of 2 % had left out a third of all others."""
+    """Measured on the faces of the fit, a limit of 2 % had kept out a third of all others."""
     for count, most in ((150, 3 * UNFAMILIAR_RATE), (3000, 1.5 * UNFAMILIAR_RATE)):
         cloud, limit, figures = fit_familiar(faces(count, 2), names(count), np.repeat("one", count))
         strange = cloud.strangeness(torch.from_numpy(faces(4000, 3))).numpy() > limit
