@@ -105,6 +105,15 @@ def test_the_file_is_loaded_strictly(folder):
     decision = replace(load_kfd(folder)[1], familiar_sha256=digest_of(path))
     with pytest.raises(ValueError, match=FAMILIAR_FILE):
         Familiar.load(folder, decision)
+    for wrong, said in (
+        (Familiar(torch.zeros(width), torch.full((width, width), torch.nan)), "finite"),
+        (Familiar(torch.zeros(width), torch.zeros(width, 2)), "centre .* and whitening"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Familiar.load(folder, save_familiar(wrong, decision, folder))
+    narrow = Familiar(torch.zeros(2), torch.eye(2))
+    with pytest.raises(ValueError, match=rf"of 2 numbers, the detector gives {width}"):
+        narrow.strangeness(torch.zeros(1, width))
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"kfd\.calibrate"):
         Detector.from_pretrained(folder)
