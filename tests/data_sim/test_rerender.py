@@ -103,6 +103,14 @@ def test_a_longer_run_adds_to_what_is_there_and_a_broken_one_goes_on(data, made)
 
 
 @needs_generator
+def test_faces_of_validation_are_kept_from_training(data, tmp_path):
+    run(data, tmp_path / "val", "--split", "val", "--faces", "1")
+    assert FaceSet.splits(tmp_path / "val") == {"val"}
+    with pytest.raises(ValueError, match="no split 'train'"):
+        PairSampler(FaceSet.open(data, "train"), TrainConfig(data, Path("o"), rerendered=tmp_path / "val"))
+
+
+@needs_generator
 def test_another_seed_is_refused_in_the_same_folder(data, made, capsys):
     with pytest.raises(SystemExit, match="seed: expected 0, got 7"):
         run(data, made, "--seed", "7")
