@@ -62,11 +62,12 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Facts:
-    """Rows of name and value. long_names: a file's name and path may be one."""
+    """Rows of name and value. long_names: a file's name and path may be one. language: of the names."""
 
     name: ClassVar = "facts"
     rows: Rows
     long_names: bool = False
+    language: str = "en"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ Block = (
 class Section:
     """A heading and what stands under it. tall: it should not begin at the end of a page.
 
-    language: a code of app.wording.languages. right_to_left: how that one is written.
+    language: a code of app.wording.languages. right_to_left: how that one is written. heading_language: that
+    of the heading, where it is another.
     """
 
     heading: str
@@ -167,11 +169,13 @@ class Section:
     tall: bool = False
     language: str = "en"
     right_to_left: bool = False
+    heading_language: str = ""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A report, ready to be drawn. seal: of its canonical form, a hexadecimal digest."""
+    """A report, ready to be drawn. seal: of its canonical form, a hexadecimal digest. language: of its
+    labels."""
 
     title: str
     author: str
@@ -180,3 +184,4 @@ class Document:
     seal: str
     opening: tuple[Block, ...]
     sections: tuple[Section, ...]
+    language: str = "en"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from app.court import LABELS, OPINION
@@ -39,11 +40,15 @@ from app.wording.court import (
     SIGNATURE_LABELS,
     propositions_words,
 )
-from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
+from app.wording.translated import ENGLISH, Stated, finding_sentences, label_in, sentences
 
 
 def document(data: dict[str, Any]) -> Document:
     """Lay a report out. data: its JSON values (app.report.data), with their seal."""
+    return _in_language(data.get("language", ENGLISH), _in_english(data))
+
+
+def _in_english(data: dict[str, Any]) -> Document:
     files = files_of(data)
     what = _medium(files[0]) if len(files) == 1 else f"{len(files)} files"
     subject = f"Examination of {'a ' if len(files) == 1 else ''}{what} for face manipulation"
@@ -82,6 +87,33 @@ def document(data: dict[str, Any]) -> Document:
             ),
         ),
     )
+
+
+def _in_language(language: str, document: Document) -> Document:
+    """A document with its labels in a language. Sentences stay English, because they alone are binding."""
+    if language == ENGLISH:
+        return document
+
+    def named(block: Block) -> Block:
+        match block:
+            case Title():
+                return replace(
+                    block, kind=label_in(language, block.kind), text=label_in(language, block.text)
+                )
+            case Facts():
+                rows = tuple((label_in(language, name), value) for name, value in block.rows)
+                return replace(block, rows=rows, language=language)
+            case Signature():
+                return replace(block, labels=tuple(label_in(language, label) for label in block.labels))
+        return block
+
+    def headed(section: Section) -> Section:
+        heading, blocks = label_in(language, section.heading), tuple(map(named, section.blocks))
+        spoken = section.language if heading == section.heading else language
+        return replace(section, heading=heading, heading_language=spoken, blocks=blocks)
+
+    opening, sections = tuple(map(named, document.opening)), tuple(map(headed, document.sections))
+    return replace(document, opening=opening, sections=sections, language=language)
 
 
 def _medium(file: dict[str, Any]) -> str:

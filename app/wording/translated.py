@@ -1,10 +1,11 @@
-"""The few fixed sentences that Unmask says in other languages than English: finding, strength, limits.
+"""What Unmask says in other languages than English: finding, strength and limits, labels of page and report.
 
 They stand in languages/*.yaml, one file a language, with the keys and slots of en.yaml. All else is English.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from kfd.detection import FaceFinding
 
 FOLDER = Path(__file__).with_name("languages")
 ENGLISH = "en"
+LABEL_GROUPS = ("report", "court", "rows")  # of the keys: headings and names of rows in a report
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,31 @@ def finding_sentences(language: str, face: Stated) -> str:
         said.append(words["regions_named"].format(regions=named))
     said.append(words["strength"][face.support].format(verbal=words["verbal"].get(face.verbal, "")))
     return ("" if language == "zh" else " ").join(said)
+
+
+def label_in(language: str, label: str) -> str:
+    """A label of the report in another language; as it is where it is none of en.yaml's, a file's name say.
+
+    label: in English; its number, where it has one, stays.
+    """
+    of_file = re.fullmatch(r"(File \d+), (.+)", label)
+    if of_file:
+        rest = of_file[2][:1].upper() + of_file[2][1:]
+        return f"{label_in(language, of_file[1])}: {label_in(language, rest)}"
+    number = re.search(r"\d+", label)
+    known = label if number is None else label.replace(number[0], "{number}", 1)
+    said = _labels(language).get(known)
+    return label if said is None else said.format(number=number and number[0])
+
+
+@lru_cache(maxsize=16)
+def _labels(language: str) -> dict[str, str]:
+    """English label -> the same in another language."""
+    english, other = sentences(ENGLISH), sentences(language)
+    pairs = {english[name]: other[name] for name in ("face", "limits_heading")}
+    for group in LABEL_GROUPS:
+        pairs |= {english[group][name]: other[group][name] for name in english[group]}
+    return pairs
 
 
 def chosen_by(accept_language: str) -> str:

@@ -8,21 +8,35 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from io import BytesIO
 
+import numpy as np
 import pytest
+from PIL import Image
 from pypdf import PdfReader
 
 from app.assistant import Assistant
+from app.court import CourtForm
 from app.page.handlers import EXAMPLE, PageHandlers
 from app.page.windows import PageState
 from app.question_language import ENGLISH_ONLY, SCRIPTS, foreign_language
 from app.report.__main__ import ReportConfig
+from app.report.blocks import Document, Facts, Signature, Title
+from app.report.document import document
 from app.report.sealed import Report
-from app.wording.translated import Stated, chosen_by, finding_sentences, languages, sentences
+from app.wording.translated import (
+    LABEL_GROUPS,
+    Stated,
+    chosen_by,
+    finding_sentences,
+    label_in,
+    languages,
+    sentences,
+)
 from common.enfsi import VERBAL_SCALE
 from common.verdicts import Reason, Verdict
 from kfd.config import Decision
 from media.regions import REGIONS
 from tests.tiny.checkpoint import save_tiny_checkpoint
+from tests.tiny.video import write_video
 
 OTHERS = ("ar", "de", "es", "fr", "hi", "pt", "ru", "zh")
 NOT = {
@@ -37,7 +51,8 @@ NOT = {
     "hi": r"नहीं|कोई संकेत नहीं",
 }
 SAME_EVERYWHERE = {  # words that two languages happen to share
-    "Limites", "Nase", "nariz", "boca", "forte", "moderado",
+    "Limites", "Nase", "nariz", "boca", "forte", "moderado", "Zoom", "Conversation", "Date", "Propositions",
+    "Signature", "Verdict", "Score", "Position",
 }  # fmt: skip
 ENGLISH_QUESTIONS = """Is this a deepfake image?|Where are the signs?|is it fake|why|who made it|is this real?
 whats the score|how sure r u|is teh face maniplated?|wher are the sings|compare mouth and nose|the left eye?
@@ -207,6 +222,43 @@ def test_a_report_shows_the_language_and_stays_english(assistant, language, tmp_
     assert words["note"] in report.to_html() and words["note"] not in english.to_html()
     text = "".join(page.extract_text() for page in PdfReader(BytesIO(report.to_pdf())).pages)
     assert "\\u" not in text and Report.from_json(report.to_json()).to_pdf() == report.to_pdf()
+
+
+def test_every_label_of_a_report_is_in_its_language(assistant, tmp_path):
+    """And no translation stands there for a label that no report has."""
+    write_video(tmp_path / "clip.mp4", [np.asarray(Image.open(EXAMPLE))] * 8)
+    form = CourtForm("3 O 12/26", "A. Miller", "Regional Court", "Was it forged?", "It was.")
+    english, german = set(), set()
+    for path in (EXAMPLE, tmp_path / "clip.mp4"):
+        analysis = assistant.analyse(path)
+        list(assistant.ask(analysis, "Is this a deepfake image?"))
+        for language, found in (("en", english), ("de", german)):
+            found |= labels_of(document(assistant.report(analysis, form, language).data))
+    for entries in (form, CourtForm("3 O 12/26")):  # a signature has a heading of its own without an opinion
+        english |= labels_of(document(assistant.report(analysis, entries).data))
+    english |= {"Reason", "File 1"}  # of a face without a verdict, of a report on several files
+    words, other = sentences("en"), sentences("de")
+    on_the_page = {"annex", "heading", "signed_by_hand"}
+    for group in LABEL_GROUPS:
+        for name in words[group].keys() - (on_the_page if group == "court" else ()):
+            assert words[group][name].replace("{number}", "1") in english, name
+            assert words[group][name] not in german or words[group][name] == other[group][name], name
+    assert label_in("de", "File 2, face 3, frame by frame") == "Datei 2: Gesicht 3, Bild für Bild"
+    assert label_in("de", "kfd/model.safetensors") == "kfd/model.safetensors"
+
+
+def labels_of(drawn: Document) -> set[str]:
+    """Headings, names of rows and what is signed."""
+    found = {section.heading for section in drawn.sections}
+    for block in (*drawn.opening, *(block for section in drawn.sections for block in section.blocks)):
+        match block:
+            case Title():
+                found |= {block.kind, block.text}
+            case Facts():
+                found |= {name for name, _ in block.rows}
+            case Signature():
+                found |= set(block.labels)
+    return found
 
 
 def test_an_unknown_language_is_refused(tmp_path):

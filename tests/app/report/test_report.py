@@ -152,7 +152,7 @@ def strings(value: object) -> Iterator[str]:
             yield from strings(part)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            if field.name not in ("uri", "colour"):
+            if field.name not in ("uri", "colour", "language", "heading_language"):
                 yield from strings(getattr(value, field.name))
 
 
