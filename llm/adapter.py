@@ -73,7 +73,8 @@ def load_adapter(llm: PreTrainedModel, folder: Path, trainable: bool = False) ->
     with naming(folder / ADAPTER_FILES[0]):
         model = _with_lora(llm, config)
     state = read_tensors(folder / ADAPTER_FILES[1])
-    expected = {k: tuple(v.shape) for k, v in get_peft_model_state_dict(model).items()}
+    adapter = get_peft_model_state_dict(model, save_embedding_layers=False)  # as they were saved
+    expected = {name: tuple(value.shape) for name, value in adapter.items()}
     check_state(expected, state, str(folder / ADAPTER_FILES[1]))
     check_finite(state, folder / ADAPTER_FILES[1])
     set_peft_model_state_dict(model, state)

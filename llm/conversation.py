@@ -9,6 +9,7 @@ The model is shared, the conversation is not: every case and every user has its 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,9 @@ from llm.checks.redraw import DRAWS, REDRAW_TEMPERATURE, Draft, agreed, ends_sen
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
+
+# The name that every transformers 5 knows; newer ones warn of it on the user's screen.
+warnings.filterwarnings("ignore", message=".*past_key_values. is deprecated", category=FutureWarning)
 
 VERDICT_QUESTION = "Is this a deepfake image?"
 MIN_ANSWER = 32  # tokens that must be left for an answer, else the conversation is full

@@ -21,6 +21,7 @@ from app.report.data import exchange_data, finding_data
 from app.service.metrics import Metrics
 from app.service.problems import Problem, problem_of
 from app.service.tasks import Task
+from app.wording.translated import ENGLISH, Stated, summary
 from llm.serving.endpoint import EndpointError
 from media.errors import MediaError
 
@@ -54,9 +55,18 @@ class Kept:
     expires: datetime
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
 
-    def as_json(self) -> dict[str, Any]:
-        """Its name, how long it is kept, and what was found."""
-        return {"id": self.id, "expires": self.expires.isoformat(), "finding": finding_data(self.analysis)}
+    def as_json(self, language: str = ENGLISH) -> dict[str, Any]:
+        """Its name, how long it is kept, what was found, and that in fixed words of a language.
+
+        Raises ValueError for a language that there is not.
+        """
+        stated = map(Stated.of, self.analysis.faces)
+        return {
+            "id": self.id,
+            "expires": self.expires.isoformat(),
+            "finding": finding_data(self.analysis),
+            "summary": summary(language, self.analysis.verdict, stated),
+        }
 
 
 class Desk:
@@ -147,11 +157,13 @@ class Desk:
         finally:
             self.metrics.answers.labels(outcome).inc()
 
-    def report(self, kept: Kept, form: Form, entries: CourtForm, client: str, task: Task) -> bytes:
+    def report(
+        self, kept: Kept, form: Form, entries: CourtForm, language: str, client: str, task: Task
+    ) -> bytes:
         """The report in one of its forms. Raises LineFull and Cancelled."""
         with self.examinations.stand(client) as place:
             task.wait(place)
-            report = self.assistant.report(kept.analysis, entries)
+            report = self.assistant.report(kept.analysis, entries, language)
             render: dict[str, Callable[[], str | bytes]]
             render = {"json": report.to_json, "html": report.to_html, "pdf": report.to_pdf}
             content = render[form]()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.sse import EventSourceResponse, format_sse_event
 
@@ -18,6 +18,7 @@ from app.service.desk import Desk, Event, Form, Kept
 from app.service.jobs import Jobs
 from app.service.problems import Problem
 from app.service.tasks import LOOK, Task
+from app.wording.translated import ENGLISH, languages
 from common.strict_json import to_json
 
 MEDIA_TYPES = {"json": "application/json", "html": "text/html", "pdf": "application/pdf"}
@@ -58,9 +59,20 @@ def jobs_of(request: Request) -> Jobs:
     return request.app.state.jobs
 
 
+def language_of(
+    language: Annotated[str, Query(description="of the summary, and of a report's labels")] = ENGLISH,
+) -> str:
+    """The language that a client asks for. Raises Problem 422 for one that there is not."""
+    if language not in languages():
+        words = f"language: expected one of {', '.join(languages())}, got {language!r}."
+        raise Problem(422, "invalid", words)
+    return language
+
+
 Client = Annotated[str, Depends(client_of)]
 TheDesk = Annotated[Desk, Depends(desk_of)]
 TheJobs = Annotated[Jobs, Depends(jobs_of)]
+Language = Annotated[str, Depends(language_of)]
 router = APIRouter(responses=ERRORS)
 
 
@@ -82,7 +94,7 @@ async def metrics(desk: TheDesk, client: Client) -> Response:
     openapi_extra=upload_form("file", many=False),
     tags=["findings"],
 )
-async def examine(request: Request, desk: TheDesk, client: Client) -> Response:
+async def examine(request: Request, desk: TheDesk, client: Client, language: Language) -> Response:
     """Examine a photograph or a short clip, and wait for it."""
     (path,) = await desk.uploads.take(request, "file")
     task = Task()
@@ -90,13 +102,13 @@ async def examine(request: Request, desk: TheDesk, client: Client) -> Response:
         kept = await _while_wanted(request, desk, task, lambda: desk.examine(path, client, task))
     finally:
         desk.uploads.forget(path)
-    return _json(kept.as_json())
+    return _json(kept.as_json(language))
 
 
 @router.get("/v1/findings/{id}", response_model=schemas.FindingOut, tags=["findings"])
-async def finding(id: str, desk: TheDesk, client: Client) -> Response:
+async def finding(id: str, desk: TheDesk, client: Client, language: Language) -> Response:
     """The same finding again, while it is kept."""
-    return _json(desk.find(id, client).as_json())
+    return _json(desk.find(id, client).as_json(language))
 
 
 @router.delete("/v1/findings/{id}", status_code=204, tags=["findings"])
@@ -121,18 +133,25 @@ async def report(
     request: Request,
     desk: TheDesk,
     client: Client,
+    language: Language,
     case_number: str = "",
     examiner: str = "",
     commissioned_by: str = "",
     question: str = "",
+    examiner_opinion: str = "",
+    annex: bool = True,
 ) -> Response:
     """The sealed report with all that was asked until now; signed where the service has a key."""
     kept, task = desk.find(id, client), Task()
     try:
-        entries = CourtForm(case_number, examiner, commissioned_by, question)
+        entries = CourtForm(case_number, examiner, commissioned_by, question, examiner_opinion, annex)
     except ValueError as error:
         raise Problem(422, "invalid", str(error)) from None
-    content = await _while_wanted(request, desk, task, lambda: desk.report(kept, form, entries, client, task))
+
+    def work() -> bytes:
+        return desk.report(kept, form, entries, language, client, task)
+
+    content = await _while_wanted(request, desk, task, work)
     name = f'attachment; filename="unmask-report.{form}"'
     return Response(content, media_type=MEDIA_TYPES[form], headers=NO_STORE | {"Content-Disposition": name})
 

@@ -27,6 +27,10 @@ class FindingOut(BaseModel):
         "inconclusive, with reasons), faces with score, likelihood ratio, regions and words, provenance, "
         "models with digests, limits. A face that must not be scored has the score null, never 0."
     )
+    summary: dict[str, Any] = Field(
+        description="verdict, strength and limits in fixed words of the language asked for; the finding is "
+        "in English, which alone is binding"
+    )
 
 
 class ProblemOut(BaseModel):

@@ -95,6 +95,23 @@ def finding_sentences(language: str, face: Stated) -> str:
     return ("" if language == "zh" else " ").join(said)
 
 
+def summary(language: str, verdict: str, faces: Iterable[Stated]) -> dict[str, Any]:
+    """Finding, strength and limits in a language, for programs. verdict: of the whole file."""
+    words, stated = sentences(language), list(faces)
+    verdicts, said = words["verdict"], [finding_sentences(language, face) for face in stated]
+    return {
+        "language": language,
+        "verdict": verdicts[verdict],
+        "faces": [
+            {"number": face.number, "verdict": verdicts[face.verdict], "words": words_of}
+            for face, words_of in zip(stated, said, strict=True)
+        ],
+        "words": "" if stated else words["no_face"],
+        "not_a_probability": words["not_a_probability"],
+        "limits": list(words["limits"]),
+    }
+
+
 def label_in(language: str, label: str) -> str:
     """A label of the report in another language; as it is where it is none of en.yaml's, a file's name say.
 

@@ -26,6 +26,7 @@ from app.service.access import ApiKeys, digest_of_key
 from app.service.application import application
 from app.service.desk import Limits
 from app.signing import SigningKey
+from app.wording.translated import sentences
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.video import write_video
 
@@ -155,6 +156,20 @@ def test_the_report_comes_in_each_form(ann, form, start):
     problem(ann.get(f"/v1/findings/{name}/report.docx"), 422, "invalid")
     long = ann.get(f"/v1/findings/{name}/report.json", params={"examiner": "x" * 501})
     assert "shorten" in problem(long, 422, "invalid")["detail"]
+
+
+def test_summary_and_report_come_in_the_language_asked_for(ann):
+    sent = {"file": ("example.jpg", EXAMPLE.read_bytes())}
+    found = ann.post("/v1/findings", files=sent, params={"language": "de"}).json()
+    summary, place = found["summary"], f"/v1/findings/{found['id']}"
+    assert summary["language"] == "de" and len(summary["faces"]) == len(found["finding"]["faces"])
+    assert summary["verdict"] in sentences("de")["verdict"].values()
+    assert ann.get(place).json()["summary"]["verdict"] in sentences("en")["verdict"].values()
+    entries = {"language": "de", "case_number": "3 O 12/26", "examiner_opinion": "It was.", "annex": False}
+    page = ann.get(f"{place}/report.html", params=entries).text
+    assert '<html lang="de">' in page and "Aktenzeichen" in page and "It was." in page
+    for path in (place, f"{place}/report.html"):
+        problem(ann.get(path, params={"language": "xx"}), 422, "invalid")
 
 
 def test_a_finding_is_its_clients_alone(ann, bob):
