@@ -236,7 +236,8 @@ def test_every_label_of_a_report_is_in_its_language(assistant, tmp_path):
             found |= labels_of(document(assistant.report(analysis, form, language).data))
     for entries in (form, CourtForm("3 O 12/26")):  # a signature has a heading of its own without an opinion
         english |= labels_of(document(assistant.report(analysis, entries).data))
-    english |= {"Reason", "File 1"}  # of a face without a verdict, of a report on several files
+    # Of a face without a verdict, of a calibrated detector, of a report on several files.
+    english |= {"Reason", "Likelihood ratio", "File 1"}
     words, other = sentences("en"), sentences("de")
     on_the_page = {"annex", "heading", "signed_by_hand"}
     for group in LABEL_GROUPS:

@@ -8,20 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from app.assistant import Assistant
 from app.models.choice import ModelChoice
 from app.page.panels import verdict_panel
-from baselines.checkpoint import new_system, save_system
-from baselines.clip import ClipConfig
 from common.verdicts import Verdict
 from kfd import score
-from kfd.config import Decision
 from kfd.detector import Detector
 from kfd.examine import examine_file
 from kfd.scoring.opinions import Opinion, SecondReader, agreement, second_opinions
 from media.images import read_image
+from tests.tiny.checkpoint import save_opposed_opinions
 from tests.tiny.openai_server import serving
 from tests.tiny.video import write_video
 
@@ -30,17 +27,7 @@ EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
 
 @pytest.fixture(scope="module")
 def others(kfd_folder, tmp_path_factory) -> list[str]:
-    """The same probe twice, with thresholds by which it calls everything real, and everything fake."""
-    torch.manual_seed(0)
-    model = new_system(ClipConfig("clip-probe", "embedded"), kfd_folder, say=lambda note: None)
-    folder = tmp_path_factory.mktemp("others")
-    decisions = {
-        "lenient": Decision(real_below=0.98, fake_above=0.99),
-        "strict": Decision(real_below=0.01, fake_above=0.02),
-    }
-    for name, decision in decisions.items():
-        save_system(model, folder / name, replace(decision, fitted_on="a test", min_sharpness=0.0))
-    return [f"{folder / name}={kfd_folder}" for name in decisions]
+    return save_opposed_opinions(tmp_path_factory.mktemp("others"), kfd_folder)
 
 
 def test_each_decides_at_its_own_thresholds_and_the_finding_stays(others, kfd_folder):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from baselines.checkpoint import new_system, save_system
+from baselines.clip import ClipConfig
 from kfd.config import Decision
 from kfd.detector import Detector
 from llm.model import ForgeryLLM
@@ -30,3 +35,17 @@ def save_tiny_checkpoint(folder: Path, decision: Decision | None = None) -> Path
     assistant.save_pretrained(folder / "assistant", folder / "llm", detector.digest)
     (folder / "MODEL_CARD.md").write_text(CARD, encoding="utf-8")
     return folder
+
+
+def save_opposed_opinions(folder: Path, encoder: Path) -> list[str]:
+    """Two systems as --opinion names them: one probe, by whose thresholds "lenient" calls every face real
+    and "strict" every face fake. encoder: the folder of a tiny detector, on whose tower it stands."""
+    torch.manual_seed(0)
+    model = new_system(ClipConfig("clip-probe", "embedded"), encoder, say=lambda note: None)
+    decisions = {
+        "lenient": Decision(real_below=0.98, fake_above=0.99),
+        "strict": Decision(real_below=0.01, fake_above=0.02),
+    }
+    for name, decision in decisions.items():
+        save_system(model, folder / name, replace(decision, fitted_on="a test", min_sharpness=0.0))
+    return [f"{folder / name}={encoder}" for name in decisions]

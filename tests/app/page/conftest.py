@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from app.assistant import Assistant
 from app.intake.door import Door
@@ -21,6 +21,9 @@ from tests.tiny.checkpoint import save_tiny_checkpoint
 
 SCREEN = {"width": 1280, "height": 900}  # pixels
 PHONE = {"width": 390, "height": 844}
+PATIENCE = 60_000  # ms, on a busy machine
+
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +45,15 @@ def address(browser) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def assistant(tmp_path_factory) -> Assistant:
+def checkpoint(tmp_path_factory) -> Path:
     """Tiny models, which find signs in every face."""
     decision = Decision(real_below=0.0, fake_above=0.001, min_sharpness=0.0, fitted_on="a test")
-    return Assistant.from_pretrained(save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), decision))
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), decision)
+
+
+@pytest.fixture(scope="session")
+def assistant(checkpoint) -> Assistant:
+    return Assistant.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +86,7 @@ def open_page(browser) -> Iterator[Callable[..., Page]]:
 
     def open_window(address: str, **settings: object) -> Page:
         context = browser.new_context(**{"viewport": SCREEN, "accept_downloads": True, **settings})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.elsewhere = []
