@@ -129,7 +129,8 @@ class Analysis:
     explain: a face's crop, (S, S, 3) uint8 RGB -> its Grad-CAM, (S, S) float32 in [0, 1]; see grad_cam_of.
     video: the frames behind the faces of a video; None of a photograph. opinions: of other systems, a tuple
         for each face; empty where none was asked. provenance: what the file tells of its origin, see
-        media.provenance.read; None of a video and of what is no file.
+        media.provenance.read; None of a video and of what is no file. more: places that may be faces and
+        were passed over, see media.faces.FaceSearch.
     """
 
     image: np.ndarray
@@ -145,6 +146,7 @@ class Analysis:
     video: VideoAnalysis | None = field(default=None, repr=False)
     opinions: tuple[tuple[Opinion, ...], ...] = field(default=(), repr=False)
     provenance: Provenance | None = field(default=None, repr=False)
+    more: int = 0
 
     @property
     def medium(self) -> str:
@@ -159,7 +161,7 @@ class Analysis:
     @property
     def count(self) -> FaceCount:
         """How many faces were found, judged and left out."""
-        return count_faces(self.faces)
+        return count_faces(self.faces, self.more)
 
     def opinions_of(self, face: int) -> tuple[Opinion, ...]:
         """What other systems say of a face; kfd.scoring.opinions.agreement compares them with the finding."""

@@ -39,7 +39,6 @@ from app.signing import SigningKey
 from app.wording import answers
 from app.wording.translated import ENGLISH, Stated
 from data_sim.dialogue import FIRST_QUESTION
-from kfd.calibration.overall import overall_verdict
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
 from kfd.scoring.opinions import SecondReader, second_opinions
@@ -119,13 +118,14 @@ class Assistant:
             found.image,
             SourceFile(found.name, found.file_format, found.num_bytes, found.sha256, found.pixels_sha256),
             found.faces,
-            *overall_verdict(found.faces),
+            *found.whole,
             self.models,
             found.warnings,
             explain=self._explain,
             video=found.video,
             opinions=second_opinions(self.readers, source, found) if self.readers else (),
             provenance=read_provenance(source) if is_file else None,
+            more=found.more,
         )
 
     def ask(self, analysis: Analysis, question: str, face: int = 0) -> Iterator[str]:

@@ -37,10 +37,13 @@ class Reason(_Term):
     VIEWS_DISAGREE = "views_disagree", "the face and its mirror image read differently"
     FRAMES_DISAGREE = "frames_disagree", "the frames of the video read differently"
     NOT_CALIBRATED = "not_calibrated", "the detector is not calibrated"
+    INTERLACED = "interlaced", "the frames are interlaced, woven of two moments"
     DAMAGED = "damaged", "the file is damaged and did not decode whole"
+    TOO_MANY_FACES = "too_many_faces", "the picture shows more faces than are judged"
     NO_FACE = "no_face", "no face was found"
 
 
-FACE_REASONS = tuple(reason for reason in Reason if reason is not Reason.NO_FACE)  # those of a single face
+# Those of a single face; the others are of a whole file.
+FACE_REASONS = tuple(reason for reason in Reason if reason not in (Reason.NO_FACE, Reason.TOO_MANY_FACES))
 # They lie in the score; all others forbid a verdict whatever the score.
 SCORE_REASONS = frozenset({Reason.BETWEEN_THRESHOLDS, Reason.NOT_CALIBRATED})

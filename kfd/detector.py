@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from kfd.model import KFD
 from kfd.quality.drawings import is_drawn
 from kfd.quality.estimate import compression, sharpness
 from kfd.reader import Reader, load_reader
-from media.faces import Face, FaceCrop, crop_face, find_faces
+from media.faces import Face, FaceCrop, crop_face, find_faces, shrunk
 from media.regions import REGION_NAMES, named_regions, region_scores
 
 BATCH = 16  # faces judged together
@@ -187,17 +188,25 @@ class Detector:
         return self.judge_all([self.look(image, faces, jpeg_quality)])[0]
 
     def look(
-        self, image: np.ndarray, faces: Sequence[Face], jpeg_quality: int | None = None
+        self,
+        image: np.ndarray,
+        faces: Sequence[Face],
+        jpeg_quality: int | None = None,
+        also: tuple[Reason, ...] = (),
     ) -> list[FaceView]:
-        """All that judging needs to know of a photograph's faces; the photograph may then be forgotten."""
+        """All that judging needs to know of a photograph's faces; the photograph may then be forgotten.
+
+        also: reasons against any verdict that lie in the whole picture.
+        """
         views = []
+        shrink = cache(partial(shrunk, image))  # a crowd would have it shrunk for each face
         for face in faces:
-            crop = crop_face(image, face, self.image_size)
+            crop = crop_face(image, face, self.image_size, shrink=shrink)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
             uncertain = () if face.sure else (Reason.FACE_UNCERTAIN,)
             drawn = (Reason.NOT_A_PHOTOGRAPH,) if is_drawn(crop.pixels) else ()
             box = tuple(round(v) for v in face.box)
-            views.append(FaceView(box, crop, quality, (*uncertain, *drawn)))
+            views.append(FaceView(box, crop, quality, (*uncertain, *drawn, *also)))
         return views
 
     def judge_all(self, pictures: Sequence[Sequence[FaceView]]) -> list[list[FaceFinding]]:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.verdicts import Reason
+from common.verdicts import Reason, Verdict
+from kfd.calibration.overall import FaceCount, count_faces, overall_verdict
 from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError
+from kfd.detector import Detector, FaceView
 from kfd.quality.caveats import photo_caveats, video_caveats
 from kfd.video import VideoAnalysis, Watch, examine_video
 from media.errors import contained
+from media.faces import FaceSearch, search_faces
 from media.files import MediaFile, file_of, open_file, readable
 from media.images import OpenSource, Photo, open_photo
 
@@ -29,6 +31,7 @@ class Examination:
         those of all frames of a video.
     image: (H, W, 3) uint8 RGB, upright; of a video the first frame examined.
     faces: one finding a face, from left to right, of a video one a person; empty when none was found.
+    more: how many places that may be faces were passed over, see media.faces.FaceSearch.
     video: the frames behind the findings about a video or an animation; None of a photograph.
     warnings: sentences on what weakens the findings. damaged: the file did not decode whole.
     """
@@ -42,50 +45,87 @@ class Examination:
     faces: tuple[FaceFinding, ...]
     warnings: tuple[str, ...]
     damaged: bool
+    more: int = 0
     video: VideoAnalysis | None = None
+
+    @property
+    def whole(self) -> tuple[Verdict, tuple[Reason, ...]]:
+        """What is said of the whole file."""
+        return overall_verdict(self.faces, self.more, self.damaged)
+
+    @property
+    def count(self) -> FaceCount:
+        """How many faces were found, judged and left out."""
+        return count_faces(self.faces, self.more)
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A photograph in which the faces were found, and not judged yet."""
+
+    photo: Photo
+    search: FaceSearch
+    views: tuple[FaceView, ...]
 
 
 def examine_file(
-    detector: Detector, source: OpenSource, name: str | None = None, watch: Watch | None = None
+    detector: Detector,
+    source: OpenSource,
+    name: str | None = None,
+    watch: Watch | None = None,
+    threads: int | None = None,
 ) -> Examination:
     """Examine a photograph, an animation or a video.
 
     source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports.
-    default. watch: is told how far a video is. The file is opened once: what is hashed is what is examined.
+    default. watch: is told how far a video is. threads: see examine_video. The file is opened once: what is
+    hashed is what is examined.
     Raises media.errors.MediaError, and nothing else, for a file that gives no picture. A picture without a
     face has no faces.
     """
     with contained(str(source) if isinstance(source, str | Path) else name or "the picture"):
-        return _examine(detector, source, None if name is None else readable(name), watch)
+        if isinstance(source, str | Path):
+            with open_file(source) as file:
+                return _examine_opened(detector, file, readable(name or file.name), watch, threads)
+        if isinstance(source, bytes):
+            with file_of(source, name or "unnamed") as file:
+                return _examine_opened(detector, file, file.name, watch, threads)
+        if isinstance(source, MediaFile):
+            return _examine_opened(detector, source, readable(name or source.name), watch, threads)
+        return judge_sightings(detector, [sight(detector, open_photo(source, name and readable(name)))])[0]
 
 
-def _examine(detector: Detector, source: OpenSource, name: str | None, watch: Watch | None) -> Examination:
-    if isinstance(source, str | Path):
-        with open_file(source) as file:
-            return _examine_opened(detector, file, name or file.name, watch)
-    if isinstance(source, MediaFile):
-        return _examine_opened(detector, source, name or source.name, watch)
-    if isinstance(source, bytes):
-        with file_of(source, name or "unnamed") as file:
-            return _examine_opened(detector, file, file.name, watch)
-    return _examine_photo(detector, open_photo(source, name))
-
-
-def _examine_opened(detector: Detector, file: MediaFile, name: str, watch: Watch | None) -> Examination:
+def open_whole(file: MediaFile, name: str) -> Photo | None:
+    """The photograph in a file; None where that is a clip: a video or an animation. Raises MediaError."""
     if file.kind == "video":
-        return _examine_clip(detector, file, name, watch)
+        return None
     photo = open_photo(file, name)
-    if photo.is_animation:
-        return _examine_clip(detector, file, name, watch)
-    return _examine_photo(detector, photo)
+    return None if photo.is_animation else photo
 
 
-def _examine_photo(detector: Detector, photo: Photo) -> Examination:
-    try:
-        faces = detector.examine(photo.pixels, photo.jpeg_quality)
-    except NoFaceError:
-        faces = []
-    faces = left_to_right(faces)
+def _examine_opened(
+    detector: Detector, file: MediaFile, name: str, watch: Watch | None, threads: int | None
+) -> Examination:
+    photo = open_whole(file, name)
+    if photo is None:
+        return examine_clip(detector, file, name, watch, threads)
+    return judge_sightings(detector, [sight(detector, photo)])[0]
+
+
+def sight(detector: Detector, photo: Photo) -> Sighting:
+    """Find the faces of a photograph."""
+    search = search_faces(photo.pixels)
+    return Sighting(photo, search, tuple(detector.look(photo.pixels, search.faces, photo.jpeg_quality)))
+
+
+def judge_sightings(detector: Detector, sightings: Sequence[Sighting]) -> list[Examination]:
+    """Judge the faces of several photographs in common batches; what was found in each, in order."""
+    findings = detector.judge_all([sighting.views for sighting in sightings])
+    return [_examined(detector, *both) for both in zip(sightings, findings, strict=True)]
+
+
+def _examined(detector: Detector, sighting: Sighting, findings: Sequence[FaceFinding]) -> Examination:
+    photo, search, faces = sighting.photo, sighting.search, left_to_right(findings)
     if photo.damage:
         faces = [face.without_verdict(Reason.DAMAGED) for face in faces]
     return Examination(
@@ -96,8 +136,9 @@ def _examine_photo(detector: Detector, photo: Photo) -> Examination:
         pixels_sha256=photo.pixels_sha256,
         image=photo.pixels,
         faces=tuple(faces),
-        warnings=tuple(photo_caveats(photo, faces, detector.image_size)),
+        warnings=tuple(photo_caveats(photo, faces, search, detector.image_size)),
         damaged=bool(photo.damage),
+        more=search.more,
     )
 
 
@@ -107,8 +148,15 @@ def left_to_right(faces: Sequence[FaceFinding]) -> list[FaceFinding]:
     return [replace(face, index=index) for index, face in enumerate(ordered)]
 
 
-def _examine_clip(detector: Detector, file: MediaFile, name: str, watch: Watch | None) -> Examination:
-    video = examine_video(detector, file, watch=watch)
+def examine_clip(
+    detector: Detector,
+    file: MediaFile,
+    name: str,
+    watch: Watch | None = None,
+    threads: int | None = None,
+) -> Examination:
+    """Examine a video or an animation. Raises MediaError."""
+    video = examine_video(detector, file, watch=watch, threads=threads)
     examination = Examination(
         name=name,
         file_format=f"video, {video.codec}" if file.kind == "video" else video.codec,
@@ -119,6 +167,7 @@ def _examine_clip(detector: Detector, file: MediaFile, name: str, watch: Watch |
         faces=tuple(track.finding for track in video.tracks),
         warnings=tuple(video_caveats(video, detector.image_size)),
         damaged=video.damaged,
+        more=video.more,
         video=video,
     )
     file.check_unchanged()

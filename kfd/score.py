@@ -17,10 +17,12 @@ the same face at their own thresholds, and `agreement`, a sentence; neither chan
 file without a result has one line with `score: null`, the reason and what to do about it. In a folder every
 entry has its line: what is neither photograph nor video has the reason `skipped`; hidden files are passed
 over, and a line with the reason `hidden` counts them. Whatever goes wrong with one file, the next is scored.
-Files are shared by --workers processes, each with a core and a detector of its own; lines and their order
-do not depend on how many there are. With --ray, the processes of a Ray cluster share them, on machines that
-all see the same files and the same checkpoint; files then come in the order in which they are done. With
---out, a re-run continues where the last one stopped; one run at a time writes such a file.
+Files are shared by --workers processes, each with a core and a detector of its own; in each the next file is
+decoded while faces are looked for in this one, and faces of several files are judged together. Lines and
+their order do not depend on how many processes there are, nor on where an earlier run was stopped. With
+--ray, the processes of a Ray cluster share them, on machines that all see the same files and the same
+checkpoint; files then come in the order in which they are done. With --out, progress is shown, files a second
+and the time left, and a re-run continues where the last one stopped; one run at a time writes such a file.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -43,22 +45,14 @@ from common.storage import told_when_full
 from common.strict_json import to_json
 from common.terminal import printable
 from kfd.detector import Detector
-from kfd.scoring.lines import (
-    HIDDEN,
-    SKIPPED,
-    Line,
-    Readers,
-    Start,
-    Task,
-    gave_up,
-    lines_for,
-    scale_of,
-)
+from kfd.scoring.described import HIDDEN, SKIPPED, Line, Readers, scale_of
+from kfd.scoring.lines import Group, Start, Task, gave_up, groups_of, lines_of_group
 from kfd.scoring.processes import in_processes
 from kfd.scoring.results import account, outcome, resume
 from media.decoding.sandbox import LIMITS
 from media.files import Listing, list_files
 
+PROGRESS = "{percentage:3.0f} % |{bar}| {n_fmt} of {total_fmt} files, {rate_noinv_fmt}, {remaining} left"
 GPU_WORKERS = 4  # at most, unless told otherwise: each has the model in the memory of the GPU
 
 
@@ -91,8 +85,12 @@ class ScoreConfig:
     @property
     def processes(self) -> int:
         """How many of them may share the files."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.workers or (cores if self.device == "cpu" else min(cores, GPU_WORKERS))
+        return self.workers or (cores() if self.device == "cpu" else min(cores(), GPU_WORKERS))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
@@ -103,7 +101,7 @@ def main() -> None:
         detector, readers = config.start.load()
         if config.out is None:
             tally: Counter[str] = Counter()
-            for _, lines in scored(config, tasks_of(config, listing, {}), detector, readers):
+            for _, lines in scored(config, groups_of(tasks_of(config, listing)), detector, readers):
                 tally[outcome(lines)] += 1
                 for line in lines:
                     print(to_json(line), flush=True)
@@ -115,20 +113,19 @@ def main() -> None:
         sys.exit(f"error: {printable(str(error))}")
 
 
-def tasks_of(config: ScoreConfig, listing: Listing, done: dict[str, str]) -> Iterator[Task]:
-    """What is to be written, in order, without what is done."""
+def tasks_of(config: ScoreConfig, listing: Listing) -> Iterator[Task]:
+    """What is to be written, in order."""
     named = frozenset(config.paths)
     for path, reason in sorted([*((path, "") for path in listing.files), *listing.skipped]):
-        if str(path) not in done:
-            yield Task(path, SKIPPED if reason else "", reason, path in named)
+        yield Task(path, SKIPPED if reason else "", reason, path in named)
     for folder, count in listing.hidden.items():
-        if count and str(folder) not in done:
+        if count:
             words = "1 hidden file or folder was" if count == 1 else f"{count} hidden files or folders were"
             yield Task(folder, HIDDEN, f"{words} passed over")
 
 
 def scored(
-    config: ScoreConfig, tasks: Iterator[Task], detector: Detector, readers: Readers = ()
+    config: ScoreConfig, groups: Iterable[Group], detector: Detector, readers: Readers = ()
 ) -> Iterator[tuple[Task, list[Line]]]:
     """Every entry with its lines, by this process, by several, or by a fleet."""
     scale = scale_of(detector, readers)
@@ -136,14 +133,15 @@ def scored(
     if config.ray is not None:
         from kfd.scoring.fleet import Fleet
 
-        yield from Fleet(config.ray, config.workers, config.device).map(tasks, start, give_up)
+        yield from Fleet(config.ray, config.workers, config.device).map(groups, start, give_up)
         return
-    first = list(islice(tasks, config.processes))
+    groups = iter(groups)
+    first = list(islice(groups, config.processes))
     if len(first) > 1:
-        yield from in_processes(chain(first, tasks), len(first), start, give_up)
+        yield from in_processes(chain(first, groups), len(first), start, give_up)
         return
-    for task in chain(first, tasks):
-        yield task, lines_for(task, detector, readers)
+    for group in chain(first, groups):
+        yield from zip(group, lines_of_group(group, detector, readers, config.processes), strict=True)
 
 
 def score_into(
@@ -159,10 +157,15 @@ def score_into(
 
     out.parent.mkdir(parents=True, exist_ok=True)
     done = resume(out, scale_of(detector, readers))
-    tally, total = Counter(done.values()), len(listing.files) + len(listing.skipped)
-    bar = tqdm(unit="file", initial=min(len(done), total), total=total)
+    tally, tasks = Counter(done.values()), list(tasks_of(config, listing))
+    # A group of which a part is done is worked on whole, so that its faces meet the same others again.
+    left = [group for group in groups_of(tasks) if any(str(task.path) not in done for task in group)]
+    written = sum(str(task.path) in done for task in tasks)
+    bar = tqdm(initial=written, total=len(tasks), unit=" files", bar_format=PROGRESS)
     with told_when_full(out), out.open("a", encoding="utf-8") as file, bar:
-        for _, lines in scored(config, tasks_of(config, listing, done), detector, readers):
+        for task, lines in scored(config, left, detector, readers):
+            if str(task.path) in done:
+                continue
             file.write("".join(to_json(line) + "\n" for line in lines))
             file.flush()
             tally[outcome(lines)] += 1

@@ -1,14 +1,15 @@
 """Judge the people in a video: frames spread over all of it, faces followed, one finding for each person.
 
-Faces are followed by place, size and what is about them (media.tracks): people who are in the picture
-together, or in turn, are never averaged with each other. What is shown of a person is a frame that was really
-read, never a mean of pictures.
+Faces are followed by place, size and what is about them (media.tracks): people who are in the picture together,
+or in turn, are never averaged with each other. What is shown of a person is a frame that was really read, never
+a mean of pictures.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +18,10 @@ import torch
 from common.verdicts import SCORE_REASONS, Reason, Verdict
 from kfd.calibration.decision import clip_logit, decide_track, evidence_of
 from kfd.detection import FaceFinding
-from kfd.detector import Detector, regions_to_name
+from kfd.detector import Detector, FaceView, regions_to_name
 from media.errors import VideoError
-from media.faces import Face, find_faces
+from media.face_detector import SMALLEST_FACE
+from media.faces import Face, FaceSearch, finder_name, search_faces
 from media.files import MediaFile, open_file
 from media.images import pixels_digest, sha256_of
 from media.timeline import Timeline, spread
@@ -90,6 +92,8 @@ class VideoAnalysis:
         cut off;
         damage: what the decoder says of it; cut_off: it is shorter than it says, what is there may be sound.
     interlaced: how many of the frames examined are woven of two moments.
+    more, smallest: of the frame in which most faces were passed over, and of the one in which only the
+        largest were searched for, see media.faces.FaceSearch.
     still: (H, W, 3) uint8 RGB, the first frame examined. pixels_sha256: over the digests of the pixels of all
         frames examined, in order.
     """
@@ -107,48 +111,65 @@ class VideoAnalysis:
     nominal: bool
     still: np.ndarray
     pixels_sha256: str
+    more: int = 0
+    smallest: float = SMALLEST_FACE
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """What is seen in a frame. position: in the video. about: see media.tracks.surroundings."""
+
+    position: int
+    width: int
+    digest: str
+    histogram: np.ndarray
+    search: FaceSearch
+    about: list[np.ndarray]
+    views: list[FaceView]
 
 
 def examine_video(
-    detector: Detector, source: VideoSource, count: int = FRAMES, watch: Watch | None = None
+    detector: Detector,
+    source: VideoSource,
+    count: int = FRAMES,
+    watch: Watch | None = None,
+    threads: int | None = None,
 ) -> VideoAnalysis:
     """Examine `count` frames spread over a video or an animation, telling `watch` before each.
 
+    threads: in how many frames faces are looked for at the same time; None: as many as PyTorch may use.
     Raises media.errors.VideoError when none can be decoded. A video without a face has no people.
     """
     if not isinstance(source, MediaFile):
         with open_file(source) as file:
-            return examine_video(detector, file, count, watch)
+            return examine_video(detector, file, count, watch, threads)
     line = timeline(source)
     times = line.times - line.times[0]
     wanted = spread(times, count)
-    positions, digests, histograms, faces, views, about = [], [], [], [], [], []
+    seen: list[_Frame] = []
     still, failed = None, False
     kept: dict[int, np.ndarray] | None = {}
     reader = FrameReader(source, line, wanted)
     try:
-        for position, image in reader:
+        for frame, image in _looked_at(
+            detector, reader, threads or torch.get_num_threads(), watch, len(wanted)
+        ):
             still = image if still is None else still
-            if watch is not None:
-                watch(len(positions), len(wanted))
-            found = find_faces(image)
-            positions.append(position)
-            digests.append(pixels_digest(image))
-            histograms.append(colours(image))
-            about.append([surroundings(image, face) for face in found])
-            faces.append([_scaled(face, still.shape[1] / image.shape[1]) for face in found])
-            views.append(detector.look(image, found))
+            seen.append(frame)
             if kept is not None:
-                kept[position] = image
+                kept[frame.position] = image
                 kept = kept if sum(frame.nbytes for frame in kept.values()) <= KEPT else None
     except VideoError as error:
         if still is None or error.code != "damaged":
             raise
         failed = True
     damaged = failed or reader.damaged
-    findings = detector.judge_all(views)  # in common batches, which are faster
+    findings = detector.judge_all([frame.views for frame in seen])  # in common batches, which are faster
+    positions = [frame.position for frame in seen]
+    faces = [[_scaled(face, still.shape[1] / f.width) for face in f.search.faces] for f in seen]
+    cuts = find_cuts([frame.histogram for frame in seen])
     tracks: dict[int, list[FrameFinding]] = {}
-    for place, numbers in enumerate(track_faces(faces, find_cuts(histograms), about)):
+    for place, numbers in enumerate(track_faces(faces, cuts, [frame.about for frame in seen])):
         for number, finding in zip(numbers, findings[place], strict=True):
             frame = FrameFinding(place, float(times[positions[place]]), finding)
             tracks.setdefault(number, []).append(frame)
@@ -175,8 +196,42 @@ def examine_video(
         interlaced=reader.interlaced,
         nominal=line.counted,
         still=still,
-        pixels_sha256=sha256_of("".join(digests).encode()),
+        pixels_sha256=sha256_of("".join(frame.digest for frame in seen).encode()),
+        more=max(frame.search.more for frame in seen),
+        smallest=max(frame.search.smallest for frame in seen),
     )
+
+
+def _looked_at(
+    detector: Detector, reader: FrameReader, threads: int, watch: Watch | None, wanted: int
+) -> Iterator[tuple[_Frame, np.ndarray]]:
+    """The frames of a reader in their order, with their pixels, looked at while the next is decoded."""
+    finder_name()  # loads what the threads share
+
+    def look(position: int, image: np.ndarray, woven: bool) -> tuple[_Frame, np.ndarray]:
+        search = search_faces(image)
+        views = detector.look(image, search.faces, also=(Reason.INTERLACED,) if woven else ())
+        about = [surroundings(image, face) for face in search.faces]
+        digest, histogram = pixels_digest(image), colours(image)
+        return _Frame(position, image.shape[1], digest, histogram, search, about, views), image
+
+    waiting: deque[Future[tuple[_Frame, np.ndarray]]] = deque()
+    woven, failure = 0, None
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for told, (position, image) in enumerate(reader):
+                if watch is not None:
+                    watch(told, wanted)
+                waiting.append(pool.submit(look, position, image, reader.interlaced > woven))
+                woven = reader.interlaced
+                while len(waiting) > threads:
+                    yield waiting.popleft().result()
+        except VideoError as error:  # after the last frame that could be decoded
+            failure = error
+        while waiting:
+            yield waiting.popleft().result()
+    if failure is not None:
+        raise failure
 
 
 def _held_back(finding: FaceFinding, damaged: bool, cut_off: bool) -> FaceFinding:

@@ -6,21 +6,15 @@ judged. Where the faces are, media.face_detector says; the landmarks are dlib's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from media.face_detector import (
-    Candidate,
-    find_candidates,
-    finder,
-    package_folder,
-    roll_of,
-    rotation_by,
-    square_view,
-)
+from media.face_detector import rotation_by, search, square_view
+from media.face_models import Candidate, finder, package_folder, roll_of
 
 CROP_MARGIN = 0.15  # context on each side, as a fraction of the landmark box's longer side
 TILTED = 30.0  # degrees of roll from which a face is turned upright before it is read
@@ -71,22 +65,42 @@ class FaceCrop:
     roll: float = 0.0
 
 
+@dataclass(frozen=True)
+class FaceSearch:
+    """What a search for faces found.
+
+    faces: the largest first. more: how many places that may be faces were passed over, because a picture may
+    have so many that nobody would wait for them; smallest: side in pixels from which faces were searched
+    for; see media.face_detector.Found.
+    """
+
+    faces: tuple[Face, ...]
+    more: int
+    smallest: float
+
+
 def finder_name() -> str:
     """The name of what looks for faces on this machine: "CenterFace", or "dlib" where that is missing."""
     return finder().name
 
 
-def find_faces(image: np.ndarray) -> list[Face]:
-    """Every face of a photograph, largest first; an empty list when there is none.
+def search_faces(image: np.ndarray) -> FaceSearch:
+    """Look for every face of a photograph.
 
     image: (H, W, 3) uint8 RGB, upright (see media.images.read_image). Faces whose side is at least
-    media.face_detector.SMALLEST_FACE are searched for, however large the photograph is, and smaller ones
-    found with luck.
+    media.face_detector.SMALLEST_FACE are searched for, however large the photograph of a camera is, and
+    smaller ones found with luck.
     """
     height, width = image.shape[:2]
-    faces = [_face(image, candidate) for candidate in find_candidates(image)]
+    found = search(image)
+    faces = [_face(image, candidate) for candidate in found.candidates]
     inside = [face for face in faces if _centre_inside(face, width, height)]
-    return sorted(inside, key=lambda face: -face.side)
+    return FaceSearch(tuple(sorted(inside, key=lambda face: -face.side)), found.more, found.smallest)
+
+
+def find_faces(image: np.ndarray) -> list[Face]:
+    """The faces of a photograph, largest first; an empty list when there is none. See `search_faces`."""
+    return list(search_faces(image).faces)
 
 
 def face_of(landmarks: np.ndarray, sure: bool = True) -> Face:
@@ -103,12 +117,19 @@ def face_of(landmarks: np.ndarray, sure: bool = True) -> Face:
     return Face((*low.tolist(), *high.tolist()), landmarks, sure, roll)
 
 
-def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> FaceCrop:
+def crop_face(
+    image: np.ndarray,
+    face: Face,
+    size: int,
+    zoom: float = 1.0,
+    shrink: Callable[[int], np.ndarray] | None = None,
+) -> FaceCrop:
     """Cut the square around a face.
 
     image: (H, W, 3) uint8 RGB. size: side of the crop in pixels.
     zoom: how much wider than usual the square is; a crop of side `size * zoom` with this zoom
         holds the usual crop, pixel for pixel, in its centre (see data_sim.dataset).
+    shrink: gives the picture `shrunk` by a factor; where many faces are cut out of it, one that remembers.
     """
     x0, y0, x1, y1 = face.box
     upright = rotation_by(-face.roll)  # exactly the identity for a face that is not tilted
@@ -124,9 +145,8 @@ def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> Fa
     source = image
     if scale < 0.5:  # area-average first: one bilinear tap would alias
         factor = 2 ** int(np.floor(np.log2(1 / scale)))
-        width, height = max(1, image.shape[1] // factor), max(1, image.shape[0] // factor)
-        source = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        back = np.array([image.shape[1] / width, image.shape[0] / height])
+        source = shrunk(image, factor) if shrink is None else shrink(factor)
+        back = np.array(image.shape[1::-1]) / source.shape[1::-1]
         matrix = np.column_stack([linear * back, shift + 0.5 * (linear @ (back - 1))])
     pixels = cv2.warpAffine(
         source, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
@@ -134,6 +154,12 @@ def crop_face(image: np.ndarray, face: Face, size: int, zoom: float = 1.0) -> Fa
     landmarks = (face.landmarks @ linear.T + shift).astype(np.float32)
     box = (*(centre - half).tolist(), *(centre + half).tolist())
     return FaceCrop(pixels, landmarks, box, face.roll)
+
+
+def shrunk(image: np.ndarray, factor: int) -> np.ndarray:
+    """A picture (H, W, 3) uint8 whose pixels are the means of factor x factor pixels, or nearly so."""
+    size = max(1, image.shape[1] // factor), max(1, image.shape[0] // factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _face(image: np.ndarray, candidate: Candidate) -> Face:

