@@ -12,7 +12,8 @@ cut at the same place, so that the two are aligned pixel by pixel. A column
 size that is white where the photograph is forged. Videos: see data_sim.frames.
 
 Writes manifest.csv, crops.npy, landmarks.npy, masks.npy where there are masks, set.json, rejected.csv and
-contact_sheet.jpg. All crops are held in memory: 150 KB each at the usual size.
+contact_sheet.jpg. Faces are written as they are found, so a set may be larger than the memory: one face takes
+150 KB on disk at the usual size.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import hashlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,9 +32,10 @@ import tyro
 
 from common.cli import parse
 from common.locks import one_writer
-from common.storage import digest_of, write_atomically, write_rows, write_text
+from common.storage import digest_of, write_rows, write_text
 from common.strict_json import to_json
 from data_sim.dataset import BORDER, COLUMNS, MANIFEST_DIGEST
+from data_sim.growing import GrowingArray, in_order
 from data_sim.manifests import read_manifest, read_table
 from media.faces import Face, crop_face, face_of, find_faces
 from media.files import list_files
@@ -69,6 +71,15 @@ class Candidate:
     rejected: str = ""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A real face that is in the set already: its line there, the face and (H, W) of its photograph."""
+
+    line: int
+    face: Face
+    shape: tuple[int, int]
+
+
 def main() -> None:
     config = parse(BuildConfig, __doc__)
     try:
@@ -86,13 +97,16 @@ def build(config: BuildConfig) -> None:
     rows = read_rows(config)
     reals = [row for row in rows if row["label"] == "real"]
     fakes = [row for row in rows if row["label"] == "fake"]
-    items = list(_progress(_extract_all([(row, None) for row in reals], config), len(reals), "real"))
-    by_frame = {(i.row["group"], i.row["frame"]): i for i in items if i.face is not None}
-    jobs = [(row, by_frame.get((row["group"], row["frame"]))) for row in fakes]
-    items += _progress(_extract_all(jobs, config), len(jobs), "fake")
-    kept = write_set(items, config)
-    write_contact_sheet(config.out, kept)
-    print(f"wrote {len(kept)} faces to {config.out}; look at {config.out / 'contact_sheet.jpg'}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    with SetWriter(config) as writer:
+        for label, some in (("real", reals), ("fake", fakes)):
+            jobs = ((row, *writer.original_of(row), config) for row in some)
+            found = in_order(_extract_job, jobs, config.workers)
+            for candidate in _progress(found, len(some), label):
+                writer.add(candidate)
+        writer.complete()
+    write_contact_sheet(config.out, writer.rows)
+    print(f"wrote {len(writer.rows)} faces to {config.out}; look at {config.out / 'contact_sheet.jpg'}")
 
 
 def read_rows(config: BuildConfig) -> list[dict[str, str]]:
@@ -134,19 +148,20 @@ def count_failures(rows: Iterable[dict[str, str]]) -> list[dict[str, object]]:
     return [dict(zip(names, key, strict=True)) | {"count": n} for key, n in sorted(counts.items())]
 
 
-def _failed_rows(items: list[Candidate], config: BuildConfig) -> list[dict[str, str]]:
-    """List what gave no face here, and before, where data_sim.frames left a list beside the manifest."""
-    rows = [item.row | {"reason": item.rejected} for item in items if item.rejected]
+def _failed_before(config: BuildConfig) -> list[dict[str, str]]:
+    """List what gave no face already, where data_sim.frames left a list beside the manifest."""
     listed = None if config.manifest is None else config.manifest.with_name(FAILURES_FILE)
     if listed is None or not listed.is_file():
-        return rows
-    return rows + read_table(listed, ("split", "label", "kind", "source", "reason"))
+        return []
+    return read_table(listed, ("split", "label", "kind", "source", "reason"))
 
 
-def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) -> Candidate:
+def extract(
+    row: dict[str, str], real: Stored | None, pristine: np.ndarray | None, config: BuildConfig
+) -> Candidate:
     """Read one photograph and cut its largest face, or the one meant; or say why it cannot be used.
 
-    real: the item of the pristine photograph of the same group and frame, if there is one.
+    real, pristine: the stored face of the same group and frame that is real, and its crop, if there is one.
     """
     try:
         photo = open_photo(config.folder / row["path"])
@@ -159,10 +174,10 @@ def extract(row: dict[str, str], real: Candidate | None, config: BuildConfig) ->
     row = row if row["width"] else row | photo.facts  # a frame's facts are those of its video
     stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
     faces = [_meant(row["landmarks"])] if row["landmarks"] else []
-    if real is not None and real.face is not None and real.shape == shape:
+    if real is not None and real.shape == shape:
         crop = crop_face(image, real.face, stored, zoom)
-        if np.median(np.abs(crop.pixels.astype(np.int16) - real.crop)) <= ALIGNED_GAP:
-            row, faces = row | {"pair": real.row["path"]}, [real.face]
+        if np.median(np.abs(crop.pixels.astype(np.int16) - pristine)) <= ALIGNED_GAP:
+            row, faces = row | {"pair": str(real.line)}, [real.face]
     faces = faces or find_faces(image)
     if not faces:
         return Candidate(row, digest, rejected="no_face")
@@ -182,19 +197,10 @@ def _meant(landmarks: str) -> Face:
     return face_of(np.array(landmarks.split(), dtype=np.float32).reshape(68, 2))
 
 
-def _extract_job(job: tuple[dict[str, str], Candidate | None, BuildConfig]) -> Candidate:
+def _extract_job(
+    job: tuple[dict[str, str], Stored | None, np.ndarray | None, BuildConfig],
+) -> Candidate:
     return extract(*job)
-
-
-def _extract_all(
-    jobs: list[tuple[dict[str, str], Candidate | None]], config: BuildConfig
-) -> Iterator[Candidate]:
-    full = ((row, real, config) for row, real in jobs)
-    if config.workers <= 1:
-        yield from map(_extract_job, full)
-        return
-    with ProcessPoolExecutor(config.workers) as pool:
-        yield from pool.map(_extract_job, full, chunksize=16)
 
 
 def _progress(items: Iterator[Candidate], total: int, label: str) -> Iterator[Candidate]:
@@ -203,90 +209,114 @@ def _progress(items: Iterator[Candidate], total: int, label: str) -> Iterator[Ca
     return tqdm(items, total=total, desc=label, unit="photo")
 
 
-def write_set(items: list[Candidate], config: BuildConfig) -> list[Candidate]:
-    """Drop duplicates, write the set's files, print what was rejected; returns what was kept."""
-    seen: dict[str, dict[str, str]] = {}
-    kept, rejected = [], []
-    for item in items:
-        twin = seen.get(item.digest)
-        if twin is not None and twin["label"] != item.row["label"]:
-            raise ValueError(
-                f"{twin['path']} and {item.row['path']} are the same picture, labelled {twin['label']} and "
-                f"{item.row['label']}; one picture has one label"
+class SetWriter:
+    """Writes the files of a set face by face. A context manager; left early, arrays in part are removed.
+
+    rows: of what was stored, in order.
+    """
+
+    def __init__(self, config: BuildConfig):
+        self.config = config
+        self.rows: list[dict[str, str]] = []
+        self._reals: dict[int, Stored] = {}  # by line
+        self._originals: dict[tuple[str, str], int] = {}  # lines of real faces, by group and frame
+        self._rejected: list[tuple[dict[str, str], str]] = []
+        self._lines: dict[str, int] = {}  # of the first face of a picture, by its digest
+        side, out = config.size + 2 * BORDER, config.out
+        self._files = ExitStack()
+        self._crops, self._landmarks, self._masks = (
+            self._files.enter_context(GrowingArray(out / name, shape, dtype))
+            for name, shape, dtype in (
+                ("crops.npy", (side, side, 3), np.uint8),
+                ("landmarks.npy", (68, 2), np.float32),
+                ("masks.npy", (side, side), np.uint8),
             )
-        reason = item.rejected or (f"duplicate of {twin['path']}" if twin is not None else "")
-        if reason:
-            rejected.append((item.row["path"], reason))
-            continue
-        seen[item.digest] = item.row
-        kept.append(item)
-    if not kept:
-        raise ValueError(
-            f"no photograph of {config.folder} could be used; reasons: {Counter(r for _, r in rejected)}"
         )
-    failures = count_failures(_failed_rows(items, config))
-    position = {item.row["path"]: str(i) for i, item in enumerate(kept)}
-    save_arrays(config.out / "crops.npy", [item.crop for item in kept])
-    save_arrays(config.out / "landmarks.npy", [item.landmarks.astype(np.float32) for item in kept])
-    masked = [item for item in kept if item.mask is not None]
-    if masked:
-        save_arrays(config.out / "masks.npy", [item.mask for item in masked])
-    line = {item.row["path"]: str(i) for i, item in enumerate(masked)}
-    rows = (
-        item.row | {"pair": position.get(item.row["pair"], ""), "mask": line.get(item.row["path"], "")}
-        for item in kept
-    )
-    write_rows(config.out / "manifest.csv", COLUMNS, rows)
-    reasons = ("path", "reason")
-    write_rows(config.out / "rejected.csv", reasons, (dict(zip(reasons, r, strict=True)) for r in rejected))
-    settings = {
-        "size": config.size,
-        "border": BORDER,
-        MANIFEST_DIGEST: digest_of(config.out / "manifest.csv"),
-        "build": asdict(config),
-        "failures": failures,
-    }
-    write_text(config.out / "set.json", to_json(settings, indent=2, default=str))
-    counts = Counter((item.row["split"], item.row["label"], item.row["source"]) for item in kept)
-    for key, count in sorted(counts.items()):
-        print(f"{count:6d}  {' / '.join(key)}")
-    for reason, count in Counter(reason.split(" of ")[0] for _, reason in rejected).most_common():
-        print(f"{count:6d}  rejected: {reason} (see rejected.csv)")
-    return kept
 
+    def __enter__(self) -> SetWriter:
+        return self
 
-def save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
-    """Save the arrays as one .npy file, without a second copy of all of them in memory."""
-    shape = (len(arrays), *arrays[0].shape)
+    def __exit__(self, *error: object) -> None:
+        self._files.close()
 
-    def write(part: Path) -> None:
-        file = np.lib.format.open_memmap(part, "w+", arrays[0].dtype, shape)
-        for i, array in enumerate(arrays):
-            file[i] = array
-        file.flush()
+    def original_of(self, row: dict[str, str]) -> tuple[Stored | None, np.ndarray | None]:
+        """Find the stored real face of a fake's group and frame, and its crop; None of any other."""
+        line = self._originals.get((row["group"], row["frame"])) if row["label"] == "fake" else None
+        return (None, None) if line is None else (self._reals[line], self._crops.row(line))
 
-    write_atomically(path, write)
+    def add(self, found: Candidate) -> None:
+        """Store a face, or note why not. Raises ValueError for one picture with two labels."""
+        line, real = self._lines.get(found.digest), found.row["label"] == "real"
+        if found.rejected or line is not None:
+            twin = None if line is None else self.rows[line]
+            if twin is not None and twin["label"] != found.row["label"]:
+                raise ValueError(
+                    f"{twin['path']} and {found.row['path']} are the same picture, labelled {twin['label']} "
+                    f"and {found.row['label']}; one picture has one label"
+                )
+            self._rejected.append((found.row, found.rejected or f"duplicate of {twin['path']}"))
+            if real and line is not None:  # what is forged of this frame is forged of its twin
+                self._originals[found.row["group"], found.row["frame"]] = line
+            return
+        line = self._lines[found.digest] = self._crops.append(found.crop)
+        self._landmarks.append(found.landmarks)
+        mask = "" if found.mask is None else str(self._masks.append(found.mask))
+        self.rows.append(found.row | {"mask": mask})
+        if real:
+            self._originals[found.row["group"], found.row["frame"]] = line
+            self._reals[line] = Stored(line, found.face, found.shape)
+
+    def complete(self) -> None:
+        """Put the arrays in place, write manifest and settings, print what was kept and what not.
+
+        Raises ValueError where nothing could be used.
+        """
+        out = self.config.out
+        if not self.rows:
+            reasons = Counter(reason for _, reason in self._rejected)
+            raise ValueError(f"no photograph of {self.config.folder} could be used; reasons: {reasons}")
+        for array in (self._crops, self._landmarks, self._masks):
+            array.complete()
+        write_rows(out / "manifest.csv", COLUMNS, self.rows)
+        columns = ("path", "reason")
+        lines = ({"path": row["path"], "reason": reason} for row, reason in self._rejected)
+        write_rows(out / "rejected.csv", columns, lines)
+        failed = [row | {"reason": why} for row, why in self._rejected if not why.startswith("duplicate of ")]
+        settings = {
+            "size": self.config.size,
+            "border": BORDER,
+            MANIFEST_DIGEST: digest_of(out / "manifest.csv"),
+            "build": asdict(self.config),
+            "failures": count_failures(failed + _failed_before(self.config)),
+        }
+        write_text(out / "set.json", to_json(settings, indent=2, default=str))
+        counts = Counter((row["split"], row["label"], row["source"]) for row in self.rows)
+        for key, count in sorted(counts.items()):
+            print(f"{count:6d}  {' / '.join(key)}")
+        for reason, count in Counter(why.split(" of ")[0] for _, why in self._rejected).most_common():
+            print(f"{count:6d}  rejected: {reason} (see rejected.csv)")
 
 
 def write_contact_sheet(
-    folder: Path, kept: list[Candidate], columns: int = 12, rows_each: int = 3, side: int = 96
+    folder: Path, rows: list[dict[str, str]], columns: int = 12, rows_each: int = 3, side: int = 96
 ) -> None:
-    """Draw faces of every source beside forgeries simulated from the real ones."""
+    """Draw faces of every source of a set beside forgeries simulated from the real ones. rows: all of it."""
     import torch
     from PIL import Image
 
     from data_sim.simulate import simulate
 
+    crops, landmarks = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("crops", "landmarks"))
     strips = []
     by_kind = defaultdict(list)
-    for item in kept:
-        by_kind[item.row["label"], item.row["source"]].append(item)
-    for (label, _), items in sorted(by_kind.items()):
-        some = items[:: max(1, len(items) // (columns * rows_each))][: columns * rows_each]
-        pixels = torch.from_numpy(np.stack([item.crop for item in some])).permute(0, 3, 1, 2).float() / 255
+    for line, row in enumerate(rows):
+        by_kind[row["label"], row["source"]].append(line)
+    for (label, _), found in sorted(by_kind.items()):
+        some = found[:: max(1, len(found) // (columns * rows_each))][: columns * rows_each]
+        pixels = torch.from_numpy(crops[some]).permute(0, 3, 1, 2).float() / 255
         lines = [pixels]
         if label == "real":
-            points = torch.from_numpy(np.stack([item.landmarks for item in some]))
+            points = torch.from_numpy(landmarks[some])
             forged = simulate(pixels, points, torch.Generator().manual_seed(0))
             lines += [forged.images, forged.masks.expand(-1, 3, -1, -1)]
         for line in lines:

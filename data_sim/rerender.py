@@ -32,8 +32,8 @@ from common.cli import parse
 from common.locks import one_writer
 from common.storage import check_settings, digest_of, naming, write_atomically, write_rows, write_text
 from common.strict_json import read_json_object, to_json
-from data_sim.build import save_arrays
 from data_sim.dataset import COLUMNS, MANIFEST_DIGEST, FaceSet, unit_of
+from data_sim.growing import save_arrays
 from data_sim.simulation.generator import NETWORKS, Generator
 
 KIND = "re-rendered"

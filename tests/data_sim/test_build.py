@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -16,8 +17,11 @@ from PIL import Image
 from data_sim import build
 from data_sim.build import FAILURES_FILE, BuildConfig, read_rows
 from data_sim.dataset import BORDER, FaceSet, difference_mask, read_failures, unit_of, video_of
+from kfd.training.config import TrainConfig
+from kfd.training.sampler import PairSampler
 from media.faces import crop_face, find_faces
 from media.images import read_image
+from tests.tiny.faces import drawn_landmarks
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
 SIZE = 48
@@ -216,6 +220,35 @@ def test_a_useless_folder_or_manifest_is_said(tmp_path):
     manifest.write_text("path,label\na.png,maybe\n")
     with pytest.raises(ValueError, match="line 2: needs a path and a label real or fake"):
         read_rows(BuildConfig(tmp_path, tmp_path / "out", manifest))
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path):
+    """FF++ has 34 GiB of crops: building and training hold a few of them, whatever their number."""
+    draw = np.random.default_rng(0)
+    points = " ".join(f"{value:.1f}" for value in drawn_landmarks(64).flatten())
+    peaks = {}
+    for photos in (10, 70):
+        folder, out = tmp_path / f"photos{photos}", tmp_path / f"set{photos}"
+        folder.mkdir()
+        for number in range(photos):
+            Image.fromarray(draw.integers(0, 255, (64, 64, 3), np.uint8)).save(folder / f"{number}.png")
+        lines = [f"{number}.png,real,{points}" for number in range(photos)]
+        table = tmp_path / f"{photos}.csv"
+        table.write_text("\n".join(["path,label,landmarks", *lines]))
+        tracemalloc.start()
+        try:
+            run(folder, out, "--manifest", str(table), "--size", "128", "--val-every", "0")
+            peaks[photos] = [tracemalloc.get_traced_memory()[1]]
+            tracemalloc.reset_peak()
+            sampler = PairSampler(FaceSet.open(out, "train"), TrainConfig(out, out, batch=2))
+            assert all(len(sampler.batch(step).real) == 2 for step in range(3))
+            peaks[photos].append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert (out / "crops.npy").stat().st_size == photos * 156 * 156 * 3 + 128
+    more = 60 * 156 * 156 * 3
+    for few, many in zip(peaks[10], peaks[70], strict=True):
+        assert many - few < more / 3, peaks
 
 
 def test_nothing_usable_is_an_error(tmp_path):
