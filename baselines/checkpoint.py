@@ -19,6 +19,7 @@ from torch import Tensor
 from baselines.clip import ClipConfig, build_clip
 from baselines.convnets import ConvConfig, build_conv
 from baselines.qwen.config import QwenConfig
+from baselines.released.model import ReleasedConfig, with_weights
 from baselines.system import System
 from baselines.towers import LoadedTower, load_tower
 from baselines.vlaforge.config import VlaForgeConfig
@@ -26,7 +27,7 @@ from baselines.vlaforge.model import VlaForge
 from common import storage
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
-from kfd.encoders.backbones import Dtype
+from kfd.encoders.backbones import DTYPES, Dtype, usual_dtype
 from kfd.encoders.text import TOKENIZER_FILE, load_tokenizer, save_tokenizer
 from kfd.reader import system_of
 
@@ -42,6 +43,7 @@ CONFIGS: dict[str, type] = {
     "sbi": ConvConfig,
     "mesonet4": ConvConfig,
     "qwen-vl": QwenConfig,
+    "lvlm-dfd": ReleasedConfig,  # imported (baselines.import_released), not trained
 }
 SystemName = Literal[
     "clip-probe", "clip-lora", "clip-vp", "clip-coop", "vlaforge", "sbi", "mesonet4", "qwen-vl"
@@ -123,9 +125,15 @@ def load_system(
         kind = config_class(system_of(folder))
     config = storage.read_config(kind, folder / storage.CONFIG_FILE)
     decision = storage.read_config(Decision, folder / DECISION_FILE)
+    if isinstance(config, ConvConfig | ReleasedConfig) and encoder is not None:
+        raise ValueError(f"{config.system} stands on no frozen model: leave --encoder {encoder} out")
+    if isinstance(config, ReleasedConfig):
+        with storage.naming(folder / storage.CONFIG_FILE):
+            source = str(folder / storage.WEIGHTS_FILE)
+            model = with_weights(config, storage.read_weights(folder), source).to(device)
+        model.visual_encoder.to(DTYPES[dtype or usual_dtype("imagebind-huge", device)])
+        return model, decision
     if isinstance(config, ConvConfig):
-        if encoder is not None:
-            raise ValueError(f"{config.system} stands on no frozen model: leave --encoder {encoder} out")
         return _with_weights(build_conv(config), folder, device), decision
     loaded = load_underneath(config, encoder, dtype, device, say=lambda note: None)
     if loaded.digest != config.encoder_digest:

@@ -183,7 +183,7 @@ def load_imagebind(
         )
     with torch.device("meta"):
         model = ImageBind(config or ImageBindConfig())
-    weights = _read_tensors(path)
+    weights = read_public_tensors(path)
     other = tuple(f"modality_{stage}.{name}." for stage in STAGES for name in OTHER_MODALITIES)
     left_aside = tuple(sorted(name for name in weights if name.startswith(other)))
     own = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -198,7 +198,11 @@ def load_imagebind(
     return model, left_aside
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_public_tensors(path: Path) -> dict[str, Tensor]:
+    """What a `.pth` file, mapped into memory, or a `.safetensors` file of others holds.
+
+    Raises ValueError where it cannot be read as tensors.
+    """
     from pickle import UnpicklingError
 
     from safetensors import SafetensorError

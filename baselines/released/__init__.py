@@ -1,0 +1,1 @@
+"""The detector of the paper's own public code, read from its checkpoint."""
