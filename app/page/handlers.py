@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from html import escape
 from pathlib import Path
@@ -25,10 +25,11 @@ from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
 from app.intake.line import ANSWERED_AT_ONCE, ASKED_AT_ONCE, EXAMINED_AT_ONCE, Line, Place
 from app.intake.uploads import Uploads, without_path
 from app.page import panels
+from app.page.labels import labels
 from app.page.windows import PageState, Windows
 from app.report.sealed import SUFFIXES
 from app.wording.answers import answer_words
-from app.wording.translated import chosen_by
+from app.wording.translated import ENGLISH, chosen_by
 from llm.serving.endpoint import EndpointError
 from media.errors import MediaError
 
@@ -51,6 +52,7 @@ class PageHandlers:
         self.folder = folder
         self.uploads = Uploads(folder.resolve() / "uploads")
         self.windows = Windows() if windows is None else windows
+        self._languages: dict[str, str] = {}  # that of each window
         self.line = Line(EXAMINED_AT_ONCE)
         self.answers = Line(ASKED_AT_ONCE if assistant.models.chat.host else ANSWERED_AT_ONCE)
 
@@ -76,7 +78,8 @@ class PageHandlers:
                 if not is_wanted():
                     return
                 analysis = self.assistant.analyse(path)
-                state = PageState(analysis, face=analysis.most_suspicious)  # the face that is shown first
+                first = analysis.most_suspicious  # questions are about the face shown
+                state = PageState(analysis, first, language=self._languages.get(window, ENGLISH))
                 result = _result(state, analysis)
             if self.windows.keep(window, examination, state):
                 yield result
@@ -105,17 +108,30 @@ class PageHandlers:
         if analysis is None:
             return (*(gr.skip(),) * 3, panels.notice(PUT_AWAY))
         state.face = face
-        shown = panels.face_panel(analysis, face), panels.verdict_panel(analysis, face)
-        return (*shown, _messages(analysis, face), "")
+        shown = panels.face_panel, panels.verdict_panel
+        return (*(panel(analysis, face, state.language) for panel in shown), _messages(analysis, face), "")
 
     def translate(self, state: PageState | None, language: str, request: gr.Request | None = None) -> str:
         """The finding shown in a language, "" for that of the browser; the report will have it as well."""
         if state is None or state.analysis is None:
             return ""
-        wished = request.headers.get("accept-language", "") if request is not None else ""
-        state.language = language or chosen_by(wished)
+        state.language = _spoken(language, request)
         face = state.face if state.analysis.faces else None
         return panels.translated_panel(state.analysis, face, state.language)
+
+    def speak(
+        self, state: PageState | None, language: str | None, request: gr.Request | None = None
+    ) -> tuple[Any, ...]:
+        """Say the labels of the page in a language, "" for that of the browser.
+
+        Returns (photo, faces, face, verdict), then what app.page.labels names.
+        """
+        language = self._languages[window_of(request)] = _spoken(language, request)
+        shown: tuple[Any, ...] = (gr.skip(),) * 4
+        if state is not None and state.analysis is not None:
+            state.language = language
+            shown = _panels(state, state.analysis)
+        return (*shown, *(gr.update(**values) for values in labels(language).values()))
 
     def open(self, state: PageState | None, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Ask the opening question about the shown face, unless it was asked or talked about already."""
@@ -181,17 +197,17 @@ class PageHandlers:
                     break
 
     def write_report(
-        self, state: PageState | None, request: gr.Request, *entries: str | None
+        self, state: PageState | None, request: gr.Request, *entries: str | bool | None
     ) -> tuple[Any, ...]:
         """Write the report in its forms. Returns (note, downloads row, one button for each form).
 
-        entries: of the court form, in its order; a browser sends None for those of a form never opened.
+        entries: see `court_form`.
         """
         analysis = self._case(state, request)
         if analysis is None:
             return (panels.notice(PUT_AWAY), *(gr.skip(),) * (1 + len(SUFFIXES)))
         try:
-            form = CourtForm(*(entry or "" for entry in entries))
+            form = court_form(entries)
         except ValueError as error:
             return (panels.notice(str(error)), *(gr.skip(),) * (1 + len(SUFFIXES)))
         self.line.give_way()
@@ -216,6 +232,7 @@ class PageHandlers:
 
     def close(self, window: str) -> None:
         """A window was closed: its case and its reports go."""
+        self._languages.pop(window, None)
         self.windows.close(window)
         shutil.rmtree(self._folder(window), ignore_errors=True)
 
@@ -233,6 +250,13 @@ class PageHandlers:
 
     def _folder(self, window: str) -> Path:
         return self.folder / hashlib.sha256(window.encode()).hexdigest()[:32]
+
+
+def court_form(entries: Sequence[str | bool | None]) -> CourtForm:
+    """The court form out of its entries on the page, in their order; the last is whether the conversation is
+    annexed. A browser sends None for those of a form never opened. Raises ValueError as CourtForm does."""
+    *texts, annex = entries or (None,)
+    return CourtForm(*(str(text or "") for text in texts), annex=annex is not False)
 
 
 def window_of(request: gr.Request | None) -> str:
@@ -261,20 +285,34 @@ def _instead(notice: str) -> tuple[Any, ...]:
 
 def _result(state: PageState, analysis: Analysis) -> tuple[Any, ...]:
     """The outputs of `PageHandlers.examine` for a finished analysis."""
-    count, first = len(analysis.faces), analysis.most_suspicious
-    choices = [(panels.face_label(finding), finding.index) for finding in analysis.faces]
+    count = len(analysis.faces)
     return (
         state,
         "",
         gr.update(visible=True),
-        panels.photo_panel(analysis),
-        gr.update(choices=choices, value=first if count else None, visible=count > 1),
-        panels.face_panel(analysis, first) if count else "",
-        panels.verdict_panel(analysis, first) if count else panels.no_face_panel(analysis),
+        *_panels(state, analysis),
         [],
         gr.update(visible=count > 0),
         gr.update(visible=False),
     )
+
+
+def _panels(state: PageState, analysis: Analysis) -> tuple[Any, ...]:
+    """Photo, choice of the face, face and verdict, with their labels in the language of the page."""
+    count, face, language = len(analysis.faces), state.face, state.language
+    choices = [(panels.face_label(finding, language), finding.index) for finding in analysis.faces]
+    return (
+        panels.photo_panel(analysis, language),
+        gr.update(choices=choices, value=face if count else None, visible=count > 1),
+        panels.face_panel(analysis, face, language) if count else "",
+        panels.verdict_panel(analysis, face, language) if count else panels.no_face_panel(analysis),
+    )
+
+
+def _spoken(language: str | None, request: gr.Request | None) -> str:
+    """The code of the language that a visitor chose, or else of the one that the browser wishes."""
+    wished = request.headers.get("accept-language", "") if request is not None else ""
+    return language or chosen_by(wished)
 
 
 def _messages(analysis: Analysis, face: int, question: str | None = None, said: str = "") -> Messages:

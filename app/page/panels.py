@@ -22,7 +22,7 @@ from app.pictures import (
 from app.templates import load_templates
 from app.wording import answers, lead, strength
 from app.wording import findings as wording
-from app.wording.provenance import HEADING, NOTE, provenance_rows
+from app.wording.provenance import NOTE, provenance_rows
 from app.wording.translated import ENGLISH, Stated, finding_sentences, sentences
 from kfd.detection import FaceFinding
 from kfd.scoring.opinions import agreement
@@ -38,19 +38,14 @@ _TEMPLATES = load_templates(Path(__file__).with_name("fragments"))
 _NOTES = _TEMPLATES.get_template("notes.html").module
 
 
-def header() -> str:
-    """The name of the program, and what it does."""
-    return _fill("header.html")
+def header(language: str = ENGLISH) -> str:
+    """The name of the program and what it does, with the words that page.js needs."""
+    return _fill("header.html", language)
 
 
-def words() -> str:
-    """The words that page.js needs."""
-    return _fill("words.html")
-
-
-def introduction() -> str:
+def introduction(language: str = ENGLISH) -> str:
     """The three steps of a visit, shown before anything is examined."""
-    return _fill("introduction.html", frames=FRAMES)
+    return _fill("introduction.html", language, frames=FRAMES)
 
 
 def waiting(ahead: int = 0) -> str:
@@ -73,17 +68,25 @@ def notice(message: str) -> str:
     return str(_NOTES.notice(message[:1].upper() + message[1:]))
 
 
-def hint(message: str) -> str:
-    """A remark in small print."""
-    return str(_NOTES.hint(message))
+def hint(message: str, language: str = ENGLISH) -> str:
+    """A remark in small print. language: that it is in."""
+    return str(_NOTES.hint(message, language))
 
 
-def heading(words: str) -> str:
-    """A heading that is heard and not seen, for those who go through the page by its headings."""
-    return str(_NOTES.unseen(words))
+def heading(name: str, language: str = ENGLISH) -> str:
+    """A heading that is heard and not seen, for those who go through the page by its headings.
+
+    name: of its words in languages/*.yaml.
+    """
+    return str(_NOTES.unseen(sentences(language)["page"][name]))
 
 
-def photo_panel(analysis: Analysis) -> str:
+def english_only(language: str) -> str:
+    """That questions are answered in English, where the page is in another language; else ""."""
+    return "" if language == ENGLISH else hint(sentences(language)["page"]["english_only"], language)
+
+
+def photo_panel(analysis: Analysis, language: str = ENGLISH) -> str:
     """The whole photograph, or a still of each person in a video, with the numbered faces."""
     width, height = analysis.size
     facts = [analysis.source.name, f"{width} × {height}", analysis.count.words]
@@ -93,16 +96,16 @@ def photo_panel(analysis: Analysis) -> str:
     rows = provenance_rows(analysis.provenance)
     return _fill(
         "photo.html",
+        language,
         picture=picture,
         medium=analysis.medium,
         facts=facts,
-        heading=HEADING,
         rows=rows,
         note=NOTE,
     )
 
 
-def face_panel(analysis: Analysis, face: int) -> str:
+def face_panel(analysis: Analysis, face: int, language: str = ENGLISH) -> str:
     """The square the detector read, and the same with the heat map as a layer that CSS fades.
 
     Of a video also the timeline; folded away, what the score rests on.
@@ -112,6 +115,7 @@ def face_panel(analysis: Analysis, face: int) -> str:
     side = round(min(max(FACE_SIDE, finding.crop.box[2] - finding.crop.box[0]), LARGEST_FACE_SIDE))
     return _fill(
         "face.html",
+        language,
         number=face + 1,
         crop=data_uri(face_view(image, finding.crop, side), "JPEG"),
         heat=None if heatmap is None else data_uri(heat_layer(heatmap, FACE_SIDE), "WEBP"),
@@ -125,13 +129,14 @@ def face_panel(analysis: Analysis, face: int) -> str:
     )
 
 
-def verdict_panel(analysis: Analysis, face: int) -> str:
+def verdict_panel(analysis: Analysis, face: int, language: str = ENGLISH) -> str:
     """Verdict, score on its scale, what the score means, and the regions of one face."""
     finding, models = analysis.faces[face], analysis.models
     real, fake = models.thresholds
     flaws, found = wording.flaws(finding), finding.evidence
     return _fill(
         "verdict.html",
+        language,
         number=face + 1,
         medium=analysis.medium,
         whole_verdict=analysis.verdict,
@@ -168,7 +173,7 @@ def translated_panel(analysis: Analysis, face: int | None, language: str) -> str
     said = words["no_face"] if face is None else finding_sentences(language, Stated.of(analysis.faces[face]))
     return _fill(
         "translated.html",
-        language=language,
+        language,
         verdict=verdict,
         headline=words["verdict"][verdict],
         sentence=said,
@@ -193,14 +198,16 @@ def footer(models: ModelRecord, version: str) -> str:
     return _fill("footer.html", models=models, version=version, **written)
 
 
-def face_label(finding: FaceFinding) -> str:
+def face_label(finding: FaceFinding, language: str = ENGLISH) -> str:
     """The label of a face in the selector, as plain text."""
-    short = {"fake": "signs found", "real": "no signs", "inconclusive": "no verdict"}
-    return f"Face {finding.index + 1} · {short[finding.verdict]}"
+    words = sentences(language)
+    return f"{words['face'].format(number=finding.index + 1)} · {words['short'][finding.verdict]}"
 
 
-def _fill(template: str, **values: Any) -> str:
-    return _TEMPLATES.get_template(template).render(values)
+def _fill(template: str, language: str = ENGLISH, **values: Any) -> str:
+    """A template with its values, and with the words of a language for its labels."""
+    said = sentences(language)
+    return _TEMPLATES.get_template(template).render(values, language=language, said=said, words=said["page"])
 
 
 @lru_cache(maxsize=1)

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
 from app.assistant import MAX_QUESTION, Assistant
-from app.court import LABELS, MAX_LETTERS
+from app.court import LABELS, MAX_LETTERS, MAX_OPINION
 from app.intake.door import Door
 from app.intake.server import serve_behind
 from app.page import panels
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
+from app.page.labels import labels
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
 from app.report.sealed import SUFFIXES
 from app.wording import answers
-from app.wording.translated import languages
 from data_sim.dialogue import SUGGESTED_QUESTIONS
 from media.files import MAX_FILE_BYTES
 
@@ -40,64 +41,59 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
     page = gr.Blocks(
         title="Unmask", analytics_enabled=False, fill_width=True, delete_cache=(600, IDLE_SECONDS)
     )
+    said = labels()
     with page:
         state = gr.State(None, time_to_live=IDLE_SECONDS)
-        gr.HTML(panels.header())
-        gr.HTML(panels.words())
+        gr.HTML(**said["masthead"], elem_id="masthead")
         with gr.Row(elem_classes="intake"):
             upload = gr.File(show_label=False, elem_id="drop", height=110)
             with gr.Column(scale=0, min_width=240, elem_id="examples"):
-                example = gr.Button("Try an untouched photo", elem_id="example")
-                forged = gr.Button("Try a forged one", elem_id="forged")
-                names = [(name, code) for code, name in languages().items()]
+                example = gr.Button(**said["example"], elem_id="example")
+                forged = gr.Button(**said["forged"], elem_id="forged")
                 language = gr.Dropdown(
-                    [("Language of the browser", ""), *names],
+                    **said["language"],
                     value="",
                     show_label=False,
-                    label="Language of the finding",
                     filterable=False,
                     container=False,
                     elem_id="language",
                 )
         if assistant.models.chat.host:  # said before anything is uploaded
             gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
-        notice = gr.HTML(panels.introduction(), elem_id="notice")
+        notice = gr.HTML(elem_id="notice")
+        gr.HTML(**said["introduction"], elem_id="introduction")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(elem_id="pictures", min_width=0):
-                gr.HTML(panels.heading("Picture and map"))
+                gr.HTML(**said["pictures-heading"], elem_id="pictures-heading")
                 photo = gr.HTML()
                 faces = gr.Radio(choices=[], label="Face", show_label=False, container=False, elem_id="faces")
                 face = gr.HTML(elem_id="face")
-                opacity = gr.Slider(0, 1, 0.7, step=0.05, label="Opacity of the heat map", elem_id="opacity")
+                opacity = gr.Slider(0, 1, 0.7, step=0.05, **said["opacity"], elem_id="opacity")
             with gr.Column(elem_id="reading", min_width=0):
                 translated = gr.HTML(elem_id="translated")
                 verdict = gr.HTML(elem_id="verdict")
             with gr.Column(elem_id="talk", min_width=0):
                 with gr.Column(elem_id="conversation") as conversation:
-                    gr.HTML(panels.heading("Conversation"))
+                    gr.HTML(**said["conversation-heading"], elem_id="conversation-heading")
                     chat = _chatbot()
                     with gr.Row(elem_id="suggestions"):
                         suggested = [gr.Button(text, size="sm") for text in SUGGESTED_QUESTIONS]
                     question = gr.Textbox(
-                        label="Question about this face",
-                        placeholder="Ask about this face",
+                        **said["ask"],
                         show_label=False,
                         container=False,
                         submit_btn=True,
                         max_length=MAX_QUESTION,
                         elem_id="ask",
                     )
+                    gr.HTML(**said["english-only"], elem_id="english-only")
                     gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
                 note = gr.HTML()
-                gr.HTML(panels.heading("Report"))
-                with gr.Accordion("For a court", open=False, elem_id="court"), gr.Row():
-                    entries = [
-                        gr.Textbox(label=label, max_length=MAX_LETTERS, elem_id=f"court-{name}")
-                        for name, label in LABELS.items()
-                    ]
+                gr.HTML(**said["report-heading"], elem_id="report-heading")
+                entries = _court_form(said)
                 with gr.Row(elem_id="report"):
                     write = gr.Button(
-                        "Write the report", variant="primary", elem_id="write", scale=0, min_width=190
+                        **said["write"], variant="primary", elem_id="write", scale=0, min_width=190
                     )
                     with gr.Row(visible=False, elem_id="downloads") as downloads:
                         buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
@@ -105,7 +101,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         case = [state, notice, result, photo, faces, face, verdict, chat, conversation, downloads]
-        said = [chat, question, note, downloads]
+        talk = [chat, question, note, downloads]
         arrivals = (
             (upload.upload, handlers.examine, [upload]),
             (example.click, handlers.example, []),
@@ -116,15 +112,19 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             seen = event(handler, inputs, case, trigger_mode="multiple", concurrency_limit=None, **hidden)
             seen.then(lambda: None, None, upload, **hidden)
             seen.then(handlers.translate, [state, language], translated, **hidden)
-            seen.then(handlers.open, state, said, **hidden)
+            seen.then(handlers.open, state, talk, **hidden)
         turned = faces.input(handlers.show_face, [state, faces], [face, verdict, chat, note], **hidden)
         turned.then(handlers.translate, [state, language], translated, **hidden)
-        turned.then(handlers.open, state, said, **hidden)
-        language.input(handlers.translate, [state, language], translated, **hidden)
+        turned.then(handlers.open, state, talk, **hidden)
+        named = {block.elem_id: block for block in page.blocks.values()}
+        spoken = [photo, faces, face, verdict, *(named[name] for name in said)]
+        page.load(handlers.speak, [state, language], spoken, **hidden)
+        chosen = language.input(handlers.speak, [state, language], spoken, **hidden)
+        chosen.then(handlers.translate, [state, language], translated, **hidden)
         # Enter while an answer is being written is kept until its end, not dropped.
-        question.submit(handlers.ask, [state, question], said, trigger_mode="always_last", **hidden)
+        question.submit(handlers.ask, [state, question], talk, trigger_mode="always_last", **hidden)
         for button in suggested:
-            button.click(handlers.ask, [state, button], said, **hidden)
+            button.click(handlers.ask, [state, button], talk, **hidden)
         write.click(handlers.write_report, [state, *entries], [note, downloads, *buttons], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
         page.unload(handlers.leave)
@@ -176,6 +176,19 @@ def style() -> str:
     """The style sheet of the page, with the palette in front of it."""
     colours = css_variables(":root", LIGHT) + css_variables(".dark", DARK)
     return colours + STYLE.read_text(encoding="utf-8")
+
+
+def _court_form(said: dict[str, dict[str, Any]]) -> list[gr.components.Component]:
+    """The examiner's own entries, folded away, in the order of app.court.CourtForm."""
+    with gr.Accordion(**said["court"], open=False, elem_id="court"):
+        with gr.Row():
+            names = [f"court-{name}" for name in LABELS]
+            entries = [gr.Textbox(**said[name], max_length=MAX_LETTERS, elem_id=name) for name in names]
+        gr.HTML(**said["court-propositions"], elem_id="court-propositions")
+        name = "court-examiner_opinion"
+        opinion = gr.Textbox(**said[name], lines=3, max_length=MAX_OPINION, elem_id=name)
+        annex = gr.Checkbox(True, **said["court-annex"], container=False, elem_id="court-annex")
+    return [*entries, opinion, annex]
 
 
 def _download(form: str) -> gr.DownloadButton:

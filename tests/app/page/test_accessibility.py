@@ -94,7 +94,7 @@ def test_everything_that_can_be_used_has_a_name(small):
             snapshot = element.aria_snapshot().splitlines()[0]
             assert re.search(rf'{role} "[^"]{{1,}}"', snapshot), snapshot
     expect(page.get_by_role("button", name="Send the question")).to_be_visible()
-    expect(page.get_by_role("textbox", name="Question about this face")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Ask about this face")).to_be_visible()
 
 
 def seen(page: Page) -> list[tuple[float, ...]]:
