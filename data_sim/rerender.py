@@ -11,8 +11,8 @@ photograph stay, and every pixel is the generator's. The sharper of the pair is 
 sharp, so that what tells them apart is how their detail was made, not how much of it there is.
 
 Writes a face set like any other: pairs of a real face and its re-rendered one, of kind `re-rendered`. Faces
-are taken of each source in turn, and each time of another person. A killed run goes on where it stopped, and a
-longer one (`--faces 1200`) adds to what is there: pairs/ keeps each finished pair.
+are taken of each source in turn, and each time of another person. A killed run goes on where it stopped, and
+a longer one (`--faces 1200`) adds to what is there: pairs/ keeps each finished pair.
 One face takes 0.03 to 2.5 s on one core, by the network that is drawn; 0.45 s on average.
 """
 
