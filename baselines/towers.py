@@ -1,7 +1,7 @@
 """The frozen vision-language models under the systems of this room: CLIP, or the embedded KFD's own towers.
 
-Both answer the same few questions. The embedded one, a small convolutional tower beside a small text tower, is read from the
-folder of a trained KFD, so that systems can be compared at equal tower.
+Both answer the same few questions. The embedded one, a small convolutional tower beside a small text tower,
+is read from the folder of a trained KFD, so that systems can be compared at equal tower.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Judge the people in a video: frames spread over all of it, faces followed, one finding for each person.
 
-Faces are followed by place, size and what is about them (media.tracks): people who are in the picture together,
-or in turn, are never averaged with each other. What is shown of a person is a frame that was really read, never
-a mean of pictures.
+Faces are followed by place, size and what is about them (media.tracks): people who are in the picture
+together, or in turn, are never averaged with each other. What is shown of a person is a frame that was really
+read, never a mean of pictures.
 """
 
 from __future__ import annotations

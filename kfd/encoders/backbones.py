@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from common.strict_json import fits
-from kfd.encoders.base import TAPS, EmbeddedConfig
+from kfd.encoders.base import TAPS
 from kfd.encoders.clip import ClipEncoder, load_clip
 from kfd.encoders.imagebind import ImageBindConfig, ImageBindEncoder, load_imagebind
 from kfd.encoders.text import BPE_FILE, TOKENIZER_FILE, clip_tokenizer, load_tokenizer

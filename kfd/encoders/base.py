@@ -254,8 +254,11 @@ def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
 
 
 class FullPrecisionConv(nn.Conv2d):
-    """A convolution that autocast leaves in float32: a depthwise one that is strided or larger than 3 x 3 takes
-    several times as long to differentiate in bf16 on a CPU."""
+    """A convolution that autocast leaves in float32.
+
+    A depthwise one that is strided or larger than 3 x 3 takes several times as long to differentiate in bf16
+    on a CPU.
+    """
 
     @classmethod
     def of(cls, conv: nn.Conv2d) -> FullPrecisionConv:

@@ -1,5 +1,7 @@
-"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation, with ReLU6 (Tan and Le 2019, and the variants
-of 2020 for small devices). transformers has EfficientNet only with squeeze-and-excitation.
+"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation, with ReLU6.
+
+Tan and Le 2019, and the variants of 2020 for small devices. transformers has EfficientNet only with
+squeeze-and-excitation.
 
 It is put together like MobileNetV1 of transformers: `conv_stem`, then `layer`, each with features that can be
 tapped; the convolution before ImageNet's classifier is left out.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -86,9 +87,10 @@ class EfficientNetLite(nn.Module):
 
 
 def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a public file of EfficientNet-Lite under the names they have here; its head is left out."""
+    """The tensors of a public file of EfficientNet-Lite under their names here; its head is left out."""
     parts = {
-        "expand_conv": (0, "convolution"), "depthwise_conv": (1, "convolution"), "project_conv": (2, "convolution"),
+        "expand_conv": (0, "convolution"), "depthwise_conv": (1, "convolution"),
+        "project_conv": (2, "convolution"),
         "bn0": (0, "normalization"), "bn1": (1, "normalization"), "bn2": (2, "normalization"),
     }  # fmt: skip
     found = {}

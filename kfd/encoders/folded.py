@@ -1,4 +1,4 @@
-"""An image tower for reading only: each batch norm folded into the convolution before it, in half the time."""
+"""An image tower for reading only, in half the time: each batch norm is folded into its convolution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FoldedTower(nn.Module):
     """
 
     def __init__(self, tower: nn.Module):
-        """tower: a MobileNetV1Model or an EfficientNetLite, with TensorFlow's padding and ReLU6 as all have."""
+        """tower: a MobileNetV1Model or an EfficientNetLite, all with TensorFlow's padding and ReLU6."""
         super().__init__()
         self.steps: list[tuple[int, int, bool]] = []  # stride, groups and whether ReLU6 follows
         self.layers: list[tuple[int, bool]] = []  # first step of each layer, and whether its input is added

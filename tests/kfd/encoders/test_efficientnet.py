@@ -43,7 +43,7 @@ def test_the_default_taps_have_strides_8_16_and_32(tower: str) -> None:
 
 @torch.no_grad()
 def test_padding_is_tensorflows() -> None:
-    """One more row below and to the right where an even side is halved: the public weights were trained so."""
+    """One more row below and to the right where an even side is halved, as the weights were trained."""
     features = torch.rand(1, 1, 8, 8)
     padded, left = same_padding(features, 3, 2)
     assert left == (0, 0) and torch.equal(padded, F.pad(features, (0, 1, 0, 1)))
