@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,10 +16,9 @@ from PIL import Image
 from kfd import score
 from media.images import read_image
 from tests.tiny.kfd import save_tiny_kfd
+from tests.tiny.runs import PATIENCE, ROOT, lines_in, start_scoring, wait_for
 
-ROOT = Path(__file__).parents[2]
 FILES = 60
-PATIENCE = 500  # seconds after which a run hangs
 
 
 def test_without_ray_the_command_says_what_to_install(tmp_path, monkeypatch):
@@ -46,31 +41,14 @@ def archive(tmp_path_factory) -> Path:
     return folder
 
 
-def command(archive: Path, checkpoint: Path, out: Path, *more: str) -> subprocess.Popen:
-    words = [archive, "--checkpoint", checkpoint, "--out", out, "--workers", "2", *more]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "kfd.score", *map(str, words)], cwd=ROOT, env=environment)
-
-
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert process.poll() is None and time.monotonic() < deadline, "the run ended early, or hangs"
-        time.sleep(0.05)
-
-
-def lines_in(out: Path) -> list[str]:
-    return out.read_text().splitlines() if out.is_file() else []
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[fleet]'")
 def test_every_file_has_its_lines_once_whatever_is_killed(archive, tmp_path):
     """First a process of Ray's, in the midst of a shard; then the whole run, which begins anew."""
     checkpoint, out, plain = save_tiny_kfd(tmp_path / "kfd"), tmp_path / "fleet.jsonl", tmp_path / "p.jsonl"
-    assert command(archive, checkpoint, plain).wait(PATIENCE) == 0
+    assert start_scoring(archive, checkpoint, plain).wait(PATIENCE) == 0
 
-    run = command(archive, checkpoint, out, "--ray", "local")
+    run = start_scoring(archive, checkpoint, out, "--ray", "local")
     wait_for(lambda: bool(lines_in(out)), run)
     workers = [p for p in psutil.Process(run.pid).children(recursive=True) if "MapWorker" in p.name()]
     assert workers, "no process of Ray's has the name that is looked for"
@@ -81,6 +59,6 @@ def test_every_file_has_its_lines_once_whatever_is_killed(archive, tmp_path):
     run.wait(PATIENCE)
     assert 0 < len(lines_in(out)) < len(lines_in(plain)), "the kill came too late to test anything"
 
-    assert command(archive, checkpoint, out, "--ray", "local").wait(PATIENCE) == 0
+    assert start_scoring(archive, checkpoint, out, "--ray", "local").wait(PATIENCE) == 0
     assert Counter(lines_in(out)) == Counter(lines_in(plain))
     assert len({json.loads(line)["path"] for line in lines_in(out)}) == FILES
