@@ -101,9 +101,21 @@ class Exchange:
     remark: str = ""
 
 
+@dataclass(frozen=True)
+class Passage:
+    """A part of the narrative of a report on a face.
+
+    by_model: written by the language model, and held against the evidence; else composed out of the facts.
+    """
+
+    heading: str
+    text: str
+    by_model: bool
+
+
 @dataclass
 class Session:
-    """The questions and answers about one analysis, and the maps computed when asked for, by face.
+    """The questions and answers about one analysis; by face the maps computed when asked for, and narratives.
 
     It belongs to that analysis alone, so users cannot meet in it.
     """
@@ -111,6 +123,7 @@ class Session:
     exchanges: list[Exchange] = field(default_factory=list)
     grad_cams: dict[int, np.ndarray] = field(default_factory=dict)
     conversations: dict[int, Conversation] = field(default_factory=dict)
+    narratives: dict[int, tuple[Passage, ...]] = field(default_factory=dict)
     answering: bool = False
 
     def about(self, face: int) -> list[Exchange]:
@@ -156,7 +169,12 @@ class Analysis:
     @property
     def most_suspicious(self) -> int:
         """The face to look at first, 0 without any: signs before no verdict before none, then by score."""
-        return max(range(len(self.faces)), key=lambda face: _suspicion(self.faces[face]), default=0)
+        return self.ranked[0] if self.faces else 0
+
+    @property
+    def ranked(self) -> list[int]:
+        """The faces, the most suspicious first; of equals the one further left."""
+        return sorted(range(len(self.faces)), key=lambda face: _suspicion(self.faces[face]), reverse=True)
 
     @property
     def count(self) -> FaceCount:

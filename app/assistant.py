@@ -33,6 +33,7 @@ from app.intake.examples import EXAMPLE
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models.loading import load_models
+from app.models.narrative import written_narrative
 from app.question_language import foreign_answer, foreign_language
 from app.report.sealed import Report
 from app.signing import SigningKey
@@ -162,6 +163,19 @@ class Assistant:
             return answers.remark(conversation.case, analysis.faces[face].evidence, question, answer)
 
         return _noted(session, face, question.strip(), pieces, remark)
+
+    def narrate(self, analysis: Analysis, most: int = 4) -> None:
+        """Have the language model write the narrative of the report, for the faces that have none.
+
+        most: faces, the most suspicious first; of others the report composes it out of the facts. Takes as
+        long as four answers a face, and sends to an endpoint what a question would send.
+        """
+        narratives = analysis.session.narratives
+        for face in analysis.ranked[:most]:
+            if face not in narratives:
+                told = (facts_of if self.llm.told_facts else case_of)(analysis, face)
+                conversation = self.llm.conversation(told, analysis.faces[face])
+                narratives[face] = written_narrative(conversation, facts_of(analysis, face))
 
     def report(
         self,

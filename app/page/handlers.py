@@ -214,6 +214,8 @@ class PageHandlers:
         folder = self._folder_of(request)
         shutil.rmtree(folder, ignore_errors=True)  # an earlier report of this window
         folder.mkdir(parents=True, exist_ok=True)
+        if not analysis.models.chat.host:  # nothing is sent anywhere that was not asked
+            self.assistant.narrate(analysis, most=1)
         report = self.assistant.report(analysis, form, state.language)
         name = "unmask-" + report.data["seal"][:12]
         paths = [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]

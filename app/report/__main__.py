@@ -75,6 +75,7 @@ class ReportConfig(ModelChoice):
     question: str = ""  # what the court asked, in its words; --ask puts questions to the language model
     language: str = "en"  # de, fr, es, pt, zh, ar, ru, hi: a summary in it beside the English text
     examiner_opinion: str = ""  # the examiner's own conclusion, printed as such above the signature line
+    narrative: bool = True  # written by the language model; --no-narrative: composed out of the findings
     annex: bool = True  # the conversation stands at the end; --no-annex leaves it out
     note: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # "2: text", on the second file
     override: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())  # "1: real: the reason for it"
@@ -152,6 +153,8 @@ def write_report(config: ReportConfig) -> list[Path]:
                 _ask_everything(assistant, analysis, config.ask)
         except EndpointError as error:
             print(f"warning: {error}; the report is written without further answers", file=sys.stderr)
+        for analysis in case.analyses if config.narrative else ():
+            assistant.narrate(analysis)
         report = assistant.report(case, form, language, shown)
         print(printable(report.data["finding"]))
         written = [] if config.out is None else [report.save(config.out)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ from app.analysis import Analysis, ChatRecord, Exchange
 from app.cases.blur import without_bystanders
 from app.cases.case import Case, ExaminedFile, Opened
 from app.court import CourtForm
+from app.facts import facts_of
+from app.models.narrative import composed_narrative
 from app.pictures import GRAD_CAM_TEXT, LEGEND_TEXT, data_uri, face_pictures, legend, overview
 from app.report.program import libraries, program_digest, software_version
 from app.wording import answers, lead
@@ -102,7 +105,11 @@ def _file(file: ExaminedFile, form: CourtForm, shown: frozenset[int] | None) -> 
     return {
         **found,
         "faces": [
-            {**told, "pictures": face_pictures(analysis, face, FACE_SIDE)}
+            {
+                **told,
+                "pictures": face_pictures(analysis, face, FACE_SIDE),
+                "narrative": _narrative(analysis, face.index),
+            }
             for told, face in zip(found["faces"], analysis.faces, strict=True)
         ],
         "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
@@ -110,6 +117,15 @@ def _file(file: ExaminedFile, form: CourtForm, shown: frozenset[int] | None) -> 
         "examiner": {"notes": file.notes, "override": own},
         "transcript": [exchange_data(exchange) for exchange in exchanges] if form.annex else [],
         "transcript_left_out": "" if form.annex else left_out_words(len(exchanges)),
+    }
+
+
+def _narrative(analysis: Analysis, face: int) -> dict[str, Any]:
+    """Findings, both sides, limits and advice on a face in connected sentences, and who wrote them."""
+    passages = analysis.session.narratives.get(face) or composed_narrative(facts_of(analysis, face))
+    return {
+        "words": answers.narrated_by(analysis.models.chat, [passage.by_model for passage in passages]),
+        "passages": [asdict(passage) for passage in passages],
     }
 
 
@@ -159,9 +175,7 @@ def _computed_by(analyses: Sequence[Analysis]) -> dict[str, Any]:
             "name": models.name,
             "good_for": models.good_for,
             "files": [{"name": file.name, "sha256": file.sha256} for file in models.files],
-            "language_model": _language_model(
-                models.chat, any(analysis.session.exchanges for analysis in analyses)
-            ),
+            "language_model": _language_model(models.chat, any(map(_was_asked, analyses))),
         },
     }
 
@@ -290,6 +304,11 @@ def _language_model(chat: ChatRecord, asked: bool) -> dict[str, Any]:
         "face_sent": chat.face_sent and asked,
         "words": words,
     }
+
+
+def _was_asked(analysis: Analysis) -> bool:
+    """Whether the language model was told anything of the file."""
+    return bool(analysis.session.exchanges or analysis.session.narratives)
 
 
 def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:

@@ -37,6 +37,7 @@ FACE_CAPTIONS = {
 FRAME_COLUMNS = ("Frame at", "Score", "0 to 1", "Read by itself as")
 REGION_COLUMNS = ("Region (left is the person’s left)", "Mean of the heat map", "0 to 1", "In the finding")
 FRAME_WIDTHS, REGION_WIDTHS = (10, 11, 33, 46), (32, 21, 33, 14)
+NARRATIVE = "Narrative on face {number}"
 TRANSCRIPT_NOTE = (
     "The answers below were written by the language model, word for word as shown to the user; only what "
     "stands in brackets is Unmask's own. They are no part of the finding: where one differs from it, the "
@@ -68,6 +69,7 @@ def file_sections(
     for face in file["faces"]:
         heading = _titled(place, f"Face {face['number']}")
         yield Section(heading, tuple(_face(face, data["pictures"])), tall=True)
+        yield from _narrative(_titled(place, NARRATIVE.format(number=face["number"])), face.get("narrative"))
 
 
 def finding_blocks(file: dict[str, Any]) -> Iterator[Block]:
@@ -160,6 +162,13 @@ def _face(face: dict[str, Any], shared: dict[str, str]) -> Iterator[Block]:
     if face["region_table"]:
         yield Bars(REGION_COLUMNS, REGION_WIDTHS, tuple(_region_bar(row) for row in face["region_table"]))
     yield Note(face["quality"]["words"])
+
+
+def _narrative(heading: str, narrative: dict[str, Any] | None) -> Iterator[Section]:
+    """What the findings come to, in connected sentences, with who wrote them; none in older reports."""
+    if narrative and narrative["passages"]:
+        told = (Paragraph(part["text"], lead=f"{part['heading']}.") for part in narrative["passages"])
+        yield Section(heading, (Note(narrative["words"]), *told))
 
 
 def _face_rows(face: dict[str, Any]) -> Rows:

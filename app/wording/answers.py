@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.analysis import ChatRecord
 from common.verdicts import Verdict
 from data_sim.dialogue import Case, join_words, region_words
@@ -12,12 +14,29 @@ ANSWERS_CAN_BE_WRONG = (
     "Answers are written by a language model and can be wrong or beside the point. Where one differs from "
     "the finding above, the finding holds."
 )
+COMPOSED = (
+    "This part was put together out of the findings by fixed rules. It adds nothing to them; where it "
+    "differs, they hold."
+)
+NARRATED = (
+    "{some} by a machine, the language model “{name}”, from the evidence, each sentence held against it."
+    "{rest} It adds nothing to the findings; where it differs, they hold."
+)
 
 
 def answered_by(chat: ChatRecord) -> str:
     """The language model that answers, and where it runs, without a full stop."""
     tuned = "fine-tuned to read this detector" if chat.tuned else "not tuned for this task"
     return f"“{chat.name}”, {tuned}, {f'behind the endpoint {chat.host}' if chat.host else 'on this machine'}"
+
+
+def narrated_by(chat: ChatRecord, by_model: Sequence[bool]) -> str:
+    """Who wrote the passages of a narrative: for each whether the language model did."""
+    if not any(by_model):
+        return COMPOSED
+    some = "Written" if all(by_model) else f"{sum(by_model)} of {len(by_model)} passages written"
+    rest = "" if all(by_model) else " The other passages were composed out of the findings."
+    return NARRATED.format(some=some, name=chat.name, rest=rest)
 
 
 def sent_away(chat: ChatRecord) -> str:

@@ -1,0 +1,62 @@
+"""The narrative of a report: findings, both sides, limits and advice about a face, in connected sentences.
+
+The language model writes it from the evidence, each sentence held against that like an answer's. What it does
+not manage is composed out of the facts, and so is the whole where no model was asked.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING
+
+from app.analysis import Passage
+from data_sim.dialogue import Case
+from data_sim.dialogues.conversation import FULL
+from data_sim.dialogues.facts import Facts
+from data_sim.dialogues.phrasing import Phrasing
+from llm.checks.plain import plain_answer
+from llm.serving.endpoint import EndpointError
+
+if TYPE_CHECKING:
+    from llm.conversation import Conversation
+    from llm.serving.conversation import RemoteConversation
+
+# Topic of data_sim.dialogues, the heading, and what the language model is asked.
+PASSAGES = (
+    ("findings", "Findings", "What are the findings?"),
+    ("for_and_against", "For and against", "What speaks for and against it?"),
+    ("limits_here", "Limits", "What are the limits of this finding?"),
+    ("recommendation", "Recommendation", "What do you recommend?"),
+)
+MAX_TOKENS = 200  # of a passage; one that is longer ends with its last whole sentence
+_UNFINISHED = re.compile(r"(?<=[.!?])\s+[^.!?]*$|^[^.!?]*$")
+
+
+def composed_narrative(case: Case) -> tuple[Passage, ...]:
+    """The narrative out of the facts, always the same for a case; empty where not all facts are known."""
+    return tuple(_composed(topic, heading, case) for topic, heading, _ in PASSAGES if isinstance(case, Facts))
+
+
+def written_narrative(conversation: Conversation | RemoteConversation, case: Case) -> tuple[Passage, ...]:
+    """The narrative as the language model writes it, in a conversation that nothing else is asked in.
+
+    case: all that is known of the face, for what the model does not manage, or fails to send.
+    """
+    if not isinstance(case, Facts):
+        return ()
+    passages: list[Passage] = []
+    for topic, heading, question in PASSAGES:
+        plain = plain_answer(conversation.case, question, conversation.said)
+        try:
+            answer = "".join(conversation.ask(question, MAX_TOKENS, checked=True))
+        except (EndpointError, ValueError):  # unreachable, or full
+            answer = ""
+        text = _UNFINISHED.sub("", answer) if not answer.endswith((".", "!", "?")) else answer
+        own = text and answer != plain
+        passages.append(Passage(heading, text, True) if own else _composed(topic, heading, case))
+    return tuple(passages)
+
+
+def _composed(topic: str, heading: str, facts: Facts) -> Passage:
+    return Passage(heading, FULL.composed[topic][1](facts, (), Phrasing(random.Random(0))), False)
