@@ -108,6 +108,7 @@ def without_path(message: str, path: Path) -> str:
 
 def safe_name(name: str) -> str:
     """The last part of a name, without what a file system does not take; "upload" where nothing is left."""
+    name = name.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no text
     last = name.replace("\\", "/").rsplit("/", 1)[-1].replace("\0", "")
     if len(last.encode()) > MAX_NAME:
         suffix = Path(last).suffix if len(Path(last).suffix.encode()) < 10 else ""

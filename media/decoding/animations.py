@@ -8,7 +8,7 @@ import numpy as np
 
 from media.decoding.decode import DECODER_ERRORS, frames_of, num_frames, open_header, to_rgb
 from media.decoding.streams import DecodedFrame
-from media.errors import VideoError
+from media.errors import ImageError, VideoError
 from media.timeline import Timeline
 
 UNSTATED = 100  # milliseconds that a picture is shown where the file says nothing, or 0: as browsers do
@@ -21,6 +21,8 @@ def animation_timeline(data: bytes) -> Timeline:
         for frame in frames_of(image):
             stamps.append(now)
             now += max(1, round(frame.info.get("duration") or UNSTATED))
+    except ImageError:
+        raise
     except DECODER_ERRORS as error:
         if not stamps:
             raise VideoError("unreadable", f"{{name}} cannot be decoded ({error})") from None

@@ -129,9 +129,12 @@ def refuse_large(width: int, height: int) -> None:
 
 
 def frames_of(image: Image.Image) -> Iterator[Image.Image]:
-    """Every picture of an animation, decoded. Each must follow the one before: they only say what changed."""
-    refuse_large(*image.size)
+    """Every picture of an animation, decoded. Each must follow the one before: they only say what changed.
+
+    Raises ImageError "too_large", also where a later one grows beyond the limit, as those of a GIF can.
+    """
     for frame in ImageSequence.Iterator(image):
+        refuse_large(*frame.size)
         frame.load()
         yield frame
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from media.decoding.decode import open_header, refuse_large
 from media.errors import MediaError
 from media.jpeg import jpeg_quality, standard_quality
 from media.provenance.credentials import read_credentials
@@ -25,7 +25,8 @@ def provenance_facts(data: bytes) -> dict[str, Any]:
     the end of the picture. A part that cannot be read is None, and named in `unread`.
     """
     facts: dict[str, Any] = {"unread": []}
-    with Image.open(BytesIO(data)) as image:
+    with open_header(data) as image:  # by the formats that are examined, whatever else a file may pass for
+        refuse_large(*image.size)
         file_format = image.format or ""
         facts["credentials"] = read_credentials(data, file_format)
         parts = {
@@ -66,6 +67,10 @@ def _surplus(data: bytes, file_format: str) -> int:
 
 def _end_of_jpeg(data: bytes) -> int:
     """The place after the picture's end marker: segments by their lengths, then the coded data."""
+    coded = np.frombuffer(data, np.uint8)
+    after = coded[1:]
+    ends = (coded[:-1] == 0xFF) & (after != 0) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))
+    ends = np.flatnonzero(ends)  # once: there may be thousands of scans
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -76,11 +81,8 @@ def _end_of_jpeg(data: bytes) -> int:
             continue
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
         if marker == 0xDA:  # coded data follow: up to a marker that is neither stuffing nor a restart
-            coded = np.frombuffer(data, np.uint8, offset=min(place, len(data)))
-            after = coded[1:]
-            ends = (coded[:-1] == 0xFF) & (after != 0) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))
-            hits = np.flatnonzero(ends)
-            if not len(hits):
+            following = int(np.searchsorted(ends, place))
+            if following == len(ends):
                 return len(data)
-            place += int(hits[0])
+            place = int(ends[following])
     return len(data)

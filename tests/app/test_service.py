@@ -315,7 +315,8 @@ class Slow:
     """The assistant, except that an examination waits until it is let go on."""
 
     def __init__(self, assistant: Assistant):
-        self._assistant, self.go_on, self.order = assistant, threading.Event(), []
+        self._assistant, self.models = assistant, assistant.models
+        self.go_on, self.order = threading.Event(), []
         self.begun = threading.Semaphore(0)
 
     def analyse(self, path: Path, watch=None):

@@ -80,8 +80,9 @@ def hostile_files(count: int, seed: int = 0) -> Iterator[Hostile]:
         if rng.random() < 0.2:
             second = rng.choice(list(MUTATIONS))
             data, how = MUTATIONS[second](data, rng), f"{how}+{second}"
-        first = how.split("+")[0]
-        destroyed = suffix in TOLD and first in DESTROYING and not (first == "zeros" and suffix in UNCHECKED)
+        first, _, second = how.partition("+")
+        hidden = (first == "zeros" and suffix in UNCHECKED) or (second in FILLING and suffix in FILLED)
+        destroyed = suffix in TOLD and first in DESTROYING and not hidden
         named = rng.choice((suffix, suffix, "jpg", "mp4", "dat"))
         yield Hostile(f"{number:05d}_{how}.{named}", data, destroyed)
     yield from lies(sound)
@@ -212,3 +213,5 @@ DESTROYING = {"cut", "zeros", "head_only", "playlist"}
 TOLD = {"jpg", "progressive.jpg", "png", "webp", "gif", "bmp", "tiff", "ppm", "avif", "jp2"}
 # Zeros are black pixels in the first two; AV1's coder reads them as it reads anything.
 UNCHECKED = {"bmp", "ppm", "avif"}
+# Where bytes were lost, these put others; for the coders of those, any bytes are pixels.
+FILLING, FILLED = {"append", "repeat"}, UNCHECKED | {"webp"}

@@ -13,23 +13,11 @@ import time
 
 import pytest
 
-from kfd.config import Decision
-from kfd.detector import Detector
 from kfd.scoring.lines import lines_of
 from media.decoding.sandbox import PASS_SECONDS, PHOTO_SECONDS
 from tests.hostile.mutations import Hostile, hostile_files
-from tests.tiny.kfd import save_tiny_kfd
 
 OWN_MEMORY = 2**29  # bytes that this process may grow by: what files ask for is asked for elsewhere
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory) -> Detector:
-    """Every face is real to it, so that a verdict on what was not seen would show."""
-    decision = Decision(
-        fitted_on="a test", real_below=0.999, fake_above=0.9999, min_sharpness=0.0, min_face=8
-    )
-    return Detector.from_pretrained(save_tiny_kfd(tmp_path_factory.mktemp("kfd"), decision))
 
 
 def peaks() -> tuple[int, int]:

@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from app.report.__main__ import main as report
 from app.report.data import SCHEMA
 from app.report.sealed import Report, seal_of
-from common.storage import read_config, save_config
+from common.storage import read_config, save_config, write_rows
 from common.strict_json import parse_json, to_json
 from common.terminal import printable
-from data_sim.manifests import ManifestError, read_manifest
+from data_sim.manifests import LABELS, SPLITS, ManifestError, read_manifest
 from kfd.calibration.decision import decide
 from kfd.config import Decision, KFDConfig
-from kfd.scoring.results import read_lines
+from kfd.encoders.base import EmbeddedConfig
+from kfd.encoders.imagebind import ImageBindConfig
+from kfd.scoring.results import SCALES, read_lines, resume
+from prompt_learner.config import PromptLearnerConfig
 
 FAST = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -45,6 +48,13 @@ OTHER_NUMBERS = st.recursive(
     ),
     max_leaves=4,
 )
+
+
+OTHER_CONFIGS = [
+    EmbeddedConfig(vocab_size=99),
+    PromptLearnerConfig(llm_dim=8, image_embed_dim=8, taps=2),
+    ImageBindConfig(),
+]
 
 
 def has_other_numbers(value: object) -> bool:
@@ -117,6 +127,21 @@ class TestConfigs:
         assert not has_other_numbers(asdict(config))
 
     @FAST
+    @given(st.sampled_from(OTHER_CONFIGS), st.data())
+    def test_any_config_is_what_was_written_or_refused(self, tmp_path, config, data):
+        path = tmp_path / "that.json"
+        name = data.draw(st.sampled_from(sorted(f.name for f in fields(config))))
+        value = data.draw(VALUES)
+        path.write_text(json.dumps({**asdict(config), name: value}))
+        try:
+            held = getattr(read_config(type(config), path), name)
+        except ValueError as error:
+            assert "that.json" in str(error)
+            return
+        assert (list(held) if isinstance(held, tuple) else held) in (value, getattr(config, name))
+        assert not has_other_numbers(held)
+
+    @FAST
     @given(st.floats())
     def test_a_score_is_a_probability_or_nothing(self, score):
         decision = Decision(fitted_on="a test")
@@ -150,6 +175,11 @@ CELLS = st.text(max_size=6) | st.sampled_from([
 ])  # fmt: skip
 
 
+WORDS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8)
+PATHS = WORDS.filter(lambda name: Path(name).name and "\\" not in name and ":" not in name and "/" not in name
+                     and name not in (".", ".."))  # fmt: skip
+
+
 class TestManifests:
     @FAST
     @given(st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=5), st.booleans())
@@ -166,6 +196,27 @@ class TestManifests:
         for row in found:
             assert row["label"] in ("real", "fake") and row["path"]
             assert (tmp_path / row["path"]).resolve().is_relative_to(tmp_path.resolve())
+
+    @FAST
+    @given(st.dictionaries(PATHS, st.tuples(st.sampled_from(LABELS), st.sampled_from(SPLITS), WORDS)))
+    def test_what_is_written_is_read(self, tmp_path, files):
+        path = tmp_path / "manifest.csv"
+        rows = [
+            {"path": name, "label": label, "split": split, "source": source}
+            for name, (label, split, source) in files.items()
+        ]
+        write_rows(path, ("path", "label", "split", "source"), rows)
+        assert read_manifest(path) == rows
+
+    @FAST
+    @given(PATHS, st.sampled_from(("../", "a/../../", "/", "C:\\", "..\\", "\\\\host\\")))
+    def test_no_row_leads_out_of_its_folder(self, tmp_path, name, way_out):
+        path = tmp_path / "manifest.csv"
+        for column in ("path", "mask"):
+            row = {"path": "a.jpg", "label": "real", "mask": "", column: way_out + name}
+            write_rows(path, tuple(row), [row])
+            with pytest.raises(ManifestError, match="leads out of the folder"):
+                read_manifest(path)
 
     @FAST
     @given(st.binary(max_size=200))
@@ -189,6 +240,37 @@ class TestScoreLines:
         lines = [{**LINE, "extra": extra} for extra in extras]
         path.write_text("".join(to_json(line) + "\n" for line in lines) + to_json(LINE)[:torn])
         assert [line for line, _ in read_lines(path)] == lines
+
+    @FAST
+    @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.data())
+    def test_a_run_that_was_killed_goes_on_where_it_was(self, tmp_path, faces, data):
+        """Whatever byte it was killed at: each line once in the end, none lost, none twice."""
+        path = tmp_path / "s.jsonl"
+        files = {
+            f"{number}.jpg": [
+                to_json({**LINE, "path": f"{number}.jpg", "face": face}) + "\n" for face in range(count)
+            ]
+            for number, count in enumerate(faces)
+        }
+        whole = "".join(line for lines in files.values() for line in lines)
+        path.write_text(whole[: data.draw(st.integers(0, len(whole)))])
+        done = resume(path, LINE)
+        with path.open("a") as file:
+            file.writelines(line for name, lines in files.items() if name not in done for line in lines)
+        assert path.read_text() == whole
+
+    @FAST
+    @given(st.sampled_from(sorted(SCALES)), WORDS)
+    def test_lines_of_two_scales_never_stand_in_one_file(self, tmp_path, name, value):
+        path = tmp_path / "s.jsonl"
+        path.write_text(to_json(LINE) + "\n")
+        other = {**LINE, name: value}
+        if other == LINE:
+            assert resume(path, other) == {}  # the last file is examined again
+            return
+        with pytest.raises(ValueError, match="choose another --out"):
+            resume(path, other)
+        assert path.read_text() == to_json(LINE) + "\n", "what was there is left as it was"
 
     @FAST
     @given(st.sampled_from(sorted(LINE)), VALUES)

@@ -28,7 +28,8 @@ def write_video(
             if stream is None:
                 stream = container.add_stream(codec, rate=25)
                 stream.height, stream.width = pixels.shape[:2]
-                stream.pix_fmt, stream.time_base, stream.gop_size = "yuv420p", tick, 6
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                stream.time_base, stream.gop_size = tick, 6
                 stream.codec_context.time_base = tick
                 if codec == "libx264":
                     stream.options = {"crf": "14", "preset": "ultrafast"}
