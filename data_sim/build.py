@@ -37,6 +37,7 @@ from common.strict_json import to_json
 from data_sim.dataset import BORDER, COLUMNS, MANIFEST_DIGEST
 from data_sim.growing import GrowingArray, in_order
 from data_sim.manifests import read_manifest, read_table
+from media.decoding.sandbox import LIMITS
 from media.faces import Face, crop_face, face_of, find_faces
 from media.files import list_files
 from media.images import ImageError, open_photo
@@ -81,7 +82,7 @@ class Stored:
 
 
 def main() -> None:
-    config = parse(BuildConfig, __doc__)
+    config = parse(BuildConfig, f"{__doc__}\n{LIMITS}")
     try:
         with one_writer(config.out, is_folder=True):
             build(config)

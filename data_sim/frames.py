@@ -41,6 +41,7 @@ from data_sim.build import FAILURES_FILE
 from data_sim.dataset import COLUMNS
 from data_sim.layouts.read import LayoutName, read_layout
 from data_sim.layouts.records import LayoutError, Record
+from media.decoding.sandbox import LIMITS
 from media.faces import Face, find_faces
 from media.images import ImageError, open_photo, read_image
 from media.kinds import kind_of_file
@@ -101,7 +102,7 @@ class Crop:
 
 def main() -> None:
     try:
-        config = parse(FramesConfig, __doc__)
+        config = parse(FramesConfig, f"{__doc__}\n{LIMITS}")
         with one_writer(config.out, is_folder=True):
             extract(config)
     except (OSError, ValueError) as error:

@@ -58,6 +58,7 @@ from app.wording.translated import ENGLISH, sentences
 from common.cli import parse
 from common.terminal import printable
 from llm.serving.endpoint import EndpointError
+from media.decoding.sandbox import LIMITS
 from media.files import open_file
 from media.images import ImageError
 
@@ -192,7 +193,7 @@ def _ask_everything(assistant: Assistant, analysis: Analysis, questions: tuple[s
 def main() -> None:
     """Exit status 0: written, or all agrees. 1: something does not. 2: nothing could be done, and why."""
     try:
-        config = parse(ReportConfig, __doc__)
+        config = parse(ReportConfig, f"{__doc__}\n{LIMITS}")
         if config.verify is not None:
             choice = config if config.rerun else None
             agrees = verify(config.verify, config.expect, config.photo, config.signer, choice)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -134,3 +137,18 @@ def test_names_give_a_terminal_no_orders(trusting, tmp_path, monkeypatch, capsys
         assert all(char.isprintable() or char == "\n" for char in said.out + said.err)
         lines = [json.loads(line) for line in said.out.splitlines()]
         assert len(lines) == (len(ORDERS) if words == [str(album)] else 0)
+
+
+def test_the_threat_model_names_tests_that_there_are():
+    """Two of them had moved."""
+    root = Path(__file__).parents[2]
+    named = set(re.findall(r"`(tests/[\w/.]+)`", (root / "docs" / "security.md").read_text(encoding="utf-8")))
+    assert len(named) > 10 and [path for path in named if not (root / path).exists()] == []
+
+
+@pytest.mark.parametrize("module", ["kfd.score", "app.report.__main__", "data_sim.build", "data_sim.frames"])
+def test_the_help_of_what_decodes_states_the_limits(module, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [module, "--help"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main()
+    assert "limited to 2 GB of memory" in " ".join(capsys.readouterr().out.replace("│", " ").split())
