@@ -80,7 +80,7 @@ def main() -> None:
         page.set_default_timeout(120_000)
         page.goto(address)
         show_forged_example(page)
-        end = page.locator("#report").bounding_box()
+        end = page.locator("#result").bounding_box()
         frame = {"x": 0, "y": 0, "width": SIZE["width"], "height": end["y"] + end["height"] + 20}
         page.screenshot(path=OUT, full_page=True, clip=frame, type="jpeg", quality=88)
         browser.close()

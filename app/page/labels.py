@@ -14,7 +14,7 @@ def labels(language: str = ENGLISH) -> dict[str, dict[str, Any]]:
     words = sentences(language)
     page, court = words["page"], words["court"]
     choices = [(page["browser"], ""), *((name, code) for code, name in languages().items())]
-    pair = f"{court['propositions']}: {propositions_words(PROPOSITIONS)} {court['signed_by_hand']}"
+    pair = panels.hint(f"{court['propositions']}: {propositions_words(PROPOSITIONS)}", language)
     entries = ("case_number", "examiner", "commissioned_by", "question", "examiner_opinion", "annex")
     return {
         "masthead": {"value": panels.header(language)},
@@ -30,6 +30,6 @@ def labels(language: str = ENGLISH) -> dict[str, dict[str, Any]]:
         "report-heading": {"value": panels.heading("report", language)},
         "court": {"label": court["heading"]},
         **{f"court-{name}": {"label": court[name]} for name in entries},
-        "court-propositions": {"value": panels.hint(pair)},
+        "court-propositions": {"value": pair + panels.hint(court["signed_by_hand"], language)},
         "write": {"value": page["write"]},
     }
