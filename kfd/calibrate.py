@@ -26,6 +26,7 @@ from common.locks import one_writer
 from common.storage import save_config
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
+from kfd.calibration.clips import ENOUGH as ENOUGH_CLIPS
 from kfd.calibration.clips import fit_clips, read_clips
 from kfd.calibration.decision import score_of
 from kfd.calibration.familiar import Familiar, fit_familiar, save_familiar
@@ -136,7 +137,8 @@ def calibrate(
     fitted = replace(fitted, flip=settings.flip, max_views_gap=_views_limit(readings, fitted), **kept)
     fitted = replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
     fitted = _with_map_share(probe, faces, fitted, chosen["simulated"])
-    fitted = fit_clips(fitted, *read_clips(probe, faces, chosen, settings.clips))
+    if min(len(chosen["real"]), settings.clips) >= ENOUGH_CLIPS:
+        fitted = fit_clips(fitted, *read_clips(probe, faces, chosen, settings.clips))
     if readings[0].embeddings is None:
         return fitted, None
     found = fit_familiar(np.concatenate([r.embeddings for r in readings]), groups, sources)

@@ -38,7 +38,8 @@ class SharedDetector(Detector):
     """
 
     def __init__(self, detector: Detector):
-        super().__init__(detector.model, detector.decision, detector.digest, detector.device)
+        parts = detector.model, detector.decision, detector.digest, detector.device, detector.familiar
+        super().__init__(*parts)
         self._waiting: list[_Asked] = []
         self._busy = False
         self._moved = Condition()

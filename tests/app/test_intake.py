@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from app.intake.batches import SharedDetector
 from app.intake.line import Line, LineFull
 from app.intake.shelf import Shelf
+from kfd.calibration.familiar import Familiar
 from kfd.detector import BATCH, Detector
 from tests.tiny.kfd import save_tiny_kfd
 
@@ -129,6 +131,14 @@ class TestBatches:
             assert detection.heatmap.untyped_storage().nbytes() == detection.heatmap.nbytes, (
                 "a view would keep the maps of all for as long as one is kept"
             )
+
+    def test_a_detector_that_knows_what_is_strange_stays_one(self, alone):
+        """Any detector calibrated to withhold verdicts on strange pictures was refused by page and service."""
+        width = alone.model.config.align_dim
+        cloud = Familiar(torch.zeros(width), torch.eye(width))
+        knows = Detector(alone.model, replace(alone.decision, max_strangeness=0.5), "", familiar=cloud)
+        crops = self.crops(alone, [2])[0]
+        torch.testing.assert_close(SharedDetector(knows)(crops).strangeness, knows(crops).strangeness)
 
     def test_no_pass_is_larger_than_one_visitors_may_be(self, watched):
         views = 2 if watched.decision.flip else 1
