@@ -2,6 +2,7 @@
 
 config.json         its config dataclass; `system` is the name
 decision.json       calibration and thresholds, fitted on validation
+familiar.safetensors  as of a KFD, where the system gives embeddings
 model.safetensors   what trains, LoRA included: one file, loaded strictly, with one digest; no frozen model
 tokenizer.json      of systems that read texts
 """

@@ -22,7 +22,7 @@ from common.storage import digest_of, naming, write_atomically
 from kfd.config import Decision
 
 FAMILIAR_FILE = "familiar.safetensors"
-UNFAMILIAR_RATE = 0.02  # share of calibration faces, each held out from the fit, beyond the limit
+UNFAMILIAR_RATE = 0.01  # share of calibration faces, each held out from the fit, beyond the limit
 FOLDS = 5
 SPREAD = 1e-6  # of the embeddings, without which they tell nothing
 ENOUGH = 40  # faces without which nothing is fitted, and of a source without which it is not left out
@@ -36,7 +36,15 @@ class Familiar:
     whitening: Tensor
 
     def strangeness(self, embeddings: Tensor) -> Tensor:
-        """Mahalanobis distance of image embeddings (B, D): (B,) float32, 0 and up."""
+        """Mahalanobis distance of image embeddings (B, D): (B,) float32, 0 and up.
+
+        Raises ValueError for embeddings of another width: the cloud is another detector's.
+        """
+        if embeddings.shape[-1] != len(self.centre):
+            raise ValueError(
+                f"{FAMILIAR_FILE} was fitted on embeddings of {len(self.centre)} numbers, the detector gives "
+                f"{embeddings.shape[-1]}; calibrate again: python -m kfd.calibrate"
+            )
         return ((embeddings.float() - self.centre) @ self.whitening).norm(dim=1)
 
     def save(self, folder: str | Path) -> str:
@@ -70,6 +78,8 @@ class Familiar:
             found = cls(tensors.pop("centre"), tensors.pop("whitening"))
             if tensors or found.whitening.shape != (len(found.centre),) * 2:
                 raise ValueError("expected centre (D,) and whitening (D, D) alone")
+            if not all(bool(t.isfinite().all()) for t in (found.centre, found.whitening)):
+                raise ValueError("expected finite numbers")  # NaN would lie beyond no limit
         return found
 
 
