@@ -133,7 +133,7 @@ class TestBatches:
             )
 
     def test_a_detector_that_knows_what_is_strange_stays_one(self, alone):
-        """Any detector calibrated to withhold verdicts on strange pictures was refused by page and service."""
+        """A detector calibrated to withhold verdicts on strange pictures was refused by page and service."""
         width = alone.model.config.align_dim
         cloud = Familiar(torch.zeros(width), torch.eye(width))
         knows = Detector(alone.model, replace(alone.decision, max_strangeness=0.5), "", familiar=cloud)
