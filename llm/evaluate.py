@@ -12,10 +12,11 @@ Faces are of a split that no training saw, questions in wordings that no trainin
 * regions: F1 of the regions named against those truly forged, next to a blind reader (the same model with
   the soft prompts of another face), to the best constant answer, and to what the heatmap itself points at;
   for all simulated forgeries, for those of single regions, and for known fakes whose regions the set names.
-* conversations: contradictions between the answers and the evidence, in random conversations.
+* conversations: contradictions between the answers and the evidence, in random conversations, and answers
+  that are garbled by the signs of llm/checks/garbled.py; --conversations 100 gives five hundred answers.
 * asked, with --asked docs/conversations.yaml: conversations as people write them, judged by the rules of
-  llm/checks/pointed.py: to the point, with a fact of the case, repeated, contradicting; --only-asked skips
-  the others.
+  llm/checks/pointed.py: to the point, with a fact of the case, repeated, contradicting, garbled; --only-asked
+  skips the others.
 * general, with --general FILE: perplexity on general instruction data that training never saw,
   with LoRA and without: what the language model has forgotten.
 """
@@ -48,6 +49,7 @@ from evaluation.metrics.classification import Figure, figure_of, image_metrics, 
 from evaluation.results import data_digest, folder_digest, header
 from kfd.detector import Detector
 from llm.checks.claims import FIRST_WORDS, contradictions
+from llm.checks.garbled import garbled
 from llm.checks.plain import plain_answer
 from llm.checks.pointed import read_conversations, states_a_fact, to_the_point
 from llm.checks.regions import measure_regions
@@ -209,6 +211,7 @@ def _converse(
     """
     found: Counter[str] = Counter()
     examples: list[dict[str, str]] = []
+    spoilt: list[dict[str, object]] = []
     hurt = apart = speechless = 0
     for _ in tqdm(range(count), desc="conversations", mininterval=5):
         row = rng.randrange(len(faces))
@@ -221,6 +224,7 @@ def _converse(
             plain = plain_answer(case, turn.question, conversation.said)
             reply = "".join(conversation.ask(turn.question, config.max_new_tokens, checked=checked))
             speechless += reply == plain
+            spoilt += [{"answer": reply, "signs": signs} for signs in [garbled(reply)] if signs]
             problems = contradictions(reply, case, turn.question, check_regions=False)
             apart += len(contradictions(reply, case, turn.question)) > len(problems)
             for problem in problems:
@@ -236,6 +240,8 @@ def _converse(
         "contradictions": found.total(),
         "conversations_with_contradiction": hurt,
         "answers_apart_from_heatmap": apart,
+        "garbled_answers": len(spoilt),
+        "garbled_examples": spoilt[:20],
         "kinds": dict(found.most_common(20)),
         "examples": examples[:20],
     }
@@ -246,7 +252,7 @@ def measure_asked(
 ) -> dict[str, object]:
     """Conversations as people write them, about faces in turn, judged by llm.checks.pointed and claims."""
     figures: dict[str, list[bool]] = {
-        name: [] for name in ("to_the_point", "facts", "repeated", "contradiction")
+        name: [] for name in ("to_the_point", "facts", "repeated", "contradiction", "garbled")
     }
     answers: list[dict[str, object]] = []
     conversations = read_conversations(config.asked)
@@ -257,13 +263,13 @@ def measure_asked(
         for one in asked:
             reply = "".join(conversation.ask(one.question, config.max_new_tokens, checked=checked))
             wrong = contradictions(reply, facts, one.question, check_regions=False)
-            hits = to_the_point(one, reply, facts), states_a_fact(reply, facts), reply in said, bool(wrong)
-            for name, hit in zip(figures, hits, strict=True):
+            hits = to_the_point(one, reply, facts), states_a_fact(reply, facts), reply in said
+            for name, hit in zip(figures, (*hits, bool(wrong), bool(garbled(reply))), strict=True):
                 figures[name].append(hit)
             said.append(reply)
             answers.append({"conversation": number, "rule": f"{one.rule} {one.detail}".strip(),
                             "question": one.question, "answer": reply, "to_the_point": hits[0],
-                            "problems": wrong, "told": told(facts)})  # fmt: skip
+                            "problems": wrong, "garbled": garbled(reply), "told": told(facts)})  # fmt: skip
     return {name: share_of(hits) for name, hits in figures.items()} | {"answers": answers}
 
 
