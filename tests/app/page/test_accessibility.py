@@ -139,6 +139,9 @@ def test_on_a_phone_the_verdict_stands_in_the_first_screen(small):
     verdict = page.locator("#verdict h2.verdict").bounding_box()
     assert verdict["y"] + verdict["height"] < PHONE["height"] / 2
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    for part in page.locator("#examples button:visible, #language, #drop button").all():
+        box = part.bounding_box()
+        assert box["x"] + box["width"] <= PHONE["width"], "a button lay beyond the right edge"
 
 
 def test_picture_map_and_conversation_stand_side_by_side_in_the_first_screen(small):
