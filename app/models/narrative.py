@@ -16,6 +16,7 @@ from data_sim.dialogues.conversation import FULL
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
 from llm.checks.plain import plain_answer
+from llm.checks.topics import is_of
 from llm.serving.endpoint import EndpointError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def composed_narrative(case: Case) -> tuple[Passage, ...]:
 def written_narrative(conversation: Conversation | RemoteConversation, case: Case) -> tuple[Passage, ...]:
     """The narrative as the language model writes it, in a conversation that nothing else is asked in.
 
-    case: all that is known of the face, for what the model does not manage, or fails to send.
+    case: all that is known of the face, for what the model does not manage: fails to send, contradicts, or
+    answers with something else than what stands above it.
     """
     if not isinstance(case, Facts):
         return ()
@@ -53,7 +55,7 @@ def written_narrative(conversation: Conversation | RemoteConversation, case: Cas
         except (EndpointError, ValueError):  # unreachable, or full
             answer = ""
         text = _UNFINISHED.sub("", answer) if not answer.endswith((".", "!", "?")) else answer
-        own = text and answer != plain
+        own = answer != plain and is_of(text, case, [topic])
         passages.append(Passage(heading, text, True) if own else _composed(topic, heading, case))
     return tuple(passages)
 

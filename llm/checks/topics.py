@@ -119,9 +119,14 @@ def beside_the_point(answer: str, facts: Facts, question: str) -> bool:
         said = answer.lower()
         return not any(part in said or format_score(facts.value(ASKABLE[part])) in said for part in asked)
     likest = plain_topics(question)
+    return bool(likest) and not is_of(answer, facts, likest)
+
+
+def is_of(answer: str, facts: Facts, topics: Iterable[str]) -> bool:
+    """Is an answer like one that the dialogues give to any of these topics, about the same face?"""
     composed = _Texts.of(
         (topic, FULL.composed[topic][1](facts, (), Phrasing(random.Random(seed))))
-        for topic in likest
+        for topic in topics
         for seed in range(COMPOSED)
     )
-    return bool(likest) and max(composed.likeness(answer).values(), default=0.0) < OF_TOPIC
+    return max(composed.likeness(answer).values(), default=0.0) >= OF_TOPIC

@@ -64,6 +64,14 @@ def test_what_the_model_says_is_taken_and_what_it_gets_wrong_is_composed():
     assert not any(passage.by_model for passage in others)
 
 
+def test_a_passage_speaks_of_what_stands_above_it():
+    """Bug: under "Limits" stood that the evidence is moderate, and nothing else."""
+    with serving(lambda body: ["The evidence for manipulation is moderate."]) as server:
+        passages = written_narrative(talk(server, FACTS), FACTS)
+    assert not passages[2].by_model and not passages[3].by_model
+    assert "pixels" in passages[2].text and "original" in passages[3].text
+
+
 def test_without_a_model_that_answers_all_of_it_is_composed():
     with serving(lambda body: []) as server:
         assert written_narrative(talk(server, FACTS), FACTS) == composed_narrative(FACTS)
