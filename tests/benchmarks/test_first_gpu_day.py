@@ -47,7 +47,7 @@ def test_a_command_that_fails_is_a_line_of_the_report(day: DayConfig) -> None:
     entry = replace(ENTRIES[1], name="nowhere", command="kfd.train --data {data}/none --out {out}/nowhere")
     result = run_entry(entry, day)
     assert not result.passed and "SystemExit: error: " in result.said
-    never = replace(entry, command="benchmarks.full_size --size tiny --device cpu --tasks chat", stop="never")
+    never = replace(entry, command="benchmarks.full_size --computed --size tiny", stop="never")
     assert "was not broken off" in run_entry(never, day).said
 
 
