@@ -234,9 +234,9 @@ class TestPageHandlers:
             _, _, *buttons = handlers.write_report(state, request)
             assert all(Path(button["value"]).is_file() for button in buttons)
         assert len(list(tmp_path.iterdir())) == 2
-        note, *_ = handlers.write_report(state, first, "", "", "", "x" * 501)
+        note, *_ = handlers.write_report(state, first, "", "", "", "x" * 501, "", True)
         assert "shorten it" in note
-        _, _, *buttons = handlers.write_report(state, first, "3 O 12/26", None, None, "Is it real?")
+        _, _, *buttons = handlers.write_report(state, first, "3 O 12/26", None, None, "Is it real?", None, True)
         written = json.loads(Path(buttons[2]["value"]).read_text(encoding="utf-8"))
         assert written["court_form"] == {"case_number": "3 O 12/26", "question": "Is it real?"}
         handlers.leave(first)

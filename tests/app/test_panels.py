@@ -77,7 +77,9 @@ def test_the_first_question_is_about_the_face_that_is_shown():
     """The page opened on the forged face of two, and its first answer, "No", spoke of the other one."""
 
     def first(*faces: SimpleNamespace) -> int:
-        return Analysis.most_suspicious.fget(SimpleNamespace(faces=faces))
+        told = SimpleNamespace(faces=faces)
+        told.ranked = Analysis.ranked.fget(told)
+        return Analysis.most_suspicious.fget(told)
 
     real = SimpleNamespace(verdict=Verdict.REAL, reasons=(), score=0.2)
     between = SimpleNamespace(verdict=Verdict.INCONCLUSIVE, reasons=(Reason.BETWEEN_THRESHOLDS,), score=0.6)
