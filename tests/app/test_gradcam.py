@@ -38,7 +38,7 @@ def test_a_map_is_computed_once_and_not_before_it_is_shown(assistant, monkeypatc
     analysis, computed = counted(assistant, monkeypatch)
     assert not computed
     page = panels.face_panel(analysis, 0)
-    assert "Grad-CAM of face 1" in page and escape(GRAD_CAM_TEXT) in page
+    assert "Grad-CAM, Face 1" in page and escape(GRAD_CAM_TEXT) in page
     assistant.report(analysis)
     panels.face_panel(analysis, 0)
     assert computed == [1]
