@@ -1,12 +1,19 @@
 """The paper's ablations at a size that two CPU cores train: Tables 3 and 4, text guidance, C_ref.
 
     python -m benchmarks.ablations --data runs/set128 --start weights/mobilenet_v1 --out runs/ablations
-    python -m benchmarks.ablations --data runs/set --out runs/ablations --part llm
+    python -m benchmarks.ablations --part llm --data runs/worlds --test runs/worlds-test \\
+        --out runs/ablations --steps 120 --batch 8 --faces 400 --sources dfdc ciplab ffpp-c40 --most 64 \\
+        --simulated 100
     python -m benchmarks.ablations --data runs/set128 --out runs/try --steps 6 --simulated 8   # minutes
 
 Every row is one run of the project's own commands, from the same start and with the same number of steps, and
 is measured once on the test split. The detector's rows learn from real photographs alone. A row that is done
 is not run again, and a killed one goes on where it stood. The table is printed and written as OUT/PART.md.
+
+Table 4 (`--part llm`) is the paper's recipe as configs/tables has it: one question, answers that give the
+truth, Eq. 5 and no other loss. But its prompts tell nothing in words, not the score either, so that of what
+the detector found only E_forgery can speak; `--part words` has the rows with the score in words. Not the
+paper's are the language model, and rates and schedule: so few steps at a constant 1e-4 would teach nothing.
 """
 
 from __future__ import annotations
@@ -34,36 +41,47 @@ DETECTOR_ROWS = (
     ("500, without C_ref", "no-reference", ("--no-reference",)),
 )
 LLM_ROWS = (
-    ("FPL and LoRA", "both", ()),
+    ("neither", "neither", ("--no-prompt-learner", "--no-lora")),
+    ("LoRA alone", "no-fpl", ("--no-prompt-learner",)),
     ("FPL alone", "no-lora", ("--no-lora",)),
-    ("LoRA alone", "no-fpl", ("--no-prompt-learner", "--told", "nothing")),
-    ("neither", "neither", ("--no-prompt-learner", "--told", "nothing", "--no-lora")),
-    ("FPL and LoRA, nothing told in words", "untold", ("--told", "nothing")),
-    ("LoRA and words, without FPL", "words", ("--no-prompt-learner",)),
+    ("FPL and LoRA", "both", ()),
 )
+WORDS_ROWS = (
+    ("LoRA and the score in words", "words", ("--no-prompt-learner", "--told", "score")),
+    ("FPL, LoRA and the score in words", "all", ("--told", "score")),
+)
+ROWS = {"detector": DETECTOR_ROWS, "llm": LLM_ROWS, "words": WORDS_ROWS}
+# What of the paper's recipe is another at this size.
+SMALL = ("--told", "nothing", "--epochs", "0", "--accumulate", "1", "--schedule", "cosine", "--warmup", "10",
+         "--lr", "1e-3", "--soft-lr", "2e-3", "--clip", "1", "--no-quantize", "--no-checkpointing",
+         "--device", "cpu")  # fmt: skip
 
 COMMANDS_FILE = "commands.json"  # of a row that is done
 
 
 @dataclass(frozen=True)
 class AblationConfig:
-    data: Path  # a face set with the splits train, val and test
+    data: Path  # a face set with the splits train, val and, unless `test` has it, test
     out: Path  # folder of the runs and of the table
-    part: Literal["detector", "llm"] = "detector"  # Table 3 with text guidance and C_ref, or Table 4
+    part: Literal["detector", "llm", "words"] = "detector"  # Table 3 with text guidance and C_ref, or Table 4
+    test: Path | None = None  # the face set with the test split, where that is not `data`
     start: Path | None = None  # folder with ImageNet weights of its image tower; None: random
     steps: int = 600  # of every row's training
     batch: int = 16  # pairs (detector) or conversations (language model) of a step
     simulated: int = 600  # most real test faces that forgeries are simulated from
-    kfd: Path = Path("checkpoints/embedded/kfd")  # part llm: the detector; `data` must have its crop size
-    llm: str = "smollm2-135m-instruct"  # part llm: the base model
+    sources: tuple[str, ...] = ()  # only test faces of these sources; by default all
+    most: int = 0  # of the test faces of each label and source; 0: all
+    kfd: Path = Path("checkpoints/embedded/kfd")  # Table 4: the detector; `data` must have its crop size
+    llm: str = "smollm2-135m-instruct"  # Table 4: the base model
+    recipe: Path = Path("configs/tables/table6.llm.finetune.yaml")  # Table 4: the paper's training
+    faces: int = 1000  # Table 4: real training faces, each judged as it is and forged
     threads: int = 1  # CPU threads of a detector's training
 
 
 def main() -> None:
     config = parse(AblationConfig, __doc__)
-    rows = DETECTOR_ROWS if config.part == "detector" else LLM_ROWS
     results = []
-    for name, folder, changes in rows:
+    for name, folder, changes in ROWS[config.part]:
         out = config.out / config.part / folder
         todo = list(commands(config, out, changes))
         if not is_done(out, todo):
@@ -92,8 +110,10 @@ def is_done(out: Path, todo: list[tuple[str, list[str]]]) -> bool:
 
 def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
     """(module, arguments) of a row's training and of its measurement."""
-    measured = ["--data", config.data, "--split", "test", "--simulated", config.simulated,
-                "--out", out / "test.json"]  # fmt: skip
+    measured = ["--data", config.test or config.data, "--split", "test", "--simulated", config.simulated,
+                "--most", config.most, "--out", out / "test.json"]  # fmt: skip
+    measured += ["--sources", *config.sources] if config.sources else []
+    measured += ["--trained-on", config.data] if config.test else []
     if config.part == "detector":
         start = ["--start", config.start] if config.start is not None else []
         photographs = [] if "--train-images" in changes else ["--train-images", 500]
@@ -103,10 +123,11 @@ def commands(config: AblationConfig, out: Path, changes: tuple[str, ...]) -> Ite
         yield "kfd.train", [*map(str, shape + start + photographs), *changes]
         yield "evaluation.detector", list(map(str, ["--checkpoint", out, *measured]))
         return
-    # The four rows read the same faces, which are judged once.
-    shape = ["--llm", config.llm, "--kfd", config.kfd, "--data", config.data, "--out", out,
-             "--run", out / "run", "--judged", out.parent / "judged", "--steps", config.steps,
-             "--batch-size", config.batch]  # fmt: skip
+    # The rows read the same faces, which are judged once.
+    shape = ["--config", config.recipe, "--llm", config.llm, "--kfd", config.kfd, "--data", config.data,
+             "--out", out, "--run", out / "run", "--judged", config.out / "judged", "--faces", config.faces,
+             "--steps", config.steps, "--batch-size", config.batch, *SMALL,
+             "--val-every", max(1, config.steps // 2)]  # fmt: skip
     yield "llm.finetune", [*map(str, shape), *changes]
     yield "llm.benchmark", list(map(str, ["--assistant", out, "--kfd", config.kfd, *measured]))
 
