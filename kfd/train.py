@@ -129,6 +129,8 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
         )
     if config.init_from is not None:
         load_trained(model, config.init_from)
+    if config.fixed_norms:
+        model.encoder.fixed_norms = True
     return model
 
 

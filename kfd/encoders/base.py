@@ -123,6 +123,7 @@ class EmbeddedEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.train_dtype = train_dtype
+        self.fixed_norms = False  # while it trains, batch norms use the statistics that they came with
         self.image_size = config.image_size
         self.embed_dim = config.embed_dim
         self.text_dim = config.text_dim
@@ -178,7 +179,12 @@ class EmbeddedEncoder(nn.Module):
     def train(self, mode: bool = True) -> EmbeddedEncoder:
         if mode:
             self.folded = None  # its weights would be those of before
-        return super().train(mode)
+        super().train(mode)
+        if self.fixed_norms:
+            for module in self.image_tower.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def load_imagenet(self, folder: str | Path) -> None:
         """Start the image tower from weights trained on ImageNet.

@@ -54,6 +54,7 @@ class TrainConfig:
     )
     strength: float = 1.0  # how often photographs are degraded, 0..1
     clip: float = 1.0  # largest gradient norm; 0: any
+    fixed_norms: bool = False  # the embedded tower's batch norms keep the statistics they start with
     mirror: bool = True  # calibrate, and later read, every face a second time as its mirror image
     seed: int = 0
     val_every: int = 250  # steps between validations
@@ -93,6 +94,10 @@ class TrainConfig:
             problems.append(
                 f"workers must be 0 on {self.device}, where batches are simulated, or more on cpu, "
                 f"got {self.workers}"
+            )
+        if self.fixed_norms and (self.encoder != "embedded" or not (self.start or self.init_from)):
+            problems.append(
+                "fixed_norms is for the embedded encoder, which takes them from start or init_from"
             )
         if self.encoder == "embedded" and self.cache is not None:
             problems.append("cache is for frozen encoders: the embedded one changes with every step")

@@ -236,7 +236,8 @@ class TestPageHandlers:
         assert len(list(tmp_path.iterdir())) == 2
         note, *_ = handlers.write_report(state, first, "", "", "", "x" * 501, "", True)
         assert "shorten it" in note
-        _, _, *buttons = handlers.write_report(state, first, "3 O 12/26", None, None, "Is it real?", None, True)
+        filled = "3 O 12/26", None, None, "Is it real?", None, True
+        _, _, *buttons = handlers.write_report(state, first, *filled)
         written = json.loads(Path(buttons[2]["value"]).read_text(encoding="utf-8"))
         assert written["court_form"] == {"case_number": "3 O 12/26", "question": "Is it real?"}
         handlers.leave(first)

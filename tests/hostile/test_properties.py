@@ -138,7 +138,7 @@ class TestConfigs:
         except ValueError as error:
             assert "that.json" in str(error)
             return
-        default = getattr(config, name)  # which a value may stand for, as no taps stand for those of the tower
+        default = getattr(config, name)  # a value may stand for it, as no taps stand for those of the tower
         assert held == default or (list(held) if isinstance(held, tuple) else held) == value
         assert not has_other_numbers(held)
 

@@ -226,6 +226,20 @@ def test_training_in_bf16_keeps_float32_weights_and_learns(data, start, tmp_path
     assert not torch.equal(model.encoder.image_tower.layer[5].convolution.weight, before)
 
 
+def test_fixed_norms_keep_their_statistics_while_all_weights_learn(data, start, tmp_path):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        words = words_for(data, start, tmp_path / "fixed")
+        monkeypatch.setattr(sys, "argv", ["kfd.train", *words, "--fixed-norms"])
+        train.main()
+    tower = load_kfd(tmp_path / "fixed")[0].encoder.image_tower.state_dict()
+    before = load_file(start / "model.safetensors")
+    norms = "layer.5.normalization."
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(tower[norms + name], before[norms + name])
+    for name in (norms + "weight", norms + "bias", "layer.5.convolution.weight"):
+        assert not torch.equal(tower[name], before[name]), name
+
+
 def test_a_set_smaller_than_a_batch_can_be_learned_from(data):
     """Drawing without replacement once failed with fewer real faces than pairs in a batch."""
     config = TrainConfig(data, Path("o"), batch=6)
@@ -273,6 +287,8 @@ def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsy
 def test_settings_that_cannot_be_are_named_together(tmp_path):
     with pytest.raises(ValueError, match=r"batch must be at least 2 .*; known_share, .* must leave"):
         TrainConfig(tmp_path, tmp_path, batch=1, known_share=1.0)
+    with pytest.raises(ValueError, match="takes them from start or init_from"):
+        TrainConfig(tmp_path, tmp_path, fixed_norms=True)
 
 
 def test_people_take_turns_when_few_photographs_are_learned_from(tmp_path):
