@@ -299,7 +299,7 @@ def manner(question: str, rng: random.Random) -> str:
         return question.upper() + rng.choice(("", "!", "!!"))
     if draw < 0.62:
         return re.sub(r"\b(?:[Tt]he|[Aa]n?|[Ii]s|[Aa]re|[Dd]oes|[Dd]o) ", "", question) or question
-    question = question.lower().rstrip("?.")
+    question = question.lower().rstrip("?.") or question  # some ask with "??" alone
     if draw < 0.74:
         question = re.sub(r"\w+", lambda word: _TYPED.get(word[0], word[0]), question)
     return slip(question, rng) if draw > 0.7 else question

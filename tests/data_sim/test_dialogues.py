@@ -146,6 +146,12 @@ def test_questions_are_typed_in_many_ways_and_stay_questions() -> None:
     assert any(" u " in text for text in typed)
 
 
+def test_a_question_of_marks_alone_stays_one() -> None:
+    """Typed without its marks, "??" was nothing, and a training that drew it ended with an error."""
+    rng = random.Random(0)
+    assert all(manner(question, rng).strip() for question in ("??", "?", "Why?") for _ in range(200))
+
+
 def test_the_same_state_draws_the_same_conversation() -> None:
     known = facts(random.Random(1), "fake")
     assert make_conversation(known, random.Random(9), 6) == make_conversation(known, random.Random(9), 6)
