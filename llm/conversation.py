@@ -35,10 +35,14 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte i
 
 @dataclass(frozen=True)
 class FinishedTurn:
-    """A question as the model read it, and the answer as far as it was written."""
+    """A question as the model read it, and the answer as far as it was written.
+
+    composed: no words of the model's agreed with the facts or were to the point; rules composed the answer.
+    """
 
     question: str
     answer: str
+    composed: bool = False
 
 
 class ConversationFull(ValueError):
@@ -172,6 +176,7 @@ class Conversation:
     def _say_plainly(self, writing: _Answer) -> None:
         """Put a plain answer out of the facts in the place of one that was never agreed upon."""
         prompter = self.model.prompter
+        writing.composed = True
         writing.text = plain_answer(self.case, writing.question, self.said)
         writing.ids = prompter.encode(prompter.markers.lead + writing.text)[: writing.limit]
 
@@ -224,7 +229,7 @@ class Conversation:
         unread = writing.ids[len(self.input_ids) - writing.start :]
         self._forget(min(len(self.input_ids), writing.start + len(writing.ids)))
         self._pending = unread + self.model.prompter.end_ids
-        self.history.append(FinishedTurn(writing.question, writing.text))
+        self.history.append(FinishedTurn(writing.question, writing.text, writing.composed))
 
     def _question(self, text: str) -> list[Segment]:
         return question(self.model.prompter.markers, text, first=not self.history)
@@ -285,7 +290,7 @@ class _Answer:
 
     limit: tokens it may have. checked: see Conversation.ask. length, pending: the conversation before
     its question. start: number of cached tokens before its first token. ids: its tokens. text: its
-    words. ended: the model closed it.
+    words. ended: the model closed it. composed: it is not the model's.
     """
 
     question: str
@@ -299,6 +304,7 @@ class _Answer:
     ids: list[int] = field(default_factory=list)
     text: str = ""
     ended: bool = False
+    composed: bool = False
     given: int = 0  # characters of `text` handed out
 
     def __post_init__(self) -> None:

@@ -15,8 +15,8 @@ Faces are of a split that no training saw, questions in wordings that no trainin
 * conversations: contradictions between the answers and the evidence, in random conversations, and answers
   that are garbled by the signs of llm/checks/garbled.py; --conversations 100 gives five hundred answers.
 * asked, with --asked docs/conversations.yaml: conversations as people write them, judged by the rules of
-  llm/checks/pointed.py: to the point, with a fact of the case, repeated, contradicting, garbled; --only-asked
-  skips the others.
+  llm/checks/pointed.py: to the point, with a fact of the case, repeated, contradicting, garbled, and how many
+  were composed by rules; as in the app and by the model alone; --only-asked skips the others.
 * general, with --general FILE: perplexity on general instruction data that training never saw,
   with LoRA and without: what the language model has forgotten.
 """
@@ -28,7 +28,6 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,15 +42,16 @@ from data_sim.dataset import FaceSet, evenly
 from data_sim.dialogue import Case, Turn, make_dialogue, questions
 from data_sim.dialogues.conversation import make_conversation
 from data_sim.dialogues.drawn import draw_facts
-from data_sim.dialogues.facts import Facts, told
+from data_sim.dialogues.facts import Facts
 from evaluation.measure import MeasureConfig, without_leaks
-from evaluation.metrics.classification import Figure, figure_of, image_metrics, wilson_interval
+from evaluation.metrics.classification import image_metrics, share_of
 from evaluation.results import data_digest, folder_digest, header
 from kfd.detector import Detector
+from llm.checks.asked import Talk, judged
 from llm.checks.claims import FIRST_WORDS, contradictions
 from llm.checks.garbled import garbled
 from llm.checks.plain import plain_answer
-from llm.checks.pointed import read_conversations, states_a_fact, to_the_point
+from llm.checks.pointed import read_conversations
 from llm.checks.regions import measure_regions
 from llm.conversation import VERDICT_QUESTION, Conversation
 from llm.model import ForgeryLLM, trained_in_4_bits
@@ -90,14 +90,6 @@ def conversation_about(model: ForgeryLLM, faces: GroundedCases, row: int, case: 
     """A new conversation about a judged face."""
     found = None if case.score is None else faces.detection([row], model.device)
     return Conversation(model, case, found)
-
-
-def share_of(hits: Sequence[bool]) -> Figure:
-    """The share of hits with Wilson's 95 % interval."""
-    if not hits:
-        return figure_of(None, "no face was decided", None)
-    low, high = wilson_interval(sum(hits), len(hits))
-    return {"value": sum(hits) / len(hits), "low": low, "high": high}
 
 
 def measure_verdicts(
@@ -248,29 +240,24 @@ def _converse(
 
 
 def measure_asked(
-    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig, checked: bool = True
+    model: ForgeryLLM, faces: GroundedCases, config: EvaluateAssistantConfig
 ) -> dict[str, object]:
-    """Conversations as people write them, about faces in turn, judged by llm.checks.pointed and claims."""
-    figures: dict[str, list[bool]] = {
-        name: [] for name in ("to_the_point", "facts", "repeated", "contradiction", "garbled")
-    }
-    answers: list[dict[str, object]] = []
-    conversations = read_conversations(config.asked)
-    for number, asked in enumerate(tqdm(conversations, desc="asked", mininterval=5)):
-        row, rng = number % len(faces), random.Random(f"{config.seed}/{number}")
-        facts = draw_facts(vary(faces.cases[row], rng), rng)
-        conversation, said = conversation_about(model, faces, row, facts), []
-        for one in asked:
-            reply = "".join(conversation.ask(one.question, config.max_new_tokens, checked=checked))
-            wrong = contradictions(reply, facts, one.question, check_regions=False)
-            hits = to_the_point(one, reply, facts), states_a_fact(reply, facts), reply in said
-            for name, hit in zip(figures, (*hits, bool(wrong), bool(garbled(reply))), strict=True):
-                figures[name].append(hit)
-            said.append(reply)
-            answers.append({"conversation": number, "rule": f"{one.rule} {one.detail}".strip(),
-                            "question": one.question, "answer": reply, "to_the_point": hits[0],
-                            "problems": wrong, "garbled": garbled(reply), "told": told(facts)})  # fmt: skip
-    return {name: share_of(hits) for name, hits in figures.items()} | {"answers": answers}
+    """Conversations as people write them, about faces in turn: as in the app, and by the model alone.
+
+    See llm.checks.asked.judged. Nothing is checked, redrawn or composed where the model is alone.
+    """
+    found = {}
+    for name, checked in (("as_in_the_app", True), ("by_the_model_alone", False)):
+        talks: list[Talk] = []
+        for number, asked in enumerate(tqdm(read_conversations(config.asked), desc=name, mininterval=5)):
+            row, rng = number % len(faces), random.Random(f"{config.seed}/{number}")
+            facts = draw_facts(vary(faces.cases[row], rng), rng)
+            conversation = conversation_about(model, faces, row, facts)
+            for one in asked:
+                "".join(conversation.ask(one.question, config.max_new_tokens, checked=checked))
+            talks.append(Talk(facts, asked, conversation.history))
+        found[name] = judged(talks)
+    return found
 
 
 def measure_general(
@@ -326,8 +313,9 @@ def run(config: EvaluateAssistantConfig) -> None:
     model.merge_adapter()
     if config.asked:
         figures["asked"] = measure_asked(model, faces, config)
-        shares = {name: value for name, value in figures["asked"].items() if name != "answers"}
-        print("asked", to_json(shares), flush=True)
+        for column, measured in figures["asked"].items():
+            shares = {name: value for name, value in measured.items() if name != "answers"}
+            print("asked", column, to_json(shares), flush=True)
         write_text(out, to_json(figures, indent=2) + "\n")
     if config.only_asked:
         return

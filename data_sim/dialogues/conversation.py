@@ -35,6 +35,8 @@ from data_sim.wordings import expand
 # topic -> (where its questions stand: an intent of wordings.yaml, "" for none; what answers it)
 COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "verdict": ("verdict", on_finding.verdict),
+    "authentic": ("authentic", on_finding.real_or_fake),
+    "score_meaning": ("score_meaning", on_finding.score_meaning),
     "why": ("evidence", on_finding.why),
     "against": ("against", on_finding.against),
     "likelihood": ("", on_finding.likelihood),
@@ -42,6 +44,7 @@ COMPOSED: Mapping[str, tuple[str, Answer]] = {
     "region_check": ("region_check", on_map.region_check),
     "region_value": ("region_detail", on_map.region_value),
     "compare": ("", on_map.compare),
+    "left_or_right": ("", on_map.compare),
     "strongest": ("", on_map.strongest),
     "weakest": ("", on_map.weakest),
     "ranking": ("", on_map.ranking),
@@ -74,7 +77,7 @@ WRITTEN = {
     for topic in load_answers()
 }
 # Intents whose answers in wordings.yaml need nothing but the verdict.
-FIXED = ("authentic", "score_meaning", "what_is_deepfake")
+FIXED = ("what_is_deepfake",)
 TOPICS = (*COMPOSED, *WRITTEN, *FIXED)
 HELD_OUT_TOPICS = ("runner_up", "marked_parts", "for_police")  # never trained on, for measuring
 
@@ -109,17 +112,25 @@ UNTOLD = Repertoire(
 )
 # For a model that is taught what is true of the face: the paper's own answer to its own question.
 TRUTHS = Repertoire(UNTOLD.composed | {"verdict": ("verdict", untold.true_verdict)})
-OF_REGIONS = {"region_check": 1, "region_value": 1, "compare": 2}  # topics that ask about so many regions
+OF_REGIONS = {
+    "region_check": 1,
+    "region_value": 1,
+    "compare": 2,
+    "left_or_right": 2,
+}  # topics that ask about so many regions
 # Topics that lean on the parts spoken of before: how many those must be.
 AFTER_REGIONS = {"that_high": 1, "other_side": 1, "why_there": 1, "sure_of_part": 1,
                  "which_of_two": 2, "by_how_much": 2}  # fmt: skip
+_PAIRED = ("eye", "eyebrow", "cheek")  # parts of which there is a left and a right one
 _EXTREMES = {"strongest": 0, "weakest": -1}  # topics of one part, by its place among Facts.parts
 OF_CLIPS = ("when", "frames")
 # Asked more often than others, by people as here; and what is easily mistaken for a question of the verdict.
 _OFTEN = ("why", "where", "compare", "compare", "strongest", "weakest", "region_check", "how_sure", "quality",
           "change_mind", "maker", "clarify", "which_face", "dispute", "weakest", "rates", "rates", "privacy",
           "identity", "leaning", "for_child", "other_language", "metadata", "technique", "legal", "strength",
-          "recommendation", "limits", "method", "out_of_scope", "likelihood", "when", "frames")  # fmt: skip
+          "recommendation", "limits", "method", "out_of_scope", "likelihood", "when", "frames",
+          "limits", "technique", "why", "when", "score_meaning", "dispute", "left_or_right", "broken",
+          "authentic", "proof", "could_be_wrong", "against", "not_checked")  # fmt: skip
 _ABOUT_MANNERS = ("greeting", "thanks", "other_language")  # asked as they stand
 _ALONE = (
     *_ABOUT_MANNERS,
@@ -127,6 +138,7 @@ _ALONE = (
     "obey",
     "shorter",
     "verdict",
+    "authentic",
     "yes_or_no",
     "clarify",
     "findings",
@@ -217,6 +229,9 @@ def _spoken_of(topic: str, facts: Facts, before: tuple[str, ...], rng: random.Ra
         return before if len(before) == count else _drawn_regions(count, facts, rng)
     if topic == "other_part":
         return (rng.choice(on_map.OTHER_PARTS),)
+    if topic == "left_or_right":
+        part, first = rng.choice(_PAIRED), rng.choice(("left", "right"))
+        return f"{first} {part}", f"{'right' if first == 'left' else 'left'} {part}"
     if topic in _EXTREMES and facts.heat:
         return (facts.parts[_EXTREMES[topic]][0].replace("_", " "),)
     return _drawn_regions(OF_REGIONS.get(topic, 0), facts, rng)
@@ -245,12 +260,12 @@ def _turn(
     leaning = before in (*OF_REGIONS, "verdict") and say.rng.random() < _LEAD
     patterns = _topics().get(topic, {}).get("after", ()) if leaning and not heldout else ()
     question = _question(topic, asked, patterns, heldout, say.rng)
-    answer = _answer(topic, facts, asked, say, repertoire)
+    answer = answer_to(topic, facts, asked, say, repertoire)
     if topic not in _ALONE and not heldout and say.rng.random() < _DOUBLE:
         other = say.rng.choice(_SECOND)
         if other != topic and other in repertoire.composed:
             question = f"{question.rstrip('.?')}? {_question(other, (), (), heldout, say.rng)}"
-            answer = f"{answer} {_answer(other, facts, (), say, repertoire)}"
+            answer = f"{answer} {answer_to(other, facts, (), say, repertoire)}"
     return Turn(question if topic in _ABOUT_MANNERS else manner(question, say.rng), answer, topic)
 
 
@@ -260,7 +275,8 @@ def _question(topic: str, asked: tuple[str, ...], patterns: tuple, heldout: bool
     intent = FULL.composed[topic][0] if topic in FULL.composed else topic
     if own and (patterns or not intent or rng.random() < 0.5):
         names = [f"the {words}" for words in asked] + ["", ""]
-        text = rng.choice(rng.choice(own)).format(region=names[0], other=names[1])
+        part = asked[0].split()[-1] if asked else ""
+        text = rng.choice(rng.choice(own)).format(region=names[0], other=names[1], part=part)
         return text[:1].upper() + text[1:]
     wordings = questions(intent, heldout)
     if asked:
@@ -268,7 +284,10 @@ def _question(topic: str, asked: tuple[str, ...], patterns: tuple, heldout: bool
     return rng.choice(wordings)
 
 
-def _answer(topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing, repertoire: Repertoire) -> str:
+def answer_to(
+    topic: str, facts: Facts, asked: tuple[str, ...], say: Phrasing, repertoire: Repertoire = FULL
+) -> str:
+    """What is said of a topic about a face. asked: the parts of it that are asked about, keys of ASKABLE."""
     if topic in repertoire.composed:
         return repertoire.composed[topic][1](facts, asked, say)
     return say.rng.choice(answers(topic, facts))

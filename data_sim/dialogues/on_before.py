@@ -91,7 +91,7 @@ def why_there(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     return sentences(
         say.one(
             f"The map reads {format_score(value)} for {words}, which is {level(value)}.",
-            f"Because the pixels there read at {format_score(value)} of 1, which is {level(value)}.",
+            f"Because the pixels over {words} read at {format_score(value)} of 1, which is {level(value)}.",
             f"{capital(words)} got {format_score(value)} of 1 on the map.",
         ),
         say.one(

@@ -101,6 +101,13 @@ def compare(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
 
 
 @needs_map
+def each_of(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
+    """How do these parts read? asked: keys of ASKABLE, three or more."""
+    listed = join_words(f"{format_score(facts.value(ASKABLE[words]))} for the {words}" for words in asked)
+    return say.one(f"The map has {listed}.", f"One by one: {listed}.")
+
+
+@needs_map
 def strongest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which part has the highest value?"""
     (name, value), (second, after) = facts.parts[:2]

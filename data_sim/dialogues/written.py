@@ -14,7 +14,7 @@ import yaml
 from common.enfsi import NO_SUPPORT
 from data_sim.dialogue import format_score, reasons_in_words, region_words
 from data_sim.dialogues.facts import PROPOSITIONS, TRACES, Facts, clock, percent
-from data_sim.dialogues.phrasing import Answer, Phrasing, at, rates_line, strength_line, the
+from data_sim.dialogues.phrasing import Answer, Phrasing, at, capital, rates_line, strength_line, the
 
 STATES = {  # of a face: the groups of wordings that suit it
     "fake": ("any", "scored", "decided", "fake"),
@@ -93,14 +93,21 @@ def _chosen(pattern: str, say: Phrasing) -> str:
     return pattern
 
 
+def _support(word: str) -> dict[str, str]:
+    return {"support": word, "Support": capital(word)}
+
+
 def _slots(facts: Facts, say: Phrasing) -> dict[str, str]:
     """What is known of a face, by the names that answers.yaml explains; what is not known is left out."""
     slots = {"rates": rates_line(facts), "faces": str(len(facts.others) + 1), "number": str(facts.number)}
+    if facts.rates is not None:
+        slots["alarms"] = percent(facts.rates.false_alarms).removesuffix(" %")
+        slots |= {} if facts.rates.found is None else {"found": percent(facts.rates.found).removesuffix(" %")}
     if facts.reasons:
         slots["why"] = reasons_in_words(facts.reasons)
     if facts.verdict in PROPOSITIONS:
         slots |= {"towards": PROPOSITIONS[facts.verdict], "strength": strength_line(facts, say)}
-        slots |= {} if facts.support == NO_SUPPORT else {"support": facts.support}
+        slots |= {} if facts.support == NO_SUPPORT else _support(facts.support)
     if facts.score is not None:
         score, (top, second, *_, bottom) = format_score(facts.score), facts.parts
         slots |= {"score": score, "share": percent(facts.score)}

@@ -171,6 +171,14 @@ def figure_of(
     return figure
 
 
+def share_of(hits: Sequence[bool]) -> Figure:
+    """The share of hits with Wilson's 95 % interval."""
+    if not hits:
+        return figure_of(None, "nothing was counted", None)
+    low, high = wilson_interval(sum(hits), len(hits))
+    return {"value": sum(hits) / len(hits), "low": low, "high": high}
+
+
 def interval(spread: np.ndarray) -> tuple[float | None, float | None]:
     """The percentile interval of a statistic's draws; draws without the statistic are NaN and left out.
 

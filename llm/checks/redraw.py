@@ -52,7 +52,7 @@ def agreed(drafts: Iterable[Draft], case: Case, question: str, said: Collection[
 
 
 def _grade(draft: Draft, case: Case, question: str, said: Collection[str]) -> int:
-    if draft.first and isinstance(case, Facts) and beside_the_point(draft.text, case, question):
+    if draft.first and isinstance(case, Facts) and beside_the_point(draft.text, case, question, said):
         return SEVERE
     return max(fault(draft.text, case, question), MINOR if draft.text in said else NO_FAULT)
 

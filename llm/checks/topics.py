@@ -1,9 +1,9 @@
-"""What a question is plainly about, and whether an answer speaks of that.
+"""What a question asks for, and whether an answer speaks of that.
 
-A question is of the topic whose training wordings are most like it, by the cosine of their weighted words and
-pairs of words; where another topic is nearly as like, or none is, it is of none. An answer is of a topic if
-it is like something that the dialogues would say of that topic about the same face. Both know the dialogues
-(data_sim.dialogues) and nothing else.
+A question is of the topics that its words cue (llm.checks.cues); where they cue none, of the topic whose
+training wordings are most like it, by the cosine of their weighted words and pairs of words, unless another
+is nearly as like. An answer is of a topic if it opens like something that the dialogues say of that topic
+about the same face.
 """
 
 from __future__ import annotations
@@ -12,27 +12,49 @@ import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from data_sim.dialogue import ASKABLE, format_score
-from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, wordings_of
+from data_sim.dialogue import format_score
+from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, answer_to, wordings_of
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
+from llm.checks.cues import cued_topics, plain_spelling
+from llm.checks.parts import PART, names_of, parts_asked, parts_spoken_of
 
-LIKE = 0.45  # cosine from which a question is like a wording
-AHEAD = 0.2  # by how much the likest topic must lead
-NEAR = 3  # topics that an answer may be of: the likest, and what is easily meant by the same words
+LIKE = 0.3  # cosine from which a question is like a wording
+AHEAD = 0.1  # by how much the likest topic must lead
 OF_TOPIC = 0.3  # cosine from which an answer is like one that the dialogues would give
 COMPOSED = 12  # answers that are composed for comparison
-_PLACE = re.compile(r"\b(" + "|".join(sorted(ASKABLE, key=len, reverse=True)) + r")\b")
-_WORD = re.compile(r"[^\W\d_]+")
-# The words of parts, by their letters in order: "mouht" has those of "mouth".
-_SPELT = {"".join(sorted(word)): word for part in ASKABLE for word in part.split() if len(word) > 3}
-# Topics that cannot be told by a question alone, or whose answer is held against the parts it names.
-_UNTOLD = {*AFTER_REGIONS, *OF_REGIONS, "other_part"}
+# Topics of which an answer to one is an answer to the others.
+_KIN = (
+    {"verdict", "authentic", "leaning"},
+    {"verdict", "authentic", "yes_or_no"},
+    {"limits", "limits_here"},
+    {"limits", "could_be_wrong", "rates"},
+    {"strength", "how_sure"},
+    {"how_sure", "proof"},
+    {"score_meaning", "likelihood"},
+    {"dispute", "broken"},
+    {"identity", "person"},
+)
+# What a question that leans on parts means where none was spoken of.
+_WITHOUT_PARTS = {"that_high": "score_meaning", "why_there": "why", "sure_of_part": "how_sure",
+                  "by_how_much": "spread", "other_side": "which_face"}  # fmt: skip
+# What is asked of the whole case although a part is named: "who edited the mouth?"
+_BESIDE_PARTS = ("maker", "identity", "legal", "privacy", "other_language", "obey", "for_child", "metadata",
+                 "one_sentence", "two_sentences", "three_sentences", "rates", "takedown",
+                 "method")  # fmt: skip
+_END = re.compile(r"(?<=[^\d\s][.!?])\s+|(?<=\d\d[.!?])\s+")
+_STEM = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|ly)$")
+_ASKED_FAKE = re.compile(
+    r"\b(?:is|was|are|were|has|have|did|do|does) "
+    r"(?:it|this|that|he|she|they|the|my|our|his|her|any\w*|some\w*)\b(?!.* or (?!not\b))"
+    r".*\b(?:fak|forg|manipulat|edit|alter|doctor|tamper|photoshop|deepfake|retouch|chang)"
+)
+_SAYS_WHICH = re.compile(r"^\W*(?:yes|no|inconclusive)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,8 @@ class _Texts:
 
 
 def _terms(text: str) -> set[str]:
-    words = ["^", *_WORD.findall(_PLACE.sub("part", text.lower())), "$"]
+    plain = plain_spelling(PART.sub("part", text.lower())).split()
+    words = ["^", *(_STEM.sub("", word) for word in plain), "$"]
     return set(words[1:-1]) | {" ".join(pair) for pair in pairwise(words)}
 
 
@@ -94,39 +117,85 @@ def _wordings() -> _Texts:
     )
 
 
-def plain_topics(question: str) -> list[str]:
-    """The topics that a question may be of, the likest first; empty where it is not plainly of the first.
+def plain_topics(question: str, said: Collection[str] = ()) -> list[str]:
+    """The topics that a question asks for, in its order; empty where none is plain.
 
-    Nor is it where the answer depends on what was said before, or on the parts that are asked about.
+    said: earlier answers of the conversation. A question that leans on the parts spoken of in the last one is
+    of a topic of data_sim.dialogues.conversation.AFTER_REGIONS.
     """
-    ranked = sorted(_wordings().likeness(question).items(), key=lambda one: -one[1])[:NEAR]
-    if not ranked or ranked[0][1] < LIKE or ranked[0][0] not in FULL.composed or ranked[0][0] in _UNTOLD:
+    spoken = parts_spoken_of(said)
+    topics = (_in_context(topic, spoken) for topic in cued_topics(question) or _likest(question))
+    return list(dict.fromkeys(topic for topic in topics if topic))
+
+
+def _in_context(topic: str, spoken: tuple[str, ...]) -> str | None:
+    """The topic, or what it means where the parts that it leans on were not spoken of; None where nothing."""
+    if topic in OF_REGIONS or topic == "other_part":
+        return None
+    if len(spoken) >= AFTER_REGIONS.get(topic, 0):
+        return topic
+    return _WITHOUT_PARTS.get(topic)
+
+
+def _likest(question: str) -> list[str]:
+    if len(plain_spelling(question).split()) < 2:  # too little to be like anything
         return []
-    if len(ranked) > 1 and ranked[0][1] - ranked[1][1] < AHEAD:
+    ranked = sorted(_wordings().likeness(question).items(), key=lambda one: -one[1])[:2]
+    if not ranked or ranked[0][1] < LIKE or (len(ranked) > 1 and ranked[0][1] - ranked[1][1] < AHEAD):
         return []
-    return [topic for topic, _ in ranked if topic in FULL.composed and topic not in _UNTOLD]
+    return [ranked[0][0]]
 
 
-def parts_asked(question: str) -> tuple[str, ...]:
-    """The parts of the face that a question names, keys of ASKABLE, also with two letters swapped."""
-    words = _WORD.sub(lambda word: _SPELT.get("".join(sorted(word[0])), word[0]), question.lower())
-    return tuple(dict.fromkeys(_PLACE.findall(words)))
+def of_parts(question: str) -> tuple[str, ...]:
+    """The parts that a question is about, keys of ASKABLE; () where it asks something else of the case."""
+    asked = parts_asked(question)
+    return () if asked and set(cued_topics(question)) & set(_BESIDE_PARTS) else asked
 
 
-def beside_the_point(answer: str, facts: Facts, question: str) -> bool:
-    """Does an answer name none of the parts asked about, or is it of none of the facts of a plain topic?"""
-    if facts.score is not None and (asked := parts_asked(question)):
-        said = answer.lower()
-        return not any(part in said or format_score(facts.value(ASKABLE[part])) in said for part in asked)
-    likest = plain_topics(question)
-    return bool(likest) and not is_of(answer, facts, likest)
+def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[str] = ()) -> bool:
+    """Does an answer not open with what was asked for?
+
+    Of parts asked about it names one or its value; a plain yes or no opens with one; what is of a plain topic
+    opens like an answer of that topic. said: earlier answers of the conversation.
+    """
+    if facts.score is not None and (asked := of_parts(question)):
+        text = answer.lower()
+        named = {word for part in asked for word in (part, *names_of(part))}
+        return not any(
+            word in text for word in (*named, *(format_score(facts.value(names_of(p, False))) for p in asked))
+        )
+    topics = plain_topics(question, said)
+    if not topics:
+        return False
+    if topics[0] in ("verdict", "yes_or_no") and asks_whether_fake(question):
+        return _SAYS_WHICH.search(answer) is None
+    kin = set(topics).union(*(group for group in _KIN if group & set(topics)))
+    return not is_of(answer, facts, sorted(kin), parts_spoken_of(said), opening=True)
 
 
-def is_of(answer: str, facts: Facts, topics: Iterable[str]) -> bool:
-    """Is an answer like one that the dialogues give to any of these topics, about the same face?"""
+def asks_whether_fake(question: str) -> bool:
+    """Is yes or no asked for, where yes means that the face is manipulated?"""
+    return _ASKED_FAKE.search(plain_spelling(question)) is not None
+
+
+def is_of(
+    answer: str, facts: Facts, topics: Iterable[str], spoken: tuple[str, ...] = (), opening: bool = False
+) -> bool:
+    """Is an answer like one that the dialogues give to any of these topics, about the same face?
+
+    spoken: the parts that were spoken of before. opening: compare first sentences, which answer the question.
+    """
     composed = _Texts.of(
-        (topic, FULL.composed[topic][1](facts, (), Phrasing(random.Random(seed))))
+        (topic, first_sentence(text) if opening else text)
         for topic in topics
+        if len(spoken) >= AFTER_REGIONS.get(topic, 0)
         for seed in range(COMPOSED)
+        for text in [answer_to(topic, facts, spoken, Phrasing(random.Random(seed)))]
     )
-    return max(composed.likeness(answer).values(), default=0.0) >= OF_TOPIC
+    text = first_sentence(answer) if opening else answer
+    return max(composed.likeness(text).values(), default=0.0) >= OF_TOPIC
+
+
+def first_sentence(text: str) -> str:
+    """A text up to the end of its first sentence."""
+    return _END.split(text, maxsplit=1)[0]

@@ -18,7 +18,8 @@ _PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + 
 _NUMBER = re.compile(r"(?<![\w.:])(\d+(?:[.,]\d+)?)(?![\d:])(\s*(?:%|percent\b|per cent\b))?")
 _TIME = re.compile(r"\b\d+:\d\d(?:\.\d)?\b")
 _SCALE = re.compile(
-    r"\b(?:of|to|out of) 1(?:\.0+)?\b(?![.:]\d)|(?<![\d.:])0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b(?![.:]\d)"
+    r"\b(?:of|to|out of) 1(?:\.0+)?\b(?![.:]\d)|\b(?:[Oo]f|[Ii]n) (?:every )?100\b(?! ?%)"
+    r"|(?<![\d.:])0(?:\.0+)? (?:to|and) 1(?:\.0+)?\b(?![.:]\d)"
 )
 _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"

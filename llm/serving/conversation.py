@@ -100,7 +100,7 @@ class RemoteConversation:
                 self._close()
         if answer.checked and not answer.text:
             answer.text = plain_answer(self.case, answer.question, self.said)
-            self.history.append(FinishedTurn(answer.question, answer.text))
+            self.history.append(FinishedTurn(answer.question, answer.text, composed=True))
             yield answer.text
 
     def _plain(self, answer: _Answer) -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_answers_quote_no_number_that_was_not_told() -> None:
 
 
 def _numbers(text: str) -> set[str]:
-    return set(re.findall(r"\d+(?:[.:]\d+)*", text))
+    return set(re.findall(r"\d+(?:[.:]\d+)*", re.sub(r"\b(?:[Oo]f|in) 100\b", "", text)))  # a scale, no fact
 
 
 def test_a_region_is_answered_by_its_own_value_and_not_by_the_verdict() -> None:
@@ -180,7 +180,7 @@ def test_a_question_that_leans_on_another_is_answered_for_the_part_spoken_of() -
                     rf"\bthe ({'|'.join(sorted(ASKABLE, key=len, reverse=True))})\b", before.answer.lower()
                 )
                 leant += 1
-                assert named[1] in turn.answer.lower() or "the pixels there" in turn.answer, (before, turn)
+                assert named[1] in turn.answer.lower(), (before, turn)
     assert leant > 10
 
 
