@@ -182,7 +182,7 @@ class Assistant:
         examined: Case | Analysis,
         form: CourtForm | None = None,
         language: str = ENGLISH,
-        shown: Mapping[int, Collection[int]] | None = None,
+        shown: Mapping[int, Collection[int] | None] | None = None,
     ) -> Report:
         """The sealed report on an analysis, or on all files of a case, and on everything asked until now.
 

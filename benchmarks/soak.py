@@ -91,7 +91,7 @@ class Visit:
         user.seconds["upload"].append(time.monotonic() - began)
         path = {"path": answer.json()[0], "orig_name": user.name, "meta": {"_type": "gradio.FileData"}}
         began = time.monotonic()
-        first, whole, _ = await self._call("examine", [path])
+        first, whole, _ = await self._call("examine", [[path]])
         user.seconds["seen"].append(first - began)
         user.seconds["analysis"].append(whole - began)
         if user.name not in "".join(user.said):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from app.analysis import Analysis
+from app.cases.case import Case
 from kfd.video import FaceTrack, VideoAnalysis
 from media.faces import find_faces
 
@@ -22,8 +23,14 @@ def without_bystanders(analysis: Analysis, shown: Collection[int]) -> Analysis:
     """The same finding over pictures in which all faces are blurred but those that are `shown`.
 
     shown: faces by their index. Nothing is computed anew: scores and maps are those of the file as it is. A
-    face that was not found is not blurred. Raises ValueError for a face that there is not.
+    face that was not found is not blurred. Raises ValueError for a face that there is not, and for a file
+    with places that may be faces and were passed over, since nobody could blur those.
     """
+    if analysis.more:
+        raise ValueError(
+            f"{analysis.source.name} may show {analysis.more} faces more than are examined, and those cannot "
+            "be blurred; leave its faces as they are, or give a part of the picture with fewer faces"
+        )
     unknown = sorted(set(shown) - set(range(len(analysis.faces))))
     if unknown:
         count = len(analysis.faces)
@@ -37,6 +44,21 @@ def without_bystanders(analysis: Analysis, shown: Collection[int]) -> Analysis:
     boxes = {face.index: face.box for face in analysis.faces}
     hidden = [box for index, box in boxes.items() if index not in shown]
     return replace(analysis, image=blur(analysis.image, hidden, [boxes[index] for index in shown]))
+
+
+def faces_left(case: Case, blurred: Mapping[int, Collection[int]]) -> dict[int, frozenset[int] | None] | None:
+    """The faces to show, as a report wants them, where those to blur are known.
+
+    blurred: faces by the index of their file, both from 0. A file without one is shown as it is (None); None
+    where nothing is to be blurred.
+    """
+    left = {
+        number: frozenset(range(len(file.analysis.faces))) - frozenset(blurred[number])
+        if blurred.get(number)
+        else None
+        for number, file in enumerate(case)
+    }
+    return left if any(faces is not None for faces in left.values()) else None
 
 
 def blur(image: np.ndarray, hidden: Iterable[Box], shown: Iterable[Box] = ()) -> np.ndarray:

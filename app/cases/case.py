@@ -35,6 +35,16 @@ class Override:
             raise ValueError("a verdict that differs from the finding needs a reason: write one beside it")
         check_length("the reason of the examiner's verdict", self.reason, MAX_REASON)
 
+    @classmethod
+    def of(cls, verdict: Verdict | str, reason: str) -> Override | None:
+        """The examiner's verdict out of a form; None where both entries are empty. Raises ValueError as the
+        class does, and for a reason without a verdict."""
+        if verdict:
+            return cls(verdict, reason)
+        if reason.strip():
+            raise ValueError("a reason stands there without a verdict of the examiner: choose one beside it")
+        return None
+
 
 @dataclass(eq=False)
 class ExaminedFile:
@@ -103,11 +113,15 @@ class Case:
 
     def add(self, file: ExaminedFile) -> None:
         """Take a file in. Raises ValueError where there are MAX_FILES."""
+        self.check_room()
+        self.files.append(file)
+
+    def check_room(self) -> None:
+        """Raise ValueError where no other file can be taken in."""
         if len(self.files) >= MAX_FILES:
             raise ValueError(
                 f"a case has room for {MAX_FILES} files; begin another one for those that follow"
             )
-        self.files.append(file)
 
 
 def check_length(name: str, text: str, most: int) -> None:

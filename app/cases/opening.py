@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +57,17 @@ def save_case(
 
 
 def open_case(assistant: Assistant, path: str | Path, folder: Path, watch: Watch | None = None) -> OpenedCase:
-    """Open a saved case and examine its files again.
+    """Open a saved case and examine its files again; see `opening`."""
+    *_, opened = opening(assistant, path, folder, watch)
+    assert isinstance(opened, OpenedCase)
+    return opened
+
+
+def opening(
+    assistant: Assistant, path: str | Path, folder: Path, watch: Watch | None = None
+) -> Iterator[tuple[int, int] | OpenedCase]:
+    """Open a saved case step by step. Yields which file of how many is examined next, from 1, before each,
+    then the case.
 
     folder: an empty one, into which the files are copied, and where they must stay as long as the case is to
     be saved again. watch: see Assistant.analyse.
@@ -68,6 +78,7 @@ def open_case(assistant: Assistant, path: str | Path, folder: Path, watch: Watch
     told, form, language = _state(saved)
     case, differences = Case(), []
     for number, (state, copy) in enumerate(zip(told, saved.files, strict=True), 1):
+        yield number, len(told)
         analysis = assistant.analyse(copy, state["file"]["name"], watch)
         analysis.session.exchanges.extend(_exchanges(state, analysis))
         file = ExaminedFile(analysis, copy)
@@ -80,7 +91,7 @@ def open_case(assistant: Assistant, path: str | Path, folder: Path, watch: Watch
             )
     data = saved.report.data
     case.opened = Opened(data["created"], data["seal"], saved.report.signer, tuple(differences))
-    return OpenedCase(case, form, language)
+    yield OpenedCase(case, form, language)
 
 
 def _state(saved: SavedCase) -> tuple[list[dict[str, Any]], CourtForm, str]:

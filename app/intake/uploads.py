@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import time
@@ -74,6 +75,12 @@ class Uploads:
         """Delete an upload, and nothing else."""
         if path.parent.parent == self.folder:
             shutil.rmtree(path.parent, ignore_errors=True)
+
+    def hold(self, path: Path | None) -> None:
+        """Count the time of an upload anew that still waits for its turn."""
+        if path is not None and path.parent.parent == self.folder:
+            with suppress(FileNotFoundError):
+                os.utime(path.parent)
 
     def sweep(self) -> None:
         """Delete what was uploaded long ago and never examined."""

@@ -12,10 +12,11 @@ from app.wording.translated import ENGLISH, languages, sentences
 def labels(language: str = ENGLISH) -> dict[str, dict[str, Any]]:
     """The values of Gradio properties by the elem_id of their component, in one order for every language."""
     words = sentences(language)
-    page, court = words["page"], words["court"]
+    page, court, case = words["page"], words["court"], words["case"]
     choices = [(page["browser"], ""), *((name, code) for code, name in languages().items())]
     pair = panels.hint(f"{court['propositions']}: {propositions_words(PROPOSITIONS)}", language)
     entries = ("case_number", "examiner", "commissioned_by", "question", "examiner_opinion", "annex")
+    verdicts = [(case["none"], ""), *((name, verdict) for verdict, name in words["verdict"].items())]
     return {
         "masthead": {"value": panels.header(language)},
         "introduction": {"value": panels.introduction(language)},
@@ -32,4 +33,13 @@ def labels(language: str = ENGLISH) -> dict[str, dict[str, Any]]:
         **{f"court-{name}": {"label": court[name]} for name in entries},
         "court-propositions": {"value": pair + panels.hint(court["signed_by_hand"], language)},
         "write": {"value": page["write"]},
+        "cancel": {"value": page["cancel"]},
+        "compare": {"label": case["compare"]},
+        "desk": {"label": case["heading"]},
+        "notes": {"label": case["notes"]},
+        "own": {"label": case["verdict"], "choices": verdicts},
+        "reason": {"label": case["reason"]},
+        "blurred": {"label": case["blur"]},
+        "add": {"label": case["add"]},
+        "save": {"value": case["save"]},
     }

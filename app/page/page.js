@@ -41,30 +41,42 @@ for (const name of ["dragover", "drop", "dragleave", "dragend"]) {
   }, true);
 }
 
-// Something is lost by leaving when a file of the visitor's, or a question, came after the last download.
+// Something is lost by leaving when a file of the visitor's, a question or a note came after the last download.
 let unsaved = false;
-document.addEventListener("change", (event) => { if (event.target.matches?.("#drop input")) unsaved = true; }, true);
+const words = () => document.querySelector("#words");
+const holdsWork = () => document.querySelectorAll("#files button").length > 1 || !!document.querySelector("#notes textarea")?.value;
+document.addEventListener("change", (event) => {
+  if (!event.target.matches?.("#drop input, #add input")) return;
+  const files = [...event.target.files];
+  if (event.target.closest("#drop") && unsaved && holdsWork() && !confirm(words().dataset.replace)) {
+    event.target.value = "";
+    event.stopImmediatePropagation();
+    return;
+  }
+  unsaved = files.some((file) => !file.name.toLowerCase().endsWith(".zip")); // a saved case is saved
+}, true);
+document.addEventListener("input", (event) => { if (event.target.closest?.("#desk")) unsaved = true; }, true);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.value?.trim() && event.target.closest?.("#ask")) unsaved = true;
 }, true);
 document.addEventListener("click", (event) => {
   if (event.target.closest?.("#ask button, #suggestions button")) unsaved = true;
-  if (event.target.closest?.("#downloads button, #downloads a")) unsaved = false;
+  if (event.target.closest?.("#downloads button, #downloads a, #get-zip")) unsaved = false;
 }, true);
 window.addEventListener("beforeunload", (event) => {
-  if (unsaved && document.querySelector("#verdict .card")?.checkVisibility()) event.preventDefault();
+  if (unsaved && document.querySelector("#verdict .card, #files button")?.checkVisibility()) event.preventDefault();
 });
 
 // The words of the chosen language for what only a script reaches.
 const names = { "#drop button, #drop input": "drop", "#ask button": "send" };
 function speak() {
-  const words = document.querySelector("#words");
-  if (!words) return;
-  document.documentElement.lang = words.lang;
-  document.documentElement.style.setProperty("--drop", JSON.stringify(words.dataset.drop));
+  const said = words();
+  if (!said) return;
+  document.documentElement.lang = said.lang;
+  document.documentElement.style.setProperty("--drop", JSON.stringify(said.dataset.drop));
   for (const [selector, name] of Object.entries(names)) {
     for (const element of document.querySelectorAll(selector)) {
-      if (element.getAttribute("aria-label") !== words.dataset[name]) element.setAttribute("aria-label", words.dataset[name]);
+      if (element.getAttribute("aria-label") !== said.dataset[name]) element.setAttribute("aria-label", said.dataset[name]);
     }
   }
 }

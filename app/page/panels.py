@@ -40,17 +40,18 @@ _NOTES = _TEMPLATES.get_template("notes.html").module
 
 def header(language: str = ENGLISH) -> str:
     """The name of the program and what it does, with the words that page.js needs."""
-    return _fill("header.html", language)
+    return fill("header.html", language)
 
 
 def introduction(language: str = ENGLISH) -> str:
     """The three steps of a visit, shown before anything is examined."""
-    return _fill("introduction.html", language, frames=FRAMES)
+    return fill("introduction.html", language, frames=FRAMES)
 
 
-def waiting(ahead: int = 0) -> str:
-    """A sentence for the time of the examination. ahead: files that are examined before this one."""
-    return str(_NOTES.waiting(ahead))
+def waiting(ahead: int = 0, number: int = 1, count: int = 1) -> str:
+    """A sentence for the time of the examination. ahead: files that are examined before this one. number,
+    count: which file of the case it is, from 1, and of how many."""
+    return str(_NOTES.waiting(ahead, number, count))
 
 
 def waiting_for_answer(ahead: int) -> str:
@@ -60,7 +61,7 @@ def waiting_for_answer(ahead: int) -> str:
 
 def password_page(wrong: bool) -> str:
     """The page that asks for the password. wrong: one was given, and it was not the right one."""
-    return _fill("password.html", wrong=wrong)
+    return fill("password.html", wrong=wrong)
 
 
 def notice(message: str) -> str:
@@ -94,7 +95,7 @@ def photo_panel(analysis: Analysis, language: str = ENGLISH) -> str:
         facts.append(wording.frames_sentence(analysis.video))
     picture = data_uri(overview(analysis, PHOTO_SIDE), "JPEG")
     rows = provenance_rows(analysis.provenance)
-    return _fill(
+    return fill(
         "photo.html",
         language,
         picture=picture,
@@ -113,7 +114,7 @@ def face_panel(analysis: Analysis, face: int, language: str = ENGLISH) -> str:
     finding, image = analysis.faces[face], analysis.image_of(face)
     heatmap, grad_cam = heatmap_of(finding), grad_cam_of(analysis, face)
     side = round(min(max(FACE_SIDE, finding.crop.box[2] - finding.crop.box[0]), LARGEST_FACE_SIDE))
-    return _fill(
+    return fill(
         "face.html",
         language,
         number=face + 1,
@@ -134,7 +135,7 @@ def verdict_panel(analysis: Analysis, face: int, language: str = ENGLISH) -> str
     finding, models = analysis.faces[face], analysis.models
     real, fake = models.thresholds
     flaws, found = wording.flaws(finding), finding.evidence
-    return _fill(
+    return fill(
         "verdict.html",
         language,
         number=face + 1,
@@ -171,7 +172,7 @@ def translated_panel(analysis: Analysis, face: int | None, language: str) -> str
         return ""
     verdict = analysis.verdict if face is None else analysis.faces[face].verdict
     said = words["no_face"] if face is None else finding_sentences(language, Stated.of(analysis.faces[face]))
-    return _fill(
+    return fill(
         "translated.html",
         language,
         verdict=verdict,
@@ -183,7 +184,7 @@ def translated_panel(analysis: Analysis, face: int | None, language: str) -> str
 
 def no_face_panel(analysis: Analysis) -> str:
     """The card of a file in which no face was found: no score, and what to do."""
-    return _fill(
+    return fill(
         "no_face.html",
         verdict_words=wording.VERDICT_WORDS["inconclusive"],
         sentence=lead.whole_sentence(analysis),
@@ -195,7 +196,7 @@ def no_face_panel(analysis: Analysis) -> str:
 def footer(models: ModelRecord, version: str) -> str:
     """The models that are loaded, and what they are good for."""
     written = {"answered_by": answers.answered_by(models.chat), "sent_away": answers.sent_away(models.chat)}
-    return _fill("footer.html", models=models, version=version, **written)
+    return fill("footer.html", models=models, version=version, **written)
 
 
 def face_label(finding: FaceFinding, language: str = ENGLISH) -> str:
@@ -204,7 +205,7 @@ def face_label(finding: FaceFinding, language: str = ENGLISH) -> str:
     return f"{words['face'].format(number=finding.index + 1)} · {words['short'][finding.verdict]}"
 
 
-def _fill(template: str, language: str = ENGLISH, **values: Any) -> str:
+def fill(template: str, language: str = ENGLISH, **values: Any) -> str:
     """A template with its values, and with the words of a language for its labels."""
     said = sentences(language)
     return _TEMPLATES.get_template(template).render(values, language=language, said=said, words=said["page"])

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
 from app.assistant import MAX_QUESTION, Assistant
-from app.court import LABELS, MAX_LETTERS, MAX_OPINION
 from app.intake.door import Door
 from app.intake.server import serve_behind
 from app.page import panels
+from app.page.fields import court_fields, desk_fields
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
 from app.page.labels import labels
+from app.page.shown import Shown
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
@@ -32,6 +32,12 @@ from media.files import MAX_FILE_BYTES
 STYLE = Path(__file__).with_name("style.css")
 SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "lens.js")]
 IDLE_SECONDS = 3600  # a window that was closed loses its case after this
+CHOOSING = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-file]");
+  if (button) trigger("select", { index: Number(button.dataset.file), value: null });
+});
+"""  # of a file in the list
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
 
@@ -46,7 +52,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         state = gr.State(None, time_to_live=IDLE_SECONDS)
         gr.HTML(**said["masthead"], elem_id="masthead")
         with gr.Row(elem_classes="intake"):
-            upload = gr.File(show_label=False, elem_id="drop", height=110)
+            upload = gr.File(file_count="multiple", show_label=False, elem_id="drop", height=110)
             with gr.Column(scale=0, min_width=240, elem_id="examples"):
                 example = gr.Button(**said["example"], elem_id="example")
                 forged = gr.Button(**said["forged"], elem_id="forged")
@@ -60,8 +66,15 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                 )
         if assistant.models.chat.host:  # said before anything is uploaded
             gr.HTML(panels.hint(answers.sent_away(assistant.models.chat)), elem_id="elsewhere")
-        notice = gr.HTML(elem_id="notice")
+        with gr.Row(elem_id="progress"):
+            notice = gr.HTML(elem_id="notice")
+            cancel = gr.Button(**said["cancel"], visible=False, elem_id="cancel", scale=0, min_width=110)
         gr.HTML(**said["introduction"], elem_id="introduction")
+        files = gr.HTML(js_on_load=CHOOSING, elem_id="files")
+        compare = gr.Dropdown(
+            [], value=None, **said["compare"], visible=False, filterable=False, elem_id="compare"
+        )
+        comparison = gr.HTML(elem_id="comparison")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(elem_id="pictures", min_width=0):
                 gr.HTML(**said["pictures-heading"], elem_id="pictures-heading")
@@ -90,7 +103,8 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                     gr.HTML(panels.hint(answers.ANSWERS_CAN_BE_WRONG))
                 note = gr.HTML()
                 gr.HTML(**said["report-heading"], elem_id="report-heading")
-                entries = _court_form(said)
+                desk = desk_fields(said)
+                entries = court_fields(said)
                 with gr.Row(elem_id="report"):
                     write = gr.Button(
                         **said["write"], variant="primary", elem_id="write", scale=0, min_width=190
@@ -100,32 +114,46 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         gr.HTML(panels.footer(assistant.models, software_version()))
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        case = [state, notice, result, photo, faces, face, verdict, chat, conversation, downloads]
+        parts = {
+            **{"state": state, "upload": upload, "notice": notice, "cancel": cancel, "result": result},
+            **{"files": files, "compare": compare, "comparison": comparison},
+            **{"photo": photo, "faces": faces, "face": face, "verdict": verdict, "translated": translated},
+            **{"chat": chat, "conversation": conversation, "note": note, "downloads": downloads},
+            **desk,
+        }
+        shown = [parts[name] for name in Shown._fields]
+        examiner = [desk[name] for name in ("about", "notes", "own", "reason", "blurred")]
         talk = [chat, question, note, downloads]
         arrivals = (
             (upload.upload, handlers.examine, [upload]),
             (example.click, handlers.example, []),
             (forged.click, handlers.forged_example, []),
+            (desk["add"].upload, handlers.add, [state, desk["add"]]),
         )
         for event, handler, inputs in arrivals:
             # Another file may come while one is examined; the line is kept by the handlers, who say so.
-            seen = event(handler, inputs, case, trigger_mode="multiple", concurrency_limit=None, **hidden)
-            seen.then(lambda: None, None, upload, **hidden)
-            seen.then(handlers.translate, [state, language], translated, **hidden)
+            seen = event(handler, inputs, shown, trigger_mode="multiple", concurrency_limit=None, **hidden)
+            seen.then(handlers.court_entries, state, entries, **hidden)
             seen.then(handlers.open, state, talk, **hidden)
+        cancel.click(handlers.cancel, state, shown, **hidden)
+        chosen = files.select(handlers.choose, [state, *examiner], shown, **hidden)
+        chosen.then(handlers.open, state, talk, **hidden)
+        compare.input(handlers.compare, [state, compare], comparison, **hidden)
         turned = faces.input(handlers.show_face, [state, faces], [face, verdict, chat, note], **hidden)
         turned.then(handlers.translate, [state, language], translated, **hidden)
         turned.then(handlers.open, state, talk, **hidden)
         named = {block.elem_id: block for block in page.blocks.values()}
-        spoken = [photo, faces, face, verdict, *(named[name] for name in said)]
+        spoken = [files, photo, faces, face, verdict, *(named[name] for name in said)]
         page.load(handlers.speak, [state, language], spoken, **hidden)
-        chosen = language.input(handlers.speak, [state, language], spoken, **hidden)
-        chosen.then(handlers.translate, [state, language], translated, **hidden)
+        wished = language.input(handlers.speak, [state, language], spoken, **hidden)
+        wished.then(handlers.translate, [state, language], translated, **hidden)
         # Enter while an answer is being written is kept until its end, not dropped.
         question.submit(handlers.ask, [state, question], talk, trigger_mode="always_last", **hidden)
         for button in suggested:
             button.click(handlers.ask, [state, button], talk, **hidden)
-        write.click(handlers.write_report, [state, *entries], [note, downloads, *buttons], **hidden)
+        filled = [state, *entries, *examiner]
+        write.click(handlers.write_report, filled, [note, downloads, *buttons], **hidden)
+        desk["save"].click(handlers.save, filled, [note, desk["archive"]], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
         page.unload(handlers.leave)
     return page
@@ -176,19 +204,6 @@ def style() -> str:
     """The style sheet of the page, with the palette in front of it."""
     colours = css_variables(":root", LIGHT) + css_variables(".dark", DARK)
     return colours + STYLE.read_text(encoding="utf-8")
-
-
-def _court_form(said: dict[str, dict[str, Any]]) -> list[gr.components.Component]:
-    """The examiner's own entries, folded away, in the order of app.court.CourtForm."""
-    with gr.Accordion(**said["court"], open=False, elem_id="court"):
-        with gr.Row():
-            names = [f"court-{name}" for name in LABELS]
-            entries = [gr.Textbox(**said[name], max_length=MAX_LETTERS, elem_id=name) for name in names]
-        gr.HTML(**said["court-propositions"], elem_id="court-propositions")
-        name = "court-examiner_opinion"
-        opinion = gr.Textbox(**said[name], lines=3, max_length=MAX_OPINION, elem_id=name)
-        annex = gr.Checkbox(True, **said["court-annex"], container=False, elem_id="court-annex")
-    return [*entries, opinion, annex]
 
 
 def _download(form: str) -> gr.DownloadButton:

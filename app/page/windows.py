@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from threading import Lock
 
-from app.analysis import Analysis
 from app.intake.shelf import MAX_CASE_BYTES, Shelf
+from app.page.desk import PageState
 
 MAX_WINDOWS = 32  # whose cases are kept in memory at once
-
-
-@dataclass(eq=False)
-class PageState:
-    """One browser window's case.
-
-    analysis: None once the case was put away. face: the one that is shown, None when the case no longer is.
-    opened: faces whose opening question was asked. language: in which the finding stands besides English.
-    """
-
-    analysis: Analysis | None
-    face: int | None = 0
-    opened: set[int] = field(default_factory=set)
-    language: str = "en"
-    answering: Lock = field(default_factory=Lock)  # one answer at a time; a second question waits
-
-    def put_away(self) -> None:
-        """Let go of the case; Gradio may hold on to this object for an hour."""
-        self.analysis = self.face = None
 
 
 class Windows:
@@ -52,15 +32,31 @@ class Windows:
             self._cases.drop(window)
         return examination
 
+    def resume(self, window: str) -> object:
+        """Begin another examination of the same case, to which files were added; see `begin`."""
+        examination = object()
+        with self._lock:
+            self._newest[window] = examination
+        return examination
+
+    def cancel(self, window: str) -> None:
+        """Nobody waits for the examination of a window any more; its case stays."""
+        with self._lock:
+            self._newest.pop(window, None)
+
     def is_awaited(self, window: str, examination: object) -> bool:
         """False once the window began another examination or was closed."""
         return self._newest.get(window) is examination
 
     def keep(self, window: str, examination: object, state: PageState) -> bool:
-        """Keep a finished case, or put it away at once and return False when its result is late."""
+        """Keep a case of which a file is examined, or return False when that is late.
+
+        One that no window has is put away at once.
+        """
         with self._lock:
-            if not self.is_awaited(window, examination):
-                state.put_away()
+            if not self.is_awaited(window, examination) or state.is_put_away:
+                if self._cases.get(window, owner=window) is not state:
+                    state.put_away()
                 return False
             self._cases.keep(window, state, owner=window)
         return True

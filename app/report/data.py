@@ -38,15 +38,16 @@ def report_data(
     signer: str | None = None,
     form: CourtForm | None = None,
     language: str = ENGLISH,
-    shown: Mapping[int, Collection[int]] | None = None,
+    shown: Mapping[int, Collection[int] | None] | None = None,
 ) -> dict[str, Any]:
     """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
 
     signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
     language: of the summary that the drawn forms show; the data are English. shown: files to their faces,
-    both by their index from 0, that are not blurred in the pictures, while all others are; None blurs none.
-    Raises ValueError for a language, a file or a face that there is not, for a case without files, and for
-    files examined by different models.
+    both by their index from 0, that are not blurred in the pictures, while all others are; None blurs none,
+    in all files or in one.
+    Raises ValueError for a language, a file or a face that there is not, for a case without files, for files
+    examined by different models, and where not all faces of a file can be blurred.
     """
     sentences(language)
     form, found = form or CourtForm(), case.analyses
@@ -66,7 +67,7 @@ def report_data(
         "finding": case_sentence(case),
         "opened_from": _opened(case.opened),
         "files": [
-            _file(file, form, None if shown is None else frozenset(shown.get(number, ())))
+            _file(file, form, None if shown is None else shown.get(number, ()))
             for number, file in enumerate(case)
         ],
         **_computed_by(found),
@@ -92,7 +93,7 @@ def files_of(data: dict[str, Any]) -> list[dict[str, Any]]:
     return data["files"] if data.get("schema") == SCHEMA else [data]
 
 
-def _file(file: ExaminedFile, form: CourtForm, shown: frozenset[int] | None) -> dict[str, Any]:
+def _file(file: ExaminedFile, form: CourtForm, shown: Collection[int] | None) -> dict[str, Any]:
     """A file of a report: the finding with its pictures, what the examiner says of it, what was asked.
 
     shown: its faces that are not blurred; None blurs nothing.

@@ -35,7 +35,7 @@ class Report:
         key: SigningKey | None = None,
         form: CourtForm | None = None,
         language: str = ENGLISH,
-        shown: Mapping[int, Collection[int]] | None = None,
+        shown: Mapping[int, Collection[int] | None] | None = None,
     ) -> Report:
         """The report on the files of a case, or on one analysis, with what was asked until now.
 

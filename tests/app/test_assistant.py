@@ -216,9 +216,9 @@ class TestPageHandlers:
         """The conversation stood there, empty, and refused every question in small letters."""
         path = tmp_path / "wall.png"
         Image.new("RGB", (300, 300), "grey").save(path)
-        *_, verdict, _, conversation, _ = list(handlers.examine(str(path)))[-1]
-        assert "No face was found" in verdict and conversation["visible"] is False
-        assert list(handlers.example())[-1][-2]["visible"] is True
+        shown = list(handlers.examine(str(path)))[-1]
+        assert "No face was found" in shown.verdict and shown.conversation["visible"] is False
+        assert list(handlers.example())[-1].conversation["visible"] is True
 
     def test_a_question_without_room_is_a_sentence(self, handlers):
         state = list(handlers.example())[-1][0]

@@ -15,8 +15,8 @@ from pypdf import PdfReader
 
 from app.assistant import Assistant
 from app.court import CourtForm
+from app.page.desk import PageState
 from app.page.handlers import EXAMPLE, PageHandlers
-from app.page.windows import PageState
 from app.question_language import ENGLISH_ONLY, SCRIPTS, foreign_language
 from app.report.__main__ import ReportConfig
 from app.report.blocks import Document, Facts, Signature, Title
@@ -268,7 +268,7 @@ def test_an_unknown_language_is_refused(tmp_path):
 
 
 def test_the_page_shows_the_chosen_language(assistant, tmp_path):
-    handlers, state = PageHandlers(assistant, tmp_path), PageState(assistant.analyse(EXAMPLE), face=0)
+    handlers, state = PageHandlers(assistant, tmp_path), PageState.of(assistant.analyse(EXAMPLE))
     shown = handlers.translate(state, "ar")
     assert 'lang="ar" dir="rtl"' in shown and sentences("ar")["verdict"]["fake"] in shown
     assert state.language == "ar" and handlers.translate(state, "en") == "" and state.language == "en"

@@ -78,7 +78,7 @@ def test_the_same_photograph_in_two_windows_gives_two_findings(client, folder):
     paths = [upload(client, photo) for _ in range(2)]
     assert paths[0] != paths[1]
     for window, path in zip(("twin1", "twin2"), paths, strict=True):
-        assert joined(client, [file_data(path)], window).status_code == 200
+        assert joined(client, [[file_data(path)]], window).status_code == 200
     for window in ("twin1", "twin2"):
         said = results(client, window)
         assert "1 face" in said and "There is no file" not in said
@@ -88,7 +88,7 @@ def test_the_same_photograph_in_two_windows_gives_two_findings(client, folder):
 def test_a_message_shows_no_path_of_the_server(client, folder):
     path = upload(client, b"bread, milk", "list.jpg")
     path.unlink()
-    joined(client, [file_data(path)], "gone")
+    joined(client, [[file_data(path)]], "gone")
     said = results(client, "gone")
     assert "no file list.jpg" in said and str(folder) not in said
 
@@ -100,7 +100,7 @@ def test_a_message_shows_no_path_of_the_server(client, folder):
 def test_only_files_that_were_uploaded_are_examined(client, monkeypatch, path):
     """A URL in place of an upload made the server go out."""
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("the server looked a name up"))
-    answer = joined(client, [{**file_data(""), "path": path}], "urls")
+    answer = joined(client, [[{**file_data(""), "path": path}]], "urls")
     assert answer.status_code == 400 and "uploaded" in answer.text
 
 
@@ -108,7 +108,7 @@ def test_a_path_out_of_the_uploads_is_refused(client, folder):
     (folder / "secret.jpg").write_bytes(EXAMPLE.read_bytes())
     place = upload(client, b"x").parent
     for path in (folder / "secret.jpg", place / ".." / ".." / "secret.jpg"):
-        assert joined(client, [file_data(path)], "out").status_code == 400
+        assert joined(client, [[file_data(path)]], "out").status_code == 400
 
 
 @pytest.mark.parametrize(

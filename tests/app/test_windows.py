@@ -14,8 +14,10 @@ import pytest
 from app.assistant import Assistant
 from app.intake.line import Line
 from app.intake.shelf import num_bytes
+from app.page.desk import PageState
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PUT_AWAY, PageHandlers
-from app.page.windows import PageState, Windows
+from app.page.windows import Windows
+from kfd.video import Watch
 from tests.tiny.checkpoint import save_tiny_checkpoint
 
 
@@ -31,11 +33,11 @@ class Slow:
         self._assistant, self.models = assistant, assistant.models
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def analyse(self, path: str):
-        if Path(path) == EXAMPLE:
+    def analyse(self, path: Path, watch: Watch | None = None):
+        if path == EXAMPLE:
             self.begun.set()
             assert self.go_on.wait(30)
-        return self._assistant.analyse(path)
+        return self._assistant.analyse(path, watch=watch)
 
 
 def window(name: str) -> SimpleNamespace:
@@ -54,7 +56,7 @@ def test_a_late_result_never_replaces_a_newer_case(assistant, tmp_path):
     slow.go_on.set()
     first.join(30)
     assert newer.analysis.source.name == FORGED_EXAMPLE.name
-    assert [state for state, *_ in late] == [None], (
+    assert [(state.analysis, "Examining" in notice) for state, notice, *_ in late] == [(None, True)], (
         "the late examination said that it began, and nothing more"
     )
     assert len(handlers.windows) == 1
@@ -100,7 +102,7 @@ def test_the_least_used_case_goes_first(assistant):
     analysis = assistant.analyse(EXAMPLE)
     windows, states = Windows(max_bytes=int(2.5 * num_bytes(analysis))), {}
     for name in "abc":
-        states[name] = PageState(assistant.analyse(EXAMPLE))
+        states[name] = PageState.of(assistant.analyse(EXAMPLE))
         assert windows.keep(name, windows.begin(name), states[name])
         windows.use("a")
     assert {name: state.analysis is not None for name, state in states.items()} == {

@@ -1,0 +1,50 @@
+"""What a visitor takes along: the report in its forms, and the saved case."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.assistant import Assistant
+from app.cases.opening import save_case
+from app.court import ENTRIES, CourtForm
+from app.page.desk import PageState
+from app.report.sealed import SUFFIXES
+
+NARRATED = 3  # files whose narrative the language model writes; of others it is composed out of the facts
+COURT_FIELDS = len(ENTRIES) + 1  # of the court form, the last of which is whether the conversation is annexed
+
+
+def write_reports(assistant: Assistant, state: PageState, folder: Path, form: CourtForm) -> list[Path]:
+    """Write one report on all files of a case, in each of its forms. folder: emptied first.
+
+    Raises ValueError where faces are to be blurred that cannot be.
+    """
+    _emptied(folder)
+    case, shown = state.to_report()
+    if not assistant.models.chat.host:  # nothing is sent anywhere that was not asked
+        for analysis in case.analyses[:NARRATED]:
+            assistant.narrate(analysis, most=1)
+    report = assistant.report(case, form, state.language, shown)
+    name = "unmask-" + report.data["seal"][:12]
+    return [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]
+
+
+def write_archive(assistant: Assistant, state: PageState, folder: Path, form: CourtForm) -> Path:
+    """Save a case as a zip file. folder: emptied first. Raises ValueError for files that are not kept."""
+    _emptied(folder)
+    case, _ = state.to_report()
+    return save_case(assistant, case, folder / "unmask-case.zip", form, state.language)
+
+
+def court_form(entries: Sequence[str | bool | None]) -> CourtForm:
+    """The court form out of its entries on the page, in their order; the last is whether the conversation is
+    annexed. A browser sends None for those of a form never opened. Raises ValueError as CourtForm does."""
+    *texts, annex = entries or (None,)
+    return CourtForm(*(str(text or "") for text in texts), annex=annex is not False)
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # an earlier one of this window
+    folder.mkdir(parents=True)
