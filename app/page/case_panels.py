@@ -36,7 +36,7 @@ def unread_panel(reason: str, language: str = ENGLISH) -> str:
 
 def comparable(state: PageState) -> list[tuple[str, str]]:
     """The choices of a file to compare with the one that is shown, and first that of none."""
-    none = (sentences(state.language)["case"]["no_comparison"], "")
+    none = (sentences(state.language)["case"]["compare"] + " …", "")
     others = [
         (file_label(state, number), str(number))
         for number, entry in enumerate(state.entries)

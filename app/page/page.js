@@ -46,7 +46,7 @@ let unsaved = false;
 const words = () => document.querySelector("#words");
 const holdsWork = () => document.querySelectorAll("#files button").length > 1 || !!document.querySelector("#notes textarea")?.value;
 document.addEventListener("change", (event) => {
-  if (!event.target.matches?.("#drop input, #add input")) return;
+  if (!event.target.matches?.("#drop input, #keep input")) return;
   const files = [...event.target.files];
   if (event.target.closest("#drop") && unsaved && holdsWork() && !confirm(words().dataset.replace)) {
     event.target.value = "";

@@ -37,6 +37,14 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-file]");
   if (button) trigger("select", { index: Number(button.dataset.file), value: null });
 });
+let focused = null;
+element.addEventListener("focusin", (event) => {
+  focused = event.target.closest("button[data-file]")?.dataset.file;
+});
+watch("value", () => { // the list is drawn anew, and who goes through it by keys stays in it
+  if (!focused || document.activeElement !== document.body) return;
+  element.querySelector(`[data-file="${focused}"]`)?.focus();
+});
 """  # of a file in the list
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Arial", "sans-serif")
 
@@ -70,10 +78,20 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             notice = gr.HTML(elem_id="notice")
             cancel = gr.Button(**said["cancel"], visible=False, elem_id="cancel", scale=0, min_width=110)
         gr.HTML(**said["introduction"], elem_id="introduction")
-        files = gr.HTML(js_on_load=CHOOSING, elem_id="files")
-        compare = gr.Dropdown(
-            [], value=None, **said["compare"], visible=False, filterable=False, elem_id="compare"
-        )
+        with gr.Row(elem_id="case"):
+            files = gr.HTML(js_on_load=CHOOSING, elem_id="files")
+            compare = gr.Dropdown(
+                [],
+                value=None,
+                **said["compare"],
+                visible=False,
+                show_label=False,
+                filterable=False,
+                container=False,
+                scale=0,
+                min_width=240,
+                elem_id="compare",
+            )
         comparison = gr.HTML(elem_id="comparison")
         with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
             with gr.Column(elem_id="pictures", min_width=0):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.cases.blur import PADDING, blur, without_bystanders
+from app.cases.blur import PADDING, blur, faces_left, without_bystanders
+from app.cases.case import Case
 from media.faces import Face, find_faces
 from tests.tiny.video import write_video
 
@@ -96,3 +98,18 @@ def test_people_in_a_clip_are_blurred_in_each_others_frames(assistant, pair, tmp
 def test_a_face_that_there_is_not_is_an_error(assistant, pair, shown, words):
     with pytest.raises(ValueError, match=words):
         assistant.report(pair, shown=shown)
+
+
+def test_faces_that_were_passed_over_are_not_promised_to_be_blurred(assistant, pair):
+    """A crowd lost the faces that were examined, and kept all others."""
+    crowd = replace(pair, more=3)
+    with pytest.raises(ValueError, match="3 faces more than are examined, and those cannot be blurred"):
+        assistant.report(crowd, shown={0: {0, 1}})
+    first, second = assistant.report(Case.of(crowd, pair), shown={0: None, 1: {0}}).files
+    assert first["blurred"] == {"faces": [], "words": ""} and second["blurred"]["faces"] == [2]
+
+
+def test_what_to_blur_becomes_what_to_show(pair):
+    case = Case.of(pair, pair)
+    assert faces_left(case, {1: {0}}) == {0: None, 1: frozenset({1})}
+    assert faces_left(case, {}) is faces_left(case, {0: ()}) is None

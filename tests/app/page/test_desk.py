@@ -1,0 +1,256 @@
+"""Several files of one window, without a browser: their turn, what is shown, kept and left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.assistant import Assistant
+from app.cases.case import MAX_FILES
+from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
+from app.intake.line import Line
+from app.page import arrivals
+from app.page.desk import CANCELLED, PageState
+from app.page.handlers import PUT_AWAY, PageHandlers
+from app.page.shown import Shown
+from app.page.windows import Windows
+from kfd.video import Watch
+from media.images import ImageSource
+
+WINDOW = SimpleNamespace(session_hash="w", headers={})
+
+
+@pytest.fixture
+def handlers(assistant, tmp_path) -> PageHandlers:
+    return PageHandlers(assistant, tmp_path)
+
+
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    """A list of groceries, the example and its forgery, as if they had just been uploaded."""
+    place = tmp_path / "given"
+    place.mkdir()
+    (place / "list.jpg").write_text("bread, milk")
+    for path in (EXAMPLE, FORGED_EXAMPLE):
+        shutil.copy(path, place)
+    return [str(place / name) for name in ("list.jpg", EXAMPLE.name, FORGED_EXAMPLE.name)]
+
+
+def examined(handlers: PageHandlers, files: list[str]) -> PageState:
+    return list(handlers.examine(files, WINDOW))[-1].state
+
+
+def choose(handlers: PageHandlers, state: PageState, number: int, *said: Any) -> Shown:
+    return handlers.choose(state, SimpleNamespace(index=number), WINDOW, *said)
+
+
+def test_files_are_examined_in_turn_and_one_that_cannot_be_read_stays(handlers, files):
+    told = list(handlers.examine(files, WINDOW))
+    notices = [shown.notice for shown in told if isinstance(shown.notice, str)]
+    assert [f"file {number} of 3" in notices[number - 1] for number in (1, 2, 3)] == [True] * 3
+    assert notices[-1] == "" and told[-1].cancel["visible"] is False
+    state = told[-1].state
+    assert [entry.name for entry in state.entries] == [Path(path).name for path in files]
+    assert "not an image" in state.entries[0].reason and state.shown == 1
+    assert [state.number_of(entry) for entry in state.entries] == [None, 1, 2], "as the report counts"
+    pictures = [shown for shown in told if shown.photo != Shown().photo]
+    assert len(pictures) == 1 and EXAMPLE.name in pictures[0].photo, (
+        "the first is shown, others do not push it away"
+    )
+    assert "not examined" in told[-1].files and "signs found" in told[-1].files
+    assert not any(Path(path).exists() for path in files)
+    assert "not an image" in choose(handlers, state, 0).verdict
+
+
+def test_one_file_alone_stands_in_no_list(handlers, files):
+    shown = list(handlers.examine(files[1], WINDOW))[-1]
+    assert shown.files == "" and shown.compare["visible"] is False and shown.notice == ""
+
+
+def test_conversation_notes_and_verdict_stay_with_their_file(handlers, files):
+    state = examined(handlers, files[1:])
+    list(handlers.ask(state, "Where?", WINDOW))
+    second = choose(handlers, state, 1, "0", "Sent by <b>a reader</b>.", "real", "An old negative.", [0])
+    assert FORGED_EXAMPLE.name in second.photo and second.chat == [] and second.notes == second.own == ""
+    assert "examiner: no signs" in second.files and "signs found" in second.files
+    first = choose(handlers, state, 0, "1", "", "", "", [])
+    assert first.chat[0]["content"] == "Where?" and first.own == "real"
+    assert (first.notes, first.reason) == ("Sent by <b>a reader</b>.", "An old negative.")
+    assert first.blurred["value"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "words"), [("real", " ", "needs a reason"), ("", "Why not?", "without a verdict")]
+)
+def test_a_verdict_without_a_reason_holds_the_visitor(handlers, files, verdict, reason, words):
+    state = examined(handlers, files[1:])
+    told = choose(handlers, state, 1, "0", "n", verdict, reason, [])
+    assert words in told.note and state.shown == 0 and state.entries[0].file.notes == ""
+    assert words in handlers.write_report(state, WINDOW, *[None] * 6, "0", "n", verdict, reason, [])[0]
+
+
+def test_fields_that_came_late_are_those_of_their_own_file(handlers, files):
+    """Notes on the first file stood in the browser when the second was shown already."""
+    state = examined(handlers, files[1:])
+    choose(handlers, state, 1, "0", "on the first", "", "", [])
+    choose(handlers, state, 0, "0", "on the first, more", "", "", [])
+    assert [entry.file.notes for entry in state.entries] == ["on the first, more", ""]
+    choose(handlers, state, 1, None, None, None, None, None)
+    assert state.entries[0].file.notes == "on the first, more", "fields that were never drawn say nothing"
+
+
+def test_one_report_tells_of_all_files(handlers, files):
+    state = examined(handlers, files)
+    said = ("1", "A note.", "real", "An old negative.", [0])
+    note, _, *buttons = handlers.write_report(state, WINDOW, *[None] * 6, *said)
+    report = json.loads(Path(buttons[2]["value"]).read_text(encoding="utf-8"))
+    assert note == "" and [told["file"]["name"] for told in report["files"]] == [
+        EXAMPLE.name,
+        FORGED_EXAMPLE.name,
+    ]
+    first, second = report["files"]
+    assert first["examiner"]["notes"] == "A note." and first["examiner"]["override"]["verdict"] == "real"
+    assert (
+        first["verdict"] == "fake" and first["blurred"]["faces"] == [1] and second["blurred"]["faces"] == []
+    )
+
+
+def test_two_files_stand_side_by_side(handlers, files):
+    state = examined(handlers, files)
+    assert [value for _, value in choose(handlers, state, 1).compare["choices"]] == ["", "2"]
+    compared = handlers.compare(state, "2", WINDOW)
+    assert compared.count('class="lens"') == 2 and compared.count("data-linked") == 1
+    assert handlers.compare(state, "", WINDOW) == handlers.compare(None, "2", WINDOW) == ""
+
+
+def test_a_case_is_saved_and_opened_again(handlers, files, tmp_path):
+    state = examined(handlers, files)
+    list(handlers.ask(state, "Where?", WINDOW))
+    form = ["3 O 12/26", None, None, None, None, False]
+    note, button = handlers.save(state, WINDOW, *form, "1", "A note.", "real", "An old negative.", [])
+    assert note == "" and button["visible"] is True
+    archive = shutil.copy(button["value"], tmp_path / "given" / "case.zip")
+    told = list(handlers.examine([archive], WINDOW))
+    assert "file 2 of 2" in told[-2].notice and "saved before" in told[-1].notice
+    again = told[-1].state
+    assert again is not state and state.is_put_away and len(again.entries) == 2
+    assert (told[-1].notes, told[-1].own) == ("A note.", "real") and told[-1].chat[0]["content"] == "Where?"
+    entries = handlers.court_entries(again)
+    assert entries[0] == "3 O 12/26"
+    assert handlers.court_entries(again)[0] != "3 O 12/26", "what is written there since is not overwritten"
+    assert handlers.save(again, WINDOW, *entries)[0] == "", "it can be saved again"
+
+
+def test_a_changed_case_is_a_sentence(handlers, files, tmp_path):
+    state = examined(handlers, files[1:])
+    path = Path(shutil.copy(handlers.save(state, WINDOW)[1]["value"], tmp_path / "given" / "case.zip"))
+    data = bytearray(path.read_bytes())
+    data[-2000] ^= 1
+    path.write_bytes(data)
+    told = list(handlers.examine([str(path)], WINDOW))[-1]
+    assert told.state is None and "notice" in told.notice and str(tmp_path) not in told.notice
+    assert not path.exists() and not any((tmp_path / "kept").iterdir())
+
+
+def test_a_saved_case_among_files_says_how_to_open_it(handlers, files, tmp_path):
+    state = examined(handlers, files[1:2])
+    path = shutil.copy(handlers.save(state, WINDOW)[1]["value"], tmp_path / "given" / "case.zip")
+    shutil.copy(EXAMPLE, tmp_path / "given")
+    state = examined(handlers, [str(tmp_path / "given" / EXAMPLE.name), path])
+    assert state.entries[1].reason == arrivals.CASE_AMONG_FILES
+
+
+def test_files_are_added_to_a_case(handlers, files):
+    state = examined(handlers, files[1:2])
+    told = list(handlers.add(state, files[2:], WINDOW))[-1]
+    assert len(state.case) == 2 and state.shown == 0 and FORGED_EXAMPLE.name in told.files
+    assert PUT_AWAY[:20] in list(handlers.add(None, files[:1], WINDOW))[-1].note
+
+
+def test_files_without_room_are_told_so(handlers, files, monkeypatch):
+    monkeypatch.setattr("app.cases.case.MAX_FILES", 1)
+    state = examined(handlers, files[1:])
+    assert MAX_FILES > 1 and len(state.case) == 1 and "has room for 1 files" in state.entries[1].reason
+
+
+def test_files_go_with_their_case(handlers, files, tmp_path, monkeypatch):
+    state = examined(handlers, files[1:])
+    kept = [entry.file.original for entry in state.entries]
+    assert all(path.is_file() for path in kept)
+    handlers.close("w")
+    assert not any(path.exists() for path in kept) and not list((tmp_path / "kept").iterdir())
+    monkeypatch.setattr(arrivals, "KEPT_BYTES", 10)
+    shutil.copy(EXAMPLE, tmp_path / "given")
+    state = examined(handlers, [str(tmp_path / "given" / EXAMPLE.name)])
+    assert "is not kept, so it cannot be saved" in handlers.save(state, WINDOW)[0]
+    list(handlers.example(WINDOW))
+    handlers.close("w")
+    assert EXAMPLE.is_file()
+
+
+class Slow:
+    """The assistant, except that the forged example waits until it is let go on."""
+
+    def __init__(self, assistant: Assistant):
+        self._assistant, self.models = assistant, assistant.models
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def analyse(self, path: ImageSource, watch: Watch | None = None):
+        if Path(path).name == FORGED_EXAMPLE.name:
+            self.begun.set()
+            assert self.go_on.wait(60)
+        return self._assistant.analyse(path, watch=watch)
+
+
+@pytest.fixture
+def slow(assistant, tmp_path) -> PageHandlers:
+    handlers = PageHandlers(Slow(assistant), tmp_path, Windows())
+    handlers.line = Line(2)
+    return handlers
+
+
+def begun(handlers: PageHandlers, files: list[str]) -> tuple[threading.Thread, list[Shown]]:
+    told: list[Shown] = []
+    thread = threading.Thread(target=lambda: told.extend(handlers.examine(files, WINDOW)))
+    thread.start()
+    assert handlers.assistant.begun.wait(60)
+    return thread, told
+
+
+def test_what_is_examined_stays_when_the_rest_is_cancelled(slow, files):
+    thread, told = begun(slow, [files[1], files[2], files[0]])
+    state = told[-1].state
+    shown = slow.cancel(state, WINDOW)
+    assert shown.cancel["visible"] is False and shown.files.count("not examined") == 2
+    slow.assistant.go_on.set()
+    thread.join(60)
+    assert [entry.reason for entry in state.entries] == ["", CANCELLED, CANCELLED]
+    assert len(state.case) == 1 and "1 · " in shown.files and told[-1].photo == Shown().photo
+    assert not any(Path(path).exists() for path in files)
+    assert len(slow.windows) == 1 and not state.is_put_away
+
+
+def test_a_newer_case_is_never_replaced_by_the_rest_of_an_older_one(slow, files):
+    thread, told = begun(slow, files[1:])
+    older, before = told[-1].state, len(told)
+    newer = list(slow.example(WINDOW))[-1].state
+    slow.assistant.go_on.set()
+    thread.join(60)
+    assert len(told) == before, "nothing more of the older case was shown"
+    assert older.is_put_away and older.analysis is None and newer.analysis is not None
+
+
+def test_files_that_come_meanwhile_are_examined_with_the_others(slow, files, tmp_path):
+    thread, told = begun(slow, files[1:])
+    state = told[-1].state
+    (waiting,) = slow.add(state, files[:1], WINDOW)
+    assert waiting.files.count("disabled") == 2
+    slow.assistant.go_on.set()
+    thread.join(60)
+    assert "not an image" in state.entries[2].reason and told[-1].notice == "" and not state.busy
