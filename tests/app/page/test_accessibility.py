@@ -97,11 +97,11 @@ def test_everything_that_can_be_used_has_a_name(small):
     expect(page.get_by_role("textbox", name="Ask about this face")).to_be_visible()
 
 
-def seen(page: Page) -> list[tuple[float, ...]]:
-    """Scale and offset of what each lens of the face shows."""
-    matrices = page.locator("#face .view").evaluate_all(
+def seen(page: Page, place: str = "#face") -> list[tuple[float, ...]]:
+    """Scale and offset of what each lens of a place shows."""
+    matrices = page.locator(f"{place} .view").evaluate_all(
         "views => views.map(view => new DOMMatrix(getComputedStyle(view).transform))"
-        ".map(m => [m.a, m.d, m.e, m.f].map(value => Math.round(value * 100) / 100))"
+        ".map(m => [m.a, m.d, m.e, m.f].map(value => Math.round(value * 10) / 10))"
     )
     return [tuple(matrix) for matrix in matrices]
 
