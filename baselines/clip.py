@@ -88,7 +88,7 @@ class ClipLora(ClipProbe):
         inject_adapter_in_model(lora, self.tower)  # freezes what is not LoRA
         for module in self.tower.modules():
             if isinstance(getattr(module, "base_layer", None), nn.Conv2d):
-                # MobileNet pads by what it reads off its convolutions, and peft's wrapper hides that.
+                # The tower pads by what it reads off its convolutions, and peft's wrapper hides that.
                 for name in ("stride", "kernel_size", "dilation", "padding"):
                     setattr(module, name, getattr(module.base_layer, name))
 

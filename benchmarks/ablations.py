@@ -13,7 +13,8 @@ is not run again, and a killed one goes on where it stood. The table is printed 
 Table 4 (`--part llm`) is the paper's recipe as configs/tables has it: one question, answers that give the
 truth, Eq. 5 and no other loss. But its prompts tell nothing in words, not the score either, so that of what
 the detector found only E_forgery can speak; `--part words` has the rows with the score in words. Not the
-paper's are the language model, and rates and schedule: so few steps at a constant 1e-4 would teach nothing.
+paper's are the language model, our prompt learner's networks, which the embedded assistant has, and rates and
+schedule: so few steps at a constant 1e-4 would teach nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ WORDS_ROWS = (
 )
 ROWS = {"detector": DETECTOR_ROWS, "llm": LLM_ROWS, "words": WORDS_ROWS}
 # What of the paper's recipe is another at this size.
-SMALL = ("--told", "nothing", "--epochs", "0", "--accumulate", "1", "--schedule", "cosine", "--warmup", "10",
-         "--lr", "1e-3", "--soft-lr", "2e-3", "--clip", "1", "--no-quantize", "--no-checkpointing",
-         "--device", "cpu")  # fmt: skip
+SMALL = ("--told", "nothing", "--fpl", "places", "--epochs", "0", "--accumulate", "1",
+         "--schedule", "cosine", "--warmup", "10", "--lr", "1e-3", "--soft-lr", "2e-3", "--clip", "1",
+         "--no-quantize", "--no-checkpointing", "--device", "cpu")  # fmt: skip
 
 COMMANDS_FILE = "commands.json"  # of a row that is done
 

@@ -34,7 +34,7 @@ class _LogitOfGrid(nn.Module):
 def grad_cam(model: KFD, images: Tensor, class_features: Tensor | None = None) -> Tensor:
     """Grad-CAM (Selvaraju et al., 2017) of the forgery logit, computed by Captum.
 
-    The layer is the last one the detector reads: the last tapped MobileNet layer of the embedded encoder;
+    The layer is the last one the detector reads: the last tapped layer of the embedded encoder's tower;
     the patch tokens of the last tapped block, laid out on their grid, of the transformers. Each channel is
     weighted by the mean gradient of the logit with respect to it, the weighted channels are summed, what
     lowers the logit is cut off. Nothing stands between this layer and the heads, so no gradient runs

@@ -71,6 +71,7 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
         taps=len(found.consistency_maps),
         num_prompts=config.num_prompts,
         token_rms=token_rms(llm),
+        design=config.fpl,
     )
     llm.requires_grad_(False)
     if config.lora:
@@ -92,6 +93,12 @@ def _further(config: FinetuneConfig, processes: Processes, dtype: torch.dtype) -
     wanted = style_of(config, model.prompter.tokenizer)
     if model.info.style != wanted:
         raise ValueError(f"init_from: {config.init_from} reads {model.info.style}, this run wants {wanted}")
+    learner = model.prompt_learner
+    if learner is not None and learner.config.design != config.fpl:
+        raise ValueError(
+            f"init_from: the prompt learner of {config.init_from} has fpl {learner.config.design!r}, this "
+            f"run wants {config.fpl!r}"
+        )
     return model
 
 

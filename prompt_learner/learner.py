@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from common.storage import CONFIG_FILE, check_sizes, load_weights, read_config, save_module
 from kfd.detection import Detection
 from prompt_learner.config import PromptLearnerConfig
+from prompt_learner.grid import GridTokens
 
 
 class MapTokens(nn.Module):
@@ -27,7 +28,6 @@ class MapTokens(nn.Module):
     def __init__(self, channels: int, side: int, width: int, tokens: int, llm_dim: int) -> None:
         super().__init__()
         widths = (channels, width // 4, width // 2, width)
-        self.side = side
         self.convolutions = nn.Sequential(
             *(
                 layer
@@ -42,12 +42,7 @@ class MapTokens(nn.Module):
                 nn.init.kaiming_normal_(layer.weight)  # without norms, the usual start would fade the signal
 
     def forward(self, maps: Tensor) -> Tensor:
-        """maps: (B, channels, H, W) of any side. Returns (B, tokens, llm_dim)."""
-        if maps.shape[-2:] != (self.side, self.side):
-            # antialias: a detector's heatmap is larger than `side`, and thin regions must not alias away
-            maps = F.interpolate(
-                maps, size=(self.side, self.side), mode="bilinear", align_corners=False, antialias=True
-            )
+        """maps: (B, channels, side, side). Returns (B, tokens, llm_dim)."""
         features = self.convolutions(maps).flatten(2)  # (B, width, positions)
         return self.project(F.gelu(self.positions(features)).transpose(1, 2))
 
@@ -58,18 +53,26 @@ class ForgeryPromptLearner(nn.Module):
     def __init__(self, config: PromptLearnerConfig) -> None:
         super().__init__()
         self.config = config
-        self.base = nn.Parameter(0.1 * torch.randn(config.num_base, config.llm_dim))  # E_base
-        self.map_tokens = MapTokens(1, config.map_side, config.width, config.num_map, config.llm_dim)
-        self.cons_tokens = MapTokens(
-            2 * config.taps, config.cons_side, config.width, config.num_cons, config.llm_dim
-        )
-        self.score_token = nn.Linear(1, config.llm_dim)
+        dim, channels = config.llm_dim, 2 * config.taps
         tokens = config.num_base + config.num_map + config.num_cons + 1
-        # Tokens are the channels; kernel 1, because neighbouring entries of an embedding are not related.
-        self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=1, bias=False)  # the norm drops a bias
-        self.norm = nn.LayerNorm(config.llm_dim)
-        # An untrained prompt of another size than a word would drown the words or be drowned by them.
-        nn.init.constant_(self.norm.weight, config.token_rms)
+        self.score_token = nn.Linear(1, dim)
+        # Tokens are the channels of `fuse`. An untrained prompt of another size than a word would drown the
+        # words or be drowned by them: a norm, or the weights themselves, give it that size.
+        if config.design == "grid":
+            self.base = nn.Parameter(torch.randn(config.num_base, dim))
+            self.map_tokens, self.cons_tokens = GridTokens(1, dim), GridTokens(channels, dim)
+            self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=3, padding=1)
+            self.norm = nn.Identity()
+            for parameter in self.fuse.parameters():
+                parameter.data *= config.token_rms
+        else:
+            self.base = nn.Parameter(0.1 * torch.randn(config.num_base, dim))
+            self.map_tokens = MapTokens(1, config.map_side, config.width, config.num_map, dim)
+            self.cons_tokens = MapTokens(channels, config.cons_side, config.width, config.num_cons, dim)
+            # Kernel 1, because neighbouring entries of an embedding are not related; the norm drops a bias.
+            self.fuse = nn.Conv1d(tokens, config.num_prompts, kernel_size=1, bias=False)
+            self.norm = nn.LayerNorm(dim)
+            nn.init.constant_(self.norm.weight, config.token_rms)
 
     def forward(self, detection: Detection) -> Tensor:
         """Returns E_forgery, (B, num_prompts, llm_dim), in this module's dtype and on its device.
@@ -81,20 +84,28 @@ class ForgeryPromptLearner(nn.Module):
                 f"the prompt learner expects {self.config.taps} consistency maps, got "
                 f"{len(detection.consistency_maps)}: use the detector it was trained with, or train it again"
             )
-        e_loc = self.map_tokens(detection.heatmap.to(self.base))
+        e_loc = self.map_tokens(self._sized(detection.heatmap).to(self.base))
         e_cons = self.cons_tokens(self._stack(detection.consistency_maps).to(self.base))
         e_cls = self.score_token(detection.score.to(self.base)[:, None, None])
         e_base = self.base.expand(e_loc.shape[0], -1, -1)
         return self.norm(self.fuse(torch.cat([e_base, e_loc, e_cons, e_cls], dim=1)))
 
-    def _stack(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """Bring the maps of all taps to one side: (B, 2 * taps, cons_side, cons_side).
+    def _sized(self, heatmap: Tensor) -> Tensor:
+        """Bring a heat map of any side to (B, 1, map_side, map_side)."""
+        side = (self.config.map_side, self.config.map_side)
+        if heatmap.shape[-2:] == side:
+            return heatmap
+        # antialias: a detector's heatmap is larger than `map_side`, and thin regions must not alias away
+        return F.interpolate(heatmap, side, mode="bilinear", align_corners=False, antialias=True)
 
-        tanh: scaled cosines are unbounded, and one extreme patch must not rule the whole map.
-        """
-        side = self.config.cons_side
-        same = [F.interpolate(m.float(), (side, side), mode="bilinear", align_corners=False) for m in maps]
-        return torch.tanh(torch.cat(same, dim=1) / 4)
+    def _stack(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Bring the maps of all taps to one side: (B, 2 * taps, cons_side, cons_side)."""
+        side, grid = self.config.cons_side, self.config.design == "grid"
+        same = [F.interpolate(m.float(), (side, side), mode="bilinear", align_corners=grid) for m in maps]
+        together = torch.cat(same, dim=1)
+        # tanh: scaled cosines are unbounded, and one extreme patch must not rule the whole map. The batch
+        # norms of "grid" see to that themselves.
+        return together if grid else torch.tanh(together / 4)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors."""

@@ -1,8 +1,8 @@
 """Masks enter a frozen tower as attention bias, and change nothing but the copies that carry them.
 
 CLIP: one more class token for every query, closed to all others, whose attention to the patches is biased in
-every block. MobileNetV1 has no attention but the mean of its last grid, which is attention without bias: its
-copies are the means that the softmax of the mask weights.
+every block. The embedded tower has no attention but the mean of its last grid, which is attention without
+bias: its copies are the means that the softmax of the mask weights.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from kfd.encoders.backbones import DTYPES
 from llm.adapter import EVERY_LINEAR
 from llm.prompt import SYSTEM, TOLD
 from llm.training.cases import Drawn
+from prompt_learner.config import Design
 
 TAUGHT = ("detector", "truth")
 
@@ -75,6 +76,7 @@ class FinetuneConfig:
     targets: tuple[str, ...] = EVERY_LINEAR  # layers that get LoRA
     dtype: str = ""  # of the frozen weights: fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU
     num_prompts: int = 9  # tokens of E_forgery
+    fpl: Design = "places"  # networks of the prompt learner: ours, or the grid of the paper's code
     quantize: bool = False  # QLoRA: base weights in 4 bits
     checkpointing: bool = False  # recompute activations: less memory, more time
     seed: int = 0

@@ -163,8 +163,10 @@ def train_step(
 
 
 def trained_state(model: ForgeryLLM) -> dict[str, Tensor]:
-    """The parameters that train, by name."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    """What training changes, by name: parameters, and running statistics of the prompt learner's norms."""
+    state = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    kept = {} if model.prompt_learner is None else dict(model.prompt_learner.named_buffers())
+    return state | {f"prompt_learner.{name}": value for name, value in kept.items()}
 
 
 def optimizer_of(config: FinetuneConfig, model: ForgeryLLM) -> torch.optim.Optimizer:
@@ -173,6 +175,16 @@ def optimizer_of(config: FinetuneConfig, model: ForgeryLLM) -> torch.optim.Optim
     soft = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith("llm.")]
     groups = [{"params": adapter, "peak": config.lr}, {"params": soft, "peak": config.soft_lr}]
     return make_optimizer(config.optimizer, groups, config.lr, config.weight_decay)
+
+
+@torch.no_grad()
+def share_statistics(model: ForgeryLLM, processes: Processes) -> None:
+    """Replace running statistics, each of a process's part of the batches, by their mean over all."""
+    if processes.count == 1 or model.prompt_learner is None:
+        return
+    for value in model.prompt_learner.buffers():
+        if value.is_floating_point():
+            value.copy_(processes.sum(value) / processes.count)
 
 
 @torch.no_grad()
@@ -215,6 +227,7 @@ def fit(
         if config.clip:
             nn.utils.clip_grad_norm_(trainable, config.clip)
         optimizer.step()
+        share_statistics(model, processes)
         values = {"general": language} if parts[0][0].general else {"loss": language, "verdict": verdict}
         log.add(step, optimizer.param_groups[0]["lr"], **values)
         last = step + 1 == config.steps

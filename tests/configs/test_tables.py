@@ -93,6 +93,7 @@ def test_training_is_the_papers(command):
         assert config.losses.cls == config.losses.loc == 1 and not config.mirror
     else:
         assert config.taught == "truth" and config.told in ("score", "nothing") and not config.degraded
+        assert config.fpl == "grid"
         assert config.verdict_weight == config.align_steps == config.blank_share == config.untold_share == 0
 
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
+from prompt_learner.grid import GridTokens
 from tests.tiny.llm import detection, learner_config
 
 
@@ -77,6 +78,72 @@ def test_full_width_is_affordable() -> None:
     with torch.device("meta"):
         learner = ForgeryPromptLearner(PromptLearnerConfig(llm_dim=4096, image_embed_dim=1024, taps=3))
     assert sum(p.numel() for p in learner.parameters()) < 2_000_000
+
+
+def grid_learner(**changes: object) -> ForgeryPromptLearner:
+    """The paper's networks, in eval mode, with the nine tokens that 224 pixels give."""
+    torch.manual_seed(0)
+    return ForgeryPromptLearner(learner_config(design="grid", **changes)).eval()
+
+
+def test_the_grid_has_the_sizes_of_the_papers_code() -> None:
+    with torch.device("meta"):
+        config = PromptLearnerConfig(llm_dim=4096, image_embed_dim=1024, taps=3, design="grid")
+        learner = ForgeryPromptLearner(config)
+        maps, cons = (torch.zeros(2, channels, 224, 224) for channels in (1, 6))
+        assert learner.map_tokens(maps).shape == learner.cons_tokens(cons).shape == (2, 9, 4096)
+    assert learner.fuse.weight.shape == (9, 28, 3) and learner.base.shape == (9, 4096)
+    convolutions = [m.weight.shape for m in learner.cons_tokens.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert convolutions == [
+        (16, 6, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3), (512, 256, 3, 3),
+        (4096, 512, 5, 5),
+    ]  # fmt: skip
+    # The code's layer for the score has one input more, P(real) beside P(fake).
+    assert sum(p.numel() for p in learner.parameters()) == 108_061_325
+
+
+def test_a_token_of_the_grid_is_a_place() -> None:
+    """Tokens come row by row: a mark in a corner changes the token there most, the opposite one least."""
+    torch.manual_seed(0)
+    network = GridTokens(1, 16).eval()
+    plain, marked = torch.zeros(1, 1, 224, 224), torch.zeros(1, 1, 224, 224)
+    marked[..., 200:, :24] = 1.0
+    change = (network(marked) - network(plain)).detach().abs().sum(dim=2)[0]
+    assert int(change.argmax()) == 6 and int(change.argmin()) == 2
+
+
+@pytest.mark.parametrize("side", [32, 160, 224])
+def test_the_grid_reads_any_detector_and_starts_at_the_size_of_words(side: int) -> None:
+    prompts = grid_learner(token_rms=0.05)(detection(faces=4, side=side)).detach()
+    assert prompts.shape == (4, 3, 32)
+    assert 0.2 * 0.05 < float(prompts.pow(2).mean().sqrt()) < 2 * 0.05
+
+
+def test_the_grid_trains_is_saved_and_reads_a_face_alone_as_among_others(tmp_path) -> None:
+    learner, found = grid_learner(), detection(faces=4)
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    optimizer = torch.optim.Adam(learner.train().parameters(), lr=0.01)
+    learner(found).pow(3).mean().mul(1e6).backward()
+    optimizer.step()
+    unchanged = {name for name, value in learner.state_dict().items() if torch.equal(value, before[name])}
+    assert unchanged == set(), "weights and running statistics all learn"
+    together = learner.eval()(found)
+    torch.testing.assert_close(learner(found[1]), together[1:2])
+    learner.save_pretrained(tmp_path)
+    again = ForgeryPromptLearner.from_pretrained(tmp_path)
+    assert again.config == learner.config and again.config.design == "grid"
+    torch.testing.assert_close(again(found), together, rtol=0, atol=0)
+    for change in ({"heatmap": 1 - found.heatmap}, {"score": 1 - found.score}):
+        assert not torch.equal(learner(dataclasses.replace(found, **change)), together)
+
+
+def test_what_the_grid_cannot_be_is_said() -> None:
+    with pytest.raises(ValueError, match=r"num_map = 4 \(the grid of map_side = 224 has 9 places\)"):
+        learner_config(design="grid", num_map=4)
+    with pytest.raises(ValueError, match="cons_side = 128 has 0 places"):
+        learner_config(design="grid", cons_side=128)
+    with pytest.raises(ValueError, match="design must be one of"):
+        learner_config(design="tokens")
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected key"])

@@ -25,7 +25,7 @@ from llm.model import ForgeryLLM
 from llm.training.cases import ground, ground_once
 from llm.training.examples import face_example
 from llm.training.loop import ALONE, Data, validate
-from llm.training.schedule import FLOOR
+from llm.training.schedule import FLOOR, Log
 from media.regions import REGION_NAMES
 from tests.tiny.checkpoint import save_tiny_checkpoint
 from tests.tiny.general import save_general
@@ -155,6 +155,31 @@ def test_a_killed_run_resumes_with_the_same_losses_to_the_same_weights(
     assert expected
     for name, value in weights(broken).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_the_papers_prompt_learner_trains_and_resumes_with_its_statistics(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The running statistics of its batch norms are no parameters, and yet training changes them."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finetune.main(flags(folder, whole, fpl="grid"))
+    add = Log.add
+
+    def stop(log: Log, step: int, *values: float, **named: float) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+        add(log, step, *values, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Log, "add", stop)
+        finetune.main(flags(folder, broken, fpl="grid"))
+    finetune.main(flags(folder, broken, fpl="grid"))
+    expected, found = weights(whole), weights(broken)
+    assert expected.keys() == found.keys() and any("running_mean" in name for name in found)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+    with pytest.raises(SystemExit, match="has fpl 'grid', this run wants 'places'"):
+        finetune.main(flags(folder, tmp_path / "other", **{"init-from": whole}))
 
 
 def test_a_run_with_other_settings_is_not_continued(folder: Path, tmp_path: Path) -> None:
