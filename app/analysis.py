@@ -197,7 +197,7 @@ class Analysis:
 
 def _suspicion(face: FaceFinding) -> tuple[bool, bool, bool, float]:
     """What ranks faces; a score that a flaw makes worthless ranks below one that lies between thresholds."""
-    telling = SCORE_REASONS | {Reason.FRAMES_DISAGREE}
+    telling = SCORE_REASONS | {Reason.FRAMES_DISAGREE, Reason.SYSTEMS_DISAGREE}
     undecided = bool(face.reasons)
     return (
         face.verdict == Verdict.FAKE,

@@ -42,7 +42,7 @@ from app.wording.translated import ENGLISH, Stated
 from data_sim.dialogue import FIRST_QUESTION
 from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
-from kfd.scoring.opinions import SecondReader, second_opinions
+from kfd.scoring.opinions import SecondReader, heeded, second_opinions
 from kfd.video import Watch
 from llm.conversation import ConversationFull
 from llm.serving.endpoint import EndpointError
@@ -114,6 +114,8 @@ class Assistant:
 
     def _analyse(self, source: OpenSource, name: str | None, watch: Watch | None) -> Analysis:
         found = examine_file(self.detector, source, name, watch)
+        opinions = second_opinions(self.readers, source, found) if self.readers else ()
+        found = heeded(found, opinions) if opinions else found
         is_file = isinstance(source, bytes | MediaFile) and found.video is None
         return Analysis(
             found.image,
@@ -124,7 +126,7 @@ class Assistant:
             found.warnings,
             explain=self._explain,
             video=found.video,
-            opinions=second_opinions(self.readers, source, found) if self.readers else (),
+            opinions=opinions,
             provenance=read_provenance(source) if is_file else None,
             more=found.more,
         )

@@ -36,6 +36,7 @@ class Reason(_Term):
     BETWEEN_THRESHOLDS = "score_between_thresholds", "the score lies between the two decision thresholds"
     VIEWS_DISAGREE = "views_disagree", "the face and its mirror image read differently"
     FRAMES_DISAGREE = "frames_disagree", "the frames of the video read differently"
+    SYSTEMS_DISAGREE = "systems_disagree", "a second system reads the face otherwise"
     NOT_CALIBRATED = "not_calibrated", "the detector is not calibrated"
     INTERLACED = "interlaced", "the frames are interlaced, woven of two moments"
     DAMAGED = "damaged", "the file is damaged and did not decode whole"

@@ -22,6 +22,7 @@ from evaluation.metrics.classification import (
 from evaluation.metrics.levels import SEED, comparisons, labels_of
 from evaluation.results import SIMULATED, Item, read_results
 from evaluation.tables import NOTHING, Cell, Table
+from kfd.scoring.withheld import ANSWERS, answer_of
 
 COMPARED = ("auc", "tpr_at_fpr_5")
 SUPPORT = math.log10(2)  # least log10 likelihood ratio of a verdict, as in kfd.calibration
@@ -91,11 +92,11 @@ def agreement(
 ) -> list[dict[str, object]]:
     """What a verdict of the first is worth where the second agrees, is silent, or says the opposite.
 
-    Each row has `verdict` of the first, `second` ("agrees", "gives none", "says the opposite"), how many
-    `real` and `fake` items fall there, and `log10_lr`: of falling there if forged over if genuine, a figure
-    with interval, which does not depend on how many of each were measured. `supported`: whether the whole
-    interval speaks for the verdict by a likelihood ratio of two at least, which is what a verdict needs;
-    False says that it should be withheld there, None that too few were measured to say.
+    Each row has `verdict` of the first, `second` (one of ANSWERS), how many `real` and `fake` items fall
+    there, and `log10_lr`: of falling there if forged over if genuine, a figure with interval, which does not
+    depend on how many of each were measured. `supported`: whether the whole interval speaks for the verdict
+    by a likelihood ratio of two at least, which is what a verdict needs; False says that it should be
+    withheld there (evaluation.withhold), None that too few were measured to say.
     """
     pairs = _paired(first, second)
     labels, units = labels_of([a for a, _ in pairs]), [a.unit for a, _ in pairs]
@@ -103,9 +104,9 @@ def agreement(
         return []
     places = {}
     for verdict in (Verdict.FAKE, Verdict.REAL):
-        for name in ("agrees", "gives none", "says the opposite"):
+        for name in ANSWERS:
             places[verdict, name] = np.array(
-                [a.verdict == verdict and _answer(a, b) == name for a, b in pairs]
+                [a.verdict == verdict and answer_of(verdict, b.verdict) == name for a, b in pairs]
             )
 
     def statistics(weights: np.ndarray) -> dict[object, np.ndarray]:
@@ -126,12 +127,6 @@ def agreement(
             "supported": min(sign * b for b in bounds) >= SUPPORT if known else None,
         })  # fmt: skip
     return rows
-
-
-def _answer(a: Item, b: Item) -> str:
-    if b.verdict == Verdict.INCONCLUSIVE:
-        return "gives none"
-    return "agrees" if b.verdict == a.verdict else "says the opposite"
 
 
 def _log10_lr(weights: np.ndarray, labels: np.ndarray, there: np.ndarray) -> np.ndarray:

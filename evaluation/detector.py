@@ -43,6 +43,7 @@ from kfd.detection import Detection, Quality
 from kfd.detector import SMALLEST_MEASURED, Detector, oddities_of
 from kfd.encoders.backbones import Dtype
 from kfd.quality.estimate import compression, sharpness
+from kfd.scoring.opinions import digests
 from kfd.training.record import read_worlds
 
 
@@ -118,7 +119,8 @@ def _measure(config: EvaluateDetectorConfig) -> None:
     detector = Detector.from_pretrained(config.checkpoint, config.device, config.encoder, config.dtype)
     found, items = measure(DetectorJudge(detector), faces, config)
     results = header(config, SEEDS, "evaluation.detector")
-    results["checkpoint"] = {"folder": config.checkpoint.name, "sha256": detector.digest}
+    sha256, decision = digests(detector)
+    results["checkpoint"] = {"folder": config.checkpoint.name, "sha256": sha256, "decision": decision}
     worlds = read_worlds(config.checkpoint)
     if worlds is not None:
         found["seen"] = seen_in_training(items, worlds)

@@ -29,8 +29,8 @@ def test_the_codes_of_stored_files_do_not_change():
     assert [*map(str, Reason)] == [
         "face_too_small", "face_uncertain", "not_a_photograph", "blurred", "heavy_compression",
         "unfamiliar", "score_between_thresholds",
-        "views_disagree", "frames_disagree", "not_calibrated", "interlaced", "damaged", "too_many_faces",
-        "no_face",
+        "views_disagree", "frames_disagree", "systems_disagree", "not_calibrated", "interlaced", "damaged",
+        "too_many_faces", "no_face",
     ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class ModelChoice:
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on a GPU, fp32 on a CPU
     quantize: bool = False  # load the language model in 4 bits; needs bitsandbytes
     # Folders of other systems (docs/baselines.md) that read every face too, or FOLDER=WEIGHTS where a frozen
-    # model underneath lies elsewhere. Repeatable; what they say never changes the finding.
+    # model underneath lies elsewhere. Repeatable; what they say never turns a finding round.
     opinion: tyro.conf.UseAppendAction[tuple[str, ...]] = field(default=())
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from kfd.calibration.error_rates import Robustness
 from kfd.config import KFDConfig
 from kfd.detector import Detector
 from kfd.reader import KFD_NAME, system_of
-from kfd.scoring.opinions import SecondReader
+from kfd.scoring.opinions import SecondReader, load_readers
 
 PARTS = ("kfd", "assistant")  # folders of a checkpoint; the base model may be a third, or a package
 
@@ -37,7 +37,7 @@ def load_models(
         )
     detector = load_detector(choice)
     backend = load_chat_backend(choice, detector.digest)
-    readers = tuple(SecondReader.load(folder, choice.device) for folder in choice.opinion)
+    readers = load_readers(choice.opinion, detector, choice.device)
     record = model_record(choice, detector, backend)
     files = [WeightsFile(f"second opinion {r.name} ({r.system})", r.detector.digest) for r in readers]
     return detector, backend, replace(record, files=(*record.files, *files)), readers

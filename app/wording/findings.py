@@ -7,6 +7,7 @@ means; they never say more than the score supports.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.analysis import Analysis
@@ -20,7 +21,7 @@ from media.face_detector import SMALLEST_FACE
 from media.regions import MAX_NAMED, REGIONS, WHOLE_FACE
 
 if TYPE_CHECKING:
-    from kfd.scoring.opinions import Opinion
+    from kfd.scoring.opinions import Opinion, SecondReader
     from kfd.video import FaceTrack, VideoAnalysis
 
 REGION_WORDS = {region.name: region.words for region in REGIONS}
@@ -249,8 +250,15 @@ def second_method(analysis: Analysis) -> list[str]:
     names = "; ".join(f"{r.name} is {r.words or KFD_READER}".rstrip(".") for r in readers)
     return [
         f"Second opinions: {names}. Each reads the same faces at its own calibrated thresholds. They stand "
-        "beside the finding and are no part of it: nothing is averaged, and no verdict changes."
+        f"beside the finding and are no part of it: nothing is averaged, and {_heeded(readers)}."
     ]
+
+
+def _heeded(readers: Sequence[SecondReader]) -> str:
+    heeded = [r.name for r in readers if r.withheld is not None and r.withheld.places]
+    if not heeded:
+        return "no verdict changes"
+    return f"no verdict is turned round; one may be withheld beside what {' and '.join(heeded)} says"
 
 
 def opinion_sentence(opinion: Opinion) -> str:

@@ -29,6 +29,9 @@ def scale_of(detector: Detector, readers: Readers = ()) -> Line:
         others = [_digests(reader.detector) for reader in readers]
         scale["opinion_checkpoints"] = [digests["checkpoint"] for digests in others]
         scale["opinion_decisions"] = [digests["decision"] for digests in others]
+        withheld = [[] if r.withheld is None else list(r.withheld.places) for r in readers]
+        if any(withheld):
+            scale["withheld"] = withheld
     return scale
 
 

@@ -29,7 +29,7 @@ from kfd.scoring.described import (
     scale_of,
     start_line,
 )
-from kfd.scoring.opinions import SecondReader, agreement, second_opinions
+from kfd.scoring.opinions import agreement, heeded, load_readers, second_opinions
 from media.errors import INTERNAL_ERROR, MediaError, contained
 from media.files import MediaFile, open_file
 from media.images import Photo
@@ -75,7 +75,7 @@ class Start:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         detector = Detector.from_pretrained(self.checkpoint, self.device, self.encoder)
-        readers = tuple(SecondReader.load(choice, self.device) for choice in self.opinion)
+        readers = load_readers(self.opinion, detector, self.device)
         if self.scale is not None and scale_of(detector, readers) != self.scale:
             raise ValueError(f"{self.checkpoint} holds other weights or thresholds here than where it began")
         return detector, readers
@@ -188,9 +188,10 @@ class _Entry:
 
     def tell(self, found: Examination, readers: Readers) -> None:
         """Write its lines, and let go of its pixels."""
+        opinions = second_opinions(readers, self.file, found) if readers and found.faces else ()
+        found = heeded(found, opinions) if opinions else found
         self.told, self.photo, self.sighting = describe_all(self.line, found), None, None
-        if readers and found.faces:
-            opinions = second_opinions(readers, self.file, found)
+        if opinions:
             for told, finding, others in zip(self.told, found.faces, opinions, strict=True):
                 told["opinions"] = [opinion.as_json() for opinion in others]
                 told["agreement"] = agreement(finding, others)

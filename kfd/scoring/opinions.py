@@ -1,19 +1,23 @@
 """Second opinions: what other systems say of the same faces, each at its own calibrated thresholds.
 
-They stand beside the finding and are never part of it: nothing is averaged, and no verdict changes.
+They stand beside the finding and are never part of it: nothing is averaged. A verdict may be withheld, where
+on validation one was not worth giving beside what the second system says (kfd.scoring.withheld); none is
+turned round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.verdicts import Verdict
+from common.verdicts import Reason, Verdict
+from kfd.calibration.error_rates import digest_of_decision
 from kfd.detection import FaceFinding
 from kfd.detector import Detector
 from kfd.examine import Examination, examine_file
 from kfd.reader import system_of
+from kfd.scoring.withheld import Withheld
 from media.errors import MediaError
 from media.images import OpenSource
 
@@ -22,11 +26,15 @@ FaceKey = tuple[object, ...]
 
 @dataclass(frozen=True, eq=False)
 class SecondReader:
-    """Another system. name: of its folder. system: what it is, as kfd.reader names it."""
+    """Another system. name: of its folder. system: what it is, as kfd.reader names it.
+
+    withheld: which verdicts are not given beside its own; None: none of them.
+    """
 
     name: str
     system: str
     detector: Detector
+    withheld: Withheld | None = None
 
     @classmethod
     def load(cls, choice: str, device: str = "cpu") -> SecondReader:
@@ -36,12 +44,30 @@ class SecondReader:
         """
         folder, _, weights = choice.partition("=")
         detector = Detector.from_pretrained(folder, device, weights or None)
-        return cls(Path(folder).resolve().name, system_of(folder), detector)
+        withheld = Withheld.load(Path(folder), digests(detector))
+        return cls(Path(folder).resolve().name, system_of(folder), detector, withheld)
 
     @property
     def words(self) -> str:
         """What it does, a clause with its full stop; "" for a KFD."""
         return getattr(self.detector.model, "words", "")
+
+
+def load_readers(choices: Sequence[str], first: Detector, device: str = "cpu") -> tuple[SecondReader, ...]:
+    """Load the second readers that stand beside a detector; see `SecondReader.load`.
+
+    Raises ValueError, too, where one withholds verdicts and was fitted for another detector.
+    """
+    readers = tuple(SecondReader.load(choice, device) for choice in choices)
+    for choice, reader in zip(choices, readers, strict=True):
+        if reader.withheld is not None:
+            reader.withheld.check_first(choice.partition("=")[0], digests(first))
+    return readers
+
+
+def digests(detector: Detector) -> tuple[str, str]:
+    """Of a detector's weights and of its calibration."""
+    return detector.digest, digest_of_decision(detector.decision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +116,39 @@ def second_opinions(
     )
 
 
+def heeded(found: Examination, opinions: Sequence[Sequence[Opinion]]) -> Examination:
+    """What was found, without the verdicts that second opinions withhold.
+
+    opinions: of `second_opinions`. Score, map and regions stay; verdict and likelihood ratio go.
+    """
+    faces = tuple(
+        face.without_verdict(Reason.SYSTEMS_DISAGREE) if _withheld(face, others) else face
+        for face, others in zip(found.faces, opinions, strict=True)
+    )
+    video = found.video
+    if video is not None:
+        tracks = tuple(replace(t, finding=f) for t, f in zip(video.tracks, faces, strict=True))
+        video = replace(video, tracks=tracks)
+    return replace(found, faces=faces, video=video)
+
+
+def _withheld(finding: FaceFinding, opinions: Sequence[Opinion]) -> bool:
+    return finding.verdict != Verdict.INCONCLUSIVE and any(
+        o.reader.withheld is not None and o.reader.withheld.withholds(finding.verdict, o.verdict)
+        for o in opinions
+    )
+
+
 def agreement(finding: FaceFinding, opinions: Sequence[Opinion]) -> str:
     """Say in a sentence whether second opinions agree with a finding; "" without any."""
     if not opinions:
         return ""
     silent = [o.reader.name for o in opinions if o.verdict == Verdict.INCONCLUSIVE]
     told = [o for o in opinions if o.verdict != Verdict.INCONCLUSIVE]
+    if Reason.SYSTEMS_DISAGREE in finding.reasons:
+        said = [f"{o.reader.name} says “{o.verdict.words}”" for o in told]
+        start = f"{_joined(said)}. " if said else "No other system gives a verdict. "
+        return f"{start}The finding gives none: on validation, one was not worth giving beside this."
     if finding.verdict == Verdict.INCONCLUSIVE:
         said = [f"{o.reader.name} says “{o.verdict.words}”" for o in told]
         start = f"The finding gives no verdict; {_joined(said)}." if said else "No system gives a verdict."

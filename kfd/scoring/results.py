@@ -16,6 +16,7 @@ SCALES = {  # fields that all lines of a file share, and what they tell
     "decision": "thresholds or calibration",
     "opinion_checkpoints": "second opinions",
     "opinion_decisions": "thresholds of second opinions",
+    "withheld": "verdicts withheld beside second opinions",
 }
 
 

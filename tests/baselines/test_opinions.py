@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,23 @@ import pytest
 from app.assistant import Assistant
 from app.models.choice import ModelChoice
 from app.page.panels import verdict_panel
-from common.verdicts import Verdict
+from common.storage import save_config
+from common.verdicts import Reason, Verdict
 from kfd import score
+from kfd.checkpoint import DECISION_FILE
+from kfd.config import Decision
 from kfd.detector import Detector
 from kfd.examine import examine_file
-from kfd.scoring.opinions import Opinion, SecondReader, agreement, second_opinions
+from kfd.scoring.opinions import (
+    Opinion,
+    SecondReader,
+    agreement,
+    digests,
+    heeded,
+    load_readers,
+    second_opinions,
+)
+from kfd.scoring.withheld import WITHHELD_FILE, Withheld, place_of
 from media.images import read_image
 from tests.tiny.checkpoint import save_opposed_opinions
 from tests.tiny.openai_server import serving
@@ -64,6 +77,77 @@ def test_the_sentence_says_who_agrees(others, kfd_folder):
     assert agreement(fake, [Opinion(lenient, None)]) == "lenient gives no verdict."
     assert "stays without one" in agreement(none, [Opinion(strict, fake)])
     assert agreement(none, [Opinion(strict, none)]) == "No system gives a verdict."
+
+
+@pytest.fixture(scope="module")
+def sure(kfd_folder, tmp_path_factory) -> Path:
+    """The tiny detector, with thresholds by which every face is real."""
+    folder = tmp_path_factory.mktemp("sure") / "kfd"
+    shutil.copytree(kfd_folder, folder)
+    decision = Decision(real_below=0.98, fake_above=0.99, fitted_on="a test", min_sharpness=0.0)
+    save_config(decision, folder / DECISION_FILE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def withholding(sure, others, tmp_path_factory) -> str:
+    """The "strict" reader, beside whose opposite verdict the sure detector gives none."""
+    folder, _, weights = others[1].partition("=")
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("withholding") / "strict")
+    pair = Detector.from_pretrained(sure), Detector.from_pretrained(copy, encoder=weights)
+    places = (place_of(Verdict.REAL, "says the opposite"),)
+    found = Withheld(places, "a test", *digests(pair[0]), *digests(pair[1]))
+    save_config(found, copy / WITHHELD_FILE)
+    return f"{copy}={weights}"
+
+
+def test_a_verdict_is_withheld_beside_an_opposite_one_and_beside_no_other(
+    sure, others, withholding, tmp_path
+):
+    detector = Detector.from_pretrained(sure)
+    found = examine_file(detector, EXAMPLE)
+    (before,) = found.faces
+    assert before.verdict == Verdict.REAL
+    readers = load_readers([others[0], withholding], detector)
+    opinions = second_opinions(readers, EXAMPLE, found)
+    (after,) = heeded(found, opinions).faces
+    assert (after.verdict, after.reasons) == (Verdict.INCONCLUSIVE, (Reason.SYSTEMS_DISAGREE,))
+    assert after.evidence is None and (after.score, after.box) == (before.score, before.box)
+    assert "not worth giving beside this" in agreement(after, opinions[0])
+    lenient = second_opinions(load_readers(others, detector), EXAMPLE, found)  # nobody fitted these
+    assert heeded(found, lenient).faces == found.faces
+    path = tmp_path / "clip.mp4"
+    write_video(path, [read_image(EXAMPLE)] * 4)
+    clip = examine_file(detector, path)
+    clip = heeded(clip, second_opinions(readers, path, clip))
+    assert clip.whole[0] == clip.video.tracks[0].finding.verdict == Verdict.INCONCLUSIVE
+
+
+def test_command_and_app_heed_it_with_these_two_systems_alone(
+    sure, kfd_folder, withholding, tmp_path, monkeypatch
+):
+    out = tmp_path / "scores.jsonl"
+
+    def run(checkpoint: Path, out: Path) -> None:
+        words = ["kfd.score", EXAMPLE, "--checkpoint", checkpoint, "--out", out, "--opinion", withholding]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        score.main()
+
+    run(sure, out)
+    (line,) = [json.loads(text) for text in out.read_text().splitlines()]
+    assert (line["verdict"], line["reasons"]) == ("inconclusive", ["systems_disagree"])
+    assert line["whole"]["verdict"] == "inconclusive" and line["withheld"]
+    with pytest.raises(SystemExit, match="fitted with other weights or thresholds"):
+        run(kfd_folder, tmp_path / "others.jsonl")
+    with serving(lambda body: ["The detector examined this face."]) as server:
+        choice = ModelChoice(kfd=sure, llm_url=server.url, opinion=(withholding,))
+        assistant = Assistant.load(choice)
+        analysis = assistant.analyse(EXAMPLE)
+    assert analysis.faces[0].reasons == (Reason.SYSTEMS_DISAGREE,)
+    assert Reason.SYSTEMS_DISAGREE.words in verdict_panel(analysis, 0)
+    report = assistant.report(analysis)
+    assert report.files[0]["faces"][0]["verdict"] == "inconclusive"
+    assert any("one may be withheld beside what strict says" in text for text in report.data["method"])
 
 
 def test_the_command_writes_them_and_mixes_no_others(others, kfd_folder, tmp_path, monkeypatch):
