@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from app.intake.examples import EXAMPLE
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models.loading import load_models
-from app.models.narrative import written_narrative
+from app.models.narrative import PASSAGES, written_narrative
 from app.question_language import foreign_answer, foreign_language
 from app.report.sealed import Report
 from app.signing import SigningKey
@@ -167,17 +168,29 @@ class Assistant:
         return _noted(session, face, question.strip(), pieces, remark)
 
     def narrate(self, analysis: Analysis, most: int = 4) -> None:
+        """Have the language model write the narrative of the report; see `narrating`."""
+        for _ in self.narrating(analysis, most):
+            pass
+
+    def narrating(self, analysis: Analysis, most: int = 4) -> Iterator[tuple[int, int]]:
         """Have the language model write the narrative of the report, for the faces that have none.
 
         most: faces, the most suspicious first; of others the report composes it out of the facts. Takes as
         long as four answers a face, and sends to an endpoint what a question would send.
+        Yields before each passage its number and how many there are for the face. Where that is not read to
+        its end, the face has no narrative of the model's, as if it had not been begun.
         """
         narratives = analysis.session.narratives
         for face in analysis.ranked[:most]:
-            if face not in narratives:
-                told = (facts_of if self.llm.told_facts else case_of)(analysis, face)
-                conversation = self.llm.conversation(told, analysis.faces[face])
-                narratives[face] = written_narrative(conversation, facts_of(analysis, face))
+            if face in narratives:
+                continue
+            told = (facts_of if self.llm.told_facts else case_of)(analysis, face)
+            conversation = self.llm.conversation(told, analysis.faces[face])
+            writing, written = written_narrative(conversation, facts_of(analysis, face)), []
+            for number in range(1, len(PASSAGES) + 1):
+                yield number, len(PASSAGES)
+                written += islice(writing, 1)
+            narratives[face] = tuple(written)
 
     def report(
         self,

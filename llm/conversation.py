@@ -19,8 +19,8 @@ from torch import Tensor
 from data_sim.dialogue import Case
 from data_sim.dialogues.facts import Facts
 from kfd.detection import Detection
-from llm.checks.plain import plain_answer
-from llm.checks.redraw import DRAWS, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
+from llm.checks.plain import is_counted, plain_answer
+from llm.checks.redraw import DRAWS, FIRST_DRAWS, REDRAW_TEMPERATURE, Draft, agreed, ends_sentence
 from llm.model import ForgeryLLM
 from llm.prompt import Segment, clean_question, opening, question
 from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
@@ -160,6 +160,9 @@ class Conversation:
             self._read(self.model.prompter.tokenise(segments))
             writing.start = len(self.input_ids)
             writing.limit = min(writing.limit, room)
+            if writing.checked and is_counted(writing.question):
+                self._say_plainly(writing)
+                writing.ended = True
             while self._open is writing and writing.goes_on:
                 if writing.checked:
                     self._write_sentence(writing)
@@ -200,7 +203,7 @@ class Conversation:
     def _drafts(self, writing: _Answer) -> Iterator[Draft]:
         """Sentences that could come next; the cache holds the last one drawn, and none when all are drawn."""
         before = (writing.ids, writing.text)
-        for draw in range(DRAWS):
+        for draw in range(DRAWS if before[1] else FIRST_DRAWS):
             writing.temperature = REDRAW_TEMPERATURE if draw else writing.first_temperature
             self._write_token(writing)
             while writing.goes_on and not ends_sentence(writing.text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from app.analysis import Passage
@@ -39,16 +40,14 @@ def composed_narrative(case: Case) -> tuple[Passage, ...]:
     return tuple(_composed(topic, heading, case) for topic, heading, _ in PASSAGES if isinstance(case, Facts))
 
 
-def written_narrative(conversation: Conversation | RemoteConversation, case: Case) -> tuple[Passage, ...]:
-    """The narrative as the language model writes it, in a conversation that nothing else is asked in.
+def written_narrative(conversation: Conversation | RemoteConversation, case: Case) -> Iterator[Passage]:
+    """The passages of the narrative as the language model writes them, one by one, in a conversation that
+    nothing else is asked in; none where not all facts are known.
 
     case: all that is known of the face, for what the model does not manage: fails to send, contradicts, or
     answers with something else than what stands above it.
     """
-    if not isinstance(case, Facts):
-        return ()
-    passages: list[Passage] = []
-    for topic, heading, question in PASSAGES:
+    for topic, heading, question in PASSAGES if isinstance(case, Facts) else ():
         plain = plain_answer(conversation.case, question, conversation.said)
         try:
             answer = "".join(conversation.ask(question, MAX_TOKENS, checked=True))
@@ -56,8 +55,7 @@ def written_narrative(conversation: Conversation | RemoteConversation, case: Cas
             answer = ""
         text = _UNFINISHED.sub("", answer) if not answer.endswith((".", "!", "?")) else answer
         own = answer != plain and is_of(text, case, [topic])
-        passages.append(Passage(heading, text, True) if own else _composed(topic, heading, case))
-    return tuple(passages)
+        yield Passage(heading, text, True) if own else _composed(topic, heading, case)
 
 
 def _composed(topic: str, heading: str, facts: Facts) -> Passage:

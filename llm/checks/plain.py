@@ -54,6 +54,11 @@ def plain_answer(case: Case, question: str, said: Collection[str] = ()) -> str:
     return answer
 
 
+def is_counted(question: str) -> bool:
+    """Is a number of sentences asked for? A small language model cannot count; such answers are composed."""
+    return bool({"two_sentences", "three_sentences"} & set(cued_topics(question)))
+
+
 def _composed(facts: Facts, question: str, said: Collection[str], say: Phrasing) -> str:
     if asked := of_parts(question):
         return _on_parts(facts, asked, question, say)

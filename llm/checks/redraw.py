@@ -13,6 +13,7 @@ from llm.checks.claims import MINOR, NO_FAULT, SEVERE, fault
 from llm.checks.topics import beside_the_point
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
+FIRST_DRAWS = 3  # of an answer's first sentence, for which a composed one can stand
 REDRAW_TEMPERATURE = 0.7  # of every wording after the first
 
 _END = r"(?:[^\d\s]|\d\d)[.!?]"  # not after a single digit: that may be the 0 of a score

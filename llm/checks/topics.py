@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from data_sim.dialogue import format_score
+from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, answer_to, wordings_of
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
 from llm.checks.cues import cued_topics, plain_spelling
 from llm.checks.parts import PART, names_of, parts_asked, parts_spoken_of
+from media.regions import WHOLE_FACE
 
 LIKE = 0.3  # cosine from which a question is like a wording
 AHEAD = 0.1  # by how much the likest topic must lead
@@ -148,8 +149,9 @@ def _likest(question: str) -> list[str]:
 
 def of_parts(question: str) -> tuple[str, ...]:
     """The parts that a question is about, keys of ASKABLE; () where it asks something else of the case."""
-    asked = parts_asked(question)
-    return () if asked and set(cued_topics(question)) & set(_BESIDE_PARTS) else asked
+    asked, topics = parts_asked(question), set(cued_topics(question))
+    whole = all(WHOLE_FACE in ASKABLE[part] for part in asked) and "spread" in topics  # "or the entire face?"
+    return () if whole or topics & set(_BESIDE_PARTS) else asked
 
 
 def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[str] = ()) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from data_sim.dialogue import Case
-from llm.checks.plain import plain_answer
+from llm.checks.plain import is_counted, plain_answer
 from llm.checks.redraw import REDRAW_TEMPERATURE, Draft, agreed, sentence_length
 from llm.conversation import FinishedTurn
 from llm.serving.endpoint import EndpointError
@@ -86,7 +86,7 @@ class RemoteConversation:
         self._close()
         self._open = answer
         try:
-            with closing(self._checked(answer) if answer.checked else self._plain(answer)) as pieces:
+            with closing(self._pieces(answer)) as pieces:
                 for piece in pieces:
                     answer.text += piece
                     yield piece
@@ -102,6 +102,11 @@ class RemoteConversation:
             answer.text = plain_answer(self.case, answer.question, self.said)
             self.history.append(FinishedTurn(answer.question, answer.text, composed=True))
             yield answer.text
+
+    def _pieces(self, answer: _Answer) -> Generator[str, None, None]:
+        if answer.checked and is_counted(answer.question):
+            return (piece for piece in ())  # composed when nothing was written
+        return self._checked(answer) if answer.checked else self._plain(answer)
 
     def _plain(self, answer: _Answer) -> Iterator[str]:
         with closing(self._source(answer, draw=0)) as source:

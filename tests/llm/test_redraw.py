@@ -42,9 +42,21 @@ def test_a_contradicting_answer_is_never_said() -> None:
     conversation = Conversation(model, FAKE, detection())
     reply = say(conversation, ASKED, max_new_tokens=60, checked=True)
     assert reply == plain_answer(FAKE, ASKED) and not contradictions(reply, FAKE, ASKED)
+    assert conversation.history[0].composed
     assert [turn.answer for turn in conversation.history] == [reply]
     read = model.prompter.decode(conversation.input_ids + conversation._pending)
     assert reply in read and "genuine" not in read
+
+
+def test_two_sentences_are_composed_and_counted_as_that() -> None:
+    asked = "Explain it in two sentences."
+    model = taught([Turn(asked, "Yes.", "two_sentences")])
+    conversation = Conversation(model, FAKE, detection())
+    reply = say(conversation, asked, max_new_tokens=120, checked=True)
+    assert reply == plain_answer(FAKE, asked) and conversation.history[0].composed
+    assert say(Conversation(model, FAKE, detection()), asked, max_new_tokens=60) == "Yes.", (
+        "unchecked, its own"
+    )
 
 
 def test_checking_changes_nothing_where_nothing_is_wrong() -> None:

@@ -50,6 +50,17 @@ def test_the_language_model_writes_it_and_each_sentence_is_held_against_the_evid
     assert analysis.session.exchanges == [] and analysis.session.conversations == {}
 
 
+def test_it_is_told_how_far_it_is_and_can_be_broken_off(folder):
+    assistant = Assistant.from_pretrained(folder)
+    analysis = assistant.analyse(EXAMPLE)
+    writing = assistant.narrating(analysis, most=1)
+    assert [next(writing), next(writing)] == [(1, 4), (2, 4)]
+    writing.close()
+    assert analysis.session.narratives == {}, "half a narrative is none: the report composes it"
+    assert list(assistant.narrating(analysis, most=1)) == [(number, 4) for number in range(1, 5)]
+    assert len(analysis.session.narratives[0]) == 4 and list(assistant.narrating(analysis, most=1)) == []
+
+
 def test_what_the_model_says_is_taken_and_what_it_gets_wrong_is_composed():
     said = "Signs of manipulation were found in the face, and the map is highest over the mouth."
 
@@ -67,14 +78,14 @@ def test_what_the_model_says_is_taken_and_what_it_gets_wrong_is_composed():
 def test_a_passage_speaks_of_what_stands_above_it():
     """Bug: under "Limits" stood that the evidence is moderate, and nothing else."""
     with serving(lambda body: ["The evidence for manipulation is moderate."]) as server:
-        passages = written_narrative(talk(server, FACTS), FACTS)
+        passages = tuple(written_narrative(talk(server, FACTS), FACTS))
     assert not passages[2].by_model and not passages[3].by_model
     assert "pixels" in passages[2].text and "original" in passages[3].text
 
 
 def test_without_a_model_that_answers_all_of_it_is_composed():
     with serving(lambda body: []) as server:
-        assert written_narrative(talk(server, FACTS), FACTS) == composed_narrative(FACTS)
+        assert tuple(written_narrative(talk(server, FACTS), FACTS)) == composed_narrative(FACTS)
 
 
 def test_what_is_asked_of_the_model_is_plainly_what_the_dialogues_teach():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from data_sim.dialogues.facts import Clip, ErrorRates, OtherFace
 from llm.checks.claims import contradictions
 from llm.checks.cues import cued_topics, load_cues, plain_spelling
 from llm.checks.parts import other_parts_asked, parts_asked, parts_spoken_of
-from llm.checks.plain import PREFACE, plain_answer
+from llm.checks.plain import PREFACE, is_counted, plain_answer
 from llm.checks.pointed import read_conversations, states_a_fact
 from llm.checks.redraw import Draft, agreed
 from llm.checks.topics import beside_the_point, plain_topics
@@ -149,6 +150,21 @@ def test_a_tool_called_broken_is_answered_with_how_often_it_errs_or_what_it_meas
 def test_more_than_two_parts_are_told_one_by_one() -> None:
     answer = plain_answer(FAKE, "nose, mouth and chin?")
     assert all(value in answer for value in ("0.61", "0.82", "0.10"))
+
+
+def test_sentences_are_counted() -> None:
+    """Bug: a request for two sentences got one."""
+    for count, asked in ((2, "Boil it down to two sentences please."), (3, "3 sentences about it, go")):
+        for facts in (FAKE, GENUINE, OPEN, UNSCORED):
+            said = plain_answer(facts, asked)
+            assert len(re.findall(r"[.!?](?=\s|$)", said)) == count, said
+        assert is_counted(asked)
+    assert not is_counted("One of these sentences is odd.")
+
+
+def test_one_spot_or_the_entire_face_is_no_question_about_the_entire_face() -> None:
+    answer = plain_answer(FAKE, "Is it only one spot or the entire face?")
+    assert "0.82" in answer and "0.10" in answer, "from the lowest part to the highest"
 
 
 def test_times_are_told_where_there_are_any() -> None:
