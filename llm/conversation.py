@@ -35,14 +35,11 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte i
 
 @dataclass(frozen=True)
 class FinishedTurn:
-    """A question as the model read it, and the answer as far as it was written.
-
-    composed: no words of the model's agreed with the facts or were to the point; rules composed the answer.
-    """
+    """A question as the model read it, and the answer as far as it was written."""
 
     question: str
     answer: str
-    composed: bool = False
+    composed: bool = False  # by rules: none of the model's words agreed with the facts and was to the point
 
 
 class ConversationFull(ValueError):
@@ -162,7 +159,6 @@ class Conversation:
             writing.limit = min(writing.limit, room)
             if writing.checked and is_counted(writing.question):
                 self._say_plainly(writing)
-                writing.ended = True
             while self._open is writing and writing.goes_on:
                 if writing.checked:
                     self._write_sentence(writing)
@@ -179,7 +175,7 @@ class Conversation:
     def _say_plainly(self, writing: _Answer) -> None:
         """Put a plain answer out of the facts in the place of one that was never agreed upon."""
         prompter = self.model.prompter
-        writing.composed = True
+        writing.composed = writing.ended = True
         writing.text = plain_answer(self.case, writing.question, self.said)
         writing.ids = prompter.encode(prompter.markers.lead + writing.text)[: writing.limit]
 
@@ -316,7 +312,7 @@ class _Answer:
 
     @property
     def goes_on(self) -> bool:
-        """Tell whether there is more to write, and room for it."""
+        """Whether there is more to write, and room for it."""
         return not self.ended and len(self.ids) < self.limit
 
     def add(self, logits: Tensor, prompter: PromptTokenizer) -> None:

@@ -55,6 +55,9 @@ _ASKED_FAKE = re.compile(
     r"(?:it|this|that|he|she|they|the|my|our|his|her|any\w*|some\w*)\b(?!.* or (?!not\b))"
     r".*\b(?:fak|forg|manipulat|edit|alter|doctor|tamper|photoshop|deepfake|retouch|chang)"
 )
+_STRENGTH_ALONE = re.compile(  # opens with how strong the evidence is, whatever was asked
+    r"^\W*(?:the evidence for [^.,;]* is|that is) (?:no|weak|moderate|\w+ strong|strong)\b", re.IGNORECASE
+)
 _SAYS_WHICH = re.compile(r"^\W*(?:yes|no|inconclusive)\b", re.IGNORECASE)
 
 
@@ -171,6 +174,8 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
         return False
     if topics[0] in ("verdict", "yes_or_no") and asks_whether_fake(question):
         return _SAYS_WHICH.search(answer) is None
+    if _STRENGTH_ALONE.search(answer):
+        return not {"strength", "how_sure"} & set(topics)
     kin = set(topics).union(*(group for group in _KIN if group & set(topics)))
     return not is_of(answer, facts, sorted(kin), parts_spoken_of(said), opening=True)
 

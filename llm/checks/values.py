@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from common.verdicts import Verdict
+from common.verdicts import Reason, Verdict
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.facts import CLOSE, Facts, told
 from data_sim.dialogues.phrasing import LEVELS, level, marked, the
@@ -59,6 +59,8 @@ _CHECKED = re.compile(  # questions whose Yes or No says whether the map marks t
     r"^(?:and |so |but )?(?:is|are|was|were|does|do|has|have|did)\b.*\b(?:manipulat|forg|fak|alter|chang|edit"
     r"|touch|mark|swap|tamper|replac|point|suspic)\w*"
 )
+_BLURRED = re.compile(r"\b(?:[Ii]t|face|picture|photograph|copy) is (?:too |very |quite )?blur(?:red|ry)\b")
+_SHARP = re.compile(r"\bis (?:not blur(?:red|ry)|sharp(?: enough)?)\b")
 # What answers say beside the facts: the middle of the scale, and the smallest face that is read.
 CONSTANTS = ("0.5", "0.50", "50", "48")
 
@@ -69,7 +71,7 @@ def value_faults(answer: str, facts: Facts, question: str | None = None) -> list
     question: the question answered, if known; it tells whether a leading Yes or No speaks of a region.
     Returns messages such as "number: ..." and "region: ...", none twice; empty where all agrees.
     """
-    found = [*_numbers(answer, facts)]
+    found = [*_numbers(answer, facts), *_sharpness(answer, facts)]
     if facts.score is not None:
         found += [*_places(answer, facts), *_first_word(answer, facts, question), *_score(answer, facts)]
     return list(dict.fromkeys(found))
@@ -87,6 +89,14 @@ def _numbers(answer: str, facts: Facts) -> list[str]:
         m[0].strip() for m in _NUMBER.finditer(_TIME.sub("", text)) if m[1].replace(",", ".") not in allowed
     ]
     return [f"number: quotes {number}, which the facts do not hold" for number in wrong]
+
+
+def _sharpness(answer: str, facts: Facts) -> list[str]:
+    """What is wrong with how sharp the face is said to be."""
+    blurred = facts.blurred or Reason.BLURRED in facts.reasons
+    if _BLURRED.search(answer) and not blurred:
+        return ["blur: calls the face blurred, it is not"]
+    return ["blur: calls the face sharp, it is blurred"] if _SHARP.search(answer) and blurred else []
 
 
 def _score(answer: str, facts: Facts) -> list[str]:

@@ -128,8 +128,10 @@ def test_yes_or_no_opens_with_it_and_the_strength_alone_is_no_answer(facts, word
     asked = "Did anybody retouch this portrait?"
     assert plain_answer(facts, asked).startswith(word)
     strength = "The evidence for a genuine photograph is weak."
-    for question in (asked, "Real or fake?", "So what did you find?", "Where is it?", "Why?", "What now?"):
+    for question in (asked, "Real or fake?", "So what did you find?", "Where is it?", "Why?", "What now?",
+                     "Draft a statement for the judge.", "Is the matter proven, then?"):  # fmt: skip
         assert beside_the_point(strength, facts, question), question
+    assert not beside_the_point(strength, facts, "Flimsy or robust?")
     assert not beside_the_point(f"{word}. So it reads.", facts, asked)
     assert beside_the_point("The score is 0.96.", facts, asked)
 
