@@ -103,6 +103,7 @@ class Visit:
             user.seconds["first piece"].append(first - began)
             user.seconds["answer"].append(whole - began)
         began = time.monotonic()
+        await self._call("narrate", [None, True])
         _, whole, output = await self._call("write_report", [None])
         user.seconds["report"].append(whole - began)
         written = next(

@@ -330,11 +330,11 @@ class _Answer:
         self.ended = True
         end = prompter.end_ids
         if ids[-len(end) :] == end:
-            self.ids = ids[: -len(end)]
+            ids = ids[: -len(end)]
         else:  # spelt in other tokens than training spells it
             while ids and len(prompter.decode(ids).strip()) > len(self.text):
                 ids = ids[:-1]
-            self.ids = ids
+        self.ids = ids
 
     def _choose(self, logits: Tensor) -> int:
         if self.temperature == 0:
@@ -344,9 +344,7 @@ class _Answer:
 
     def news(self, final: bool = False) -> Iterator[str]:
         """The words not handed out yet, without half characters and without what may become an end mark."""
-        ready = self.text
-        if not final:
-            ready = ready.rstrip(UNFINISHED + "#").rstrip()
+        ready = self.text if final else self.text.rstrip(UNFINISHED + "#").rstrip()
         if len(ready) > self.given:
             piece, self.given = ready[self.given :], len(ready)
             yield piece

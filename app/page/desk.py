@@ -53,6 +53,7 @@ class PageState:
 
     case: the files that are examined. entries: all files, in the order in which they came. shown: the index
     of the one that is shown, None until there is one. language: in which the finding stands besides English.
+    narrated: whether the language model is to write the narrative of a report; what it writes ends where not.
     folder: where the files themselves are kept while the case is, if they are. form: entries of the court
     form out of a saved case, until the page shows them. busy: an examination goes through the entries.
     """
@@ -61,6 +62,7 @@ class PageState:
     entries: list[Entry] = field(default_factory=list)
     shown: int | None = None
     language: str = ENGLISH
+    narrated: bool = True
     folder: Path | None = None
     form: CourtForm | None = None
     busy: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from app.assistant import Assistant
@@ -13,7 +14,28 @@ from app.page.desk import PageState
 from app.report.sealed import SUFFIXES
 
 NARRATED = 3  # files whose narrative the language model writes; of others it is composed out of the facts
+NARRATING = (
+    "Writing the narrative{file}, passage {number} of {count}. Untick it to have the report at once, with a "
+    "narrative by fixed rules."
+)
 COURT_FIELDS = len(ENTRIES) + 1  # of the court form, the last of which is whether the conversation is annexed
+
+
+def narrating(assistant: Assistant, state: PageState) -> Iterator[str]:
+    """Have the language model write the narratives that the report will hold, for as long as they are wanted.
+
+    Yields how far it is, before each passage. What is not finished the report composes out of the findings.
+    """
+    if assistant.models.chat.host:  # nothing is sent anywhere that was not asked
+        return
+    files = state.case.analyses[:NARRATED]
+    for index, analysis in enumerate(files, start=1):
+        of_file = f" on file {index} of {len(files)}" if len(files) > 1 else ""
+        with closing(assistant.narrating(analysis, most=1)) as passages:
+            for number, count in passages:
+                if not state.narrated or state.is_put_away:
+                    return
+                yield NARRATING.format(file=of_file, number=number, count=count)
 
 
 def write_reports(assistant: Assistant, state: PageState, folder: Path, form: CourtForm) -> list[Path]:
@@ -23,9 +45,6 @@ def write_reports(assistant: Assistant, state: PageState, folder: Path, form: Co
     """
     _emptied(folder)
     case, shown = state.to_report()
-    if not assistant.models.chat.host:  # nothing is sent anywhere that was not asked
-        for analysis in case.analyses[:NARRATED]:
-            assistant.narrate(analysis, most=1)
     report = assistant.report(case, form, state.language, shown)
     name = "unmask-" + report.data["seal"][:12]
     return [report.save(folder / f"{name}{suffix}") for suffix in SUFFIXES]

@@ -25,7 +25,7 @@ from app.intake.uploads import Uploads
 from app.page import case_panels, panels
 from app.page.arrivals import Arrivals, moves
 from app.page.desk import PageState
-from app.page.exports import COURT_FIELDS, court_form, write_archive, write_reports
+from app.page.exports import COURT_FIELDS, court_form, narrating, write_archive, write_reports
 from app.page.labels import labels
 from app.page.shown import HIDDEN, Shown, file_shown, messages, reading
 from app.page.windows import Windows
@@ -235,6 +235,20 @@ class PageHandlers:
                 self.line.give_way()
                 if not is_wanted():
                     break
+
+    def narrate(self, state: PageState | None, wanted: bool, request: gr.Request) -> Iterator[str]:
+        """Write the narratives of the report to come. Yields the note: how far it is, then nothing."""
+        if self._is_kept(state, request):
+            state.narrated = wanted
+            for far in narrating(self.assistant, state) if wanted else ():
+                yield panels.hint(far)
+                self.line.give_way()
+        yield ""
+
+    def want_narrative(self, state: PageState | None, wanted: bool) -> None:
+        """The narrative was ticked or unticked, which ends one that is being written."""
+        if state is not None:
+            state.narrated = wanted
 
     def write_report(self, state: PageState | None, request: gr.Request, *fields: Any) -> tuple[Any, ...]:
         """Write one report on the case in its forms. Returns (note, downloads row, one button for each form).

@@ -33,6 +33,7 @@ def labels(language: str = ENGLISH) -> dict[str, dict[str, Any]]:
         **{f"court-{name}": {"label": court[name]} for name in entries},
         "court-propositions": {"value": pair + panels.hint(court["signed_by_hand"], language)},
         "write": {"value": page["write"]},
+        "narrative": {"label": page["narrative"]},
         "cancel": {"value": page["cancel"]},
         "compare": {"label": case["compare"]},
         "desk": {"label": case["heading"]},

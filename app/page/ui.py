@@ -127,6 +127,13 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                     write = gr.Button(
                         **said["write"], variant="primary", elem_id="write", scale=0, min_width=190
                     )
+                    narrative = gr.Checkbox(
+                        True,
+                        **said["narrative"],
+                        container=False,
+                        visible=not assistant.models.chat.host,
+                        elem_id="narrative",
+                    )
                     with gr.Row(visible=False, elem_id="downloads") as downloads:
                         buttons = [_download(suffix[1:]) for suffix in SUFFIXES]
         gr.HTML(panels.footer(assistant.models, software_version()))
@@ -170,7 +177,9 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         for button in suggested:
             button.click(handlers.ask, [state, button], talk, **hidden)
         filled = [state, *entries, *examiner]
-        write.click(handlers.write_report, filled, [note, downloads, *buttons], **hidden)
+        narrative.input(handlers.want_narrative, [state, narrative], concurrency_limit=None, **hidden)
+        told = write.click(handlers.narrate, [state, narrative], note, **hidden)
+        told.then(handlers.write_report, filled, [note, downloads, *buttons], **hidden)
         desk["save"].click(handlers.save, filled, [note, desk["archive"]], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
         page.unload(handlers.leave)
