@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from common.enfsi import verbal_of_score
+from common.verdicts import Reason
 from data_sim.dialogue import Case, format_score, join_words, reasons_in_words, region_words
 from media.regions import PART_NAMES, REGION_NAMES, WHOLE_FACE
 
@@ -93,6 +94,11 @@ class Facts(Case):
         That of the likelihood ratio; where none is known, that of the score's odds.
         """
         return self.strength or verbal_of_score(float(format_score(self.score or 0.5)))
+
+    @property
+    def is_blurred(self) -> bool:
+        """Was the face found blurred, enough to be told or even enough to forbid a verdict?"""
+        return self.blurred or Reason.BLURRED in self.reasons
 
     @property
     def parts(self) -> list[tuple[str, float]]:

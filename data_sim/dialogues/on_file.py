@@ -10,9 +10,9 @@ from data_sim.dialogues.phrasing import Phrasing, rates_line, sentences
 
 def quality(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Is the picture good enough?"""
-    blur = "It is blurred." if facts.blurred else ""
+    blur = "It is blurred." if facts.is_blurred else ""
     size = f"The face is {facts.face_pixels} pixels wide"
-    poor = facts.blurred or facts.traces or facts.face_pixels < 96
+    poor = facts.is_blurred or facts.traces or facts.face_pixels < 96
     opening = say.one("It could be better.", "Not ideal.") if poor else say.one("It is good enough.", "Good.")
     return sentences(opening, f"{size} and shows {TRACES[facts.traces]}.", blur, say.maybe(rates_line(facts)))
 
@@ -41,7 +41,7 @@ def compression(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
 
 def blur(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Is the face sharp enough?"""
-    if facts.blurred:
+    if facts.is_blurred:
         return say.one("The face is blurred, which hides traces.", "No, it is blurred.")
     return say.one("Yes, the face is sharp enough to be read.", "It is not blurred.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from common.verdicts import Reason, Verdict
+from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.facts import CLOSE, Facts, told
 from data_sim.dialogues.phrasing import LEVELS, level, marked, the
@@ -93,10 +93,9 @@ def _numbers(answer: str, facts: Facts) -> list[str]:
 
 def _sharpness(answer: str, facts: Facts) -> list[str]:
     """What is wrong with how sharp the face is said to be."""
-    blurred = facts.blurred or Reason.BLURRED in facts.reasons
-    if _BLURRED.search(answer) and not blurred:
+    if _BLURRED.search(answer) and not facts.is_blurred:
         return ["blur: calls the face blurred, it is not"]
-    return ["blur: calls the face sharp, it is blurred"] if _SHARP.search(answer) and blurred else []
+    return ["blur: calls the face sharp, it is blurred"] if _SHARP.search(answer) and facts.is_blurred else []
 
 
 def _score(answer: str, facts: Facts) -> list[str]:
