@@ -64,9 +64,16 @@ class SoakConfig:
 class Visit:
     """What one user does."""
 
-    def __init__(self, client: httpx.AsyncClient, user: User, handlers: dict[str, dict[str, Any]]):
-        """handlers: what the page's own configuration says of each."""
-        self._client, self._user, self._handlers = client, user, handlers
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        user: User,
+        handlers: dict[str, dict[str, Any]],
+        fields: dict[int, Any],
+    ):
+        """handlers: what the page's own configuration says of each. fields: what stands in its components
+        when nobody filled them in."""
+        self._client, self._user, self._handlers, self._fields = client, user, handlers, fields
 
     async def run(self) -> None:
         """Go through all steps; what goes wrong is noted with the user, who then leaves."""
@@ -119,7 +126,7 @@ class Visit:
         that it failed.
         """
         known = self._handlers[handler]
-        left_empty = [None] * (len(known["inputs"]) - len(data))  # as a browser sends a form never opened
+        left_empty = [self._fields.get(number) for number in known["inputs"][len(data) :]]
         body = {"data": [*data, *left_empty], "fn_index": known["id"], "session_hash": self._user.window}
         (await self._client.post(f"{API}/queue/join", json=body)).raise_for_status()
         first, number = 0.0, 0
@@ -149,10 +156,12 @@ async def soak(config: SoakConfig) -> tuple[list[User], dict[str, float]]:
     async with served("app", ["--checkpoint", str(config.checkpoint)]) as (address, pid):
         async with httpx.AsyncClient(base_url=address, timeout=config.timeout, limits=limits) as client:
             handlers: dict[str, dict[str, Any]] = {}
-            for item in (await client.get("/config")).json()["dependencies"]:
+            page = (await client.get("/config")).json()
+            for item in page["dependencies"]:
                 handlers.setdefault(str(item["api_name"]), item)
+            fields = {item["id"]: item["props"].get("value") for item in page["components"]}
             async with watched(pid, memory):
-                await asyncio.gather(*(Visit(client, user, handlers).run() for user in users))
+                await asyncio.gather(*(Visit(client, user, handlers, fields).run() for user in users))
         await asyncio.sleep(CLOSED_SECONDS)
         memory["windows closed"] = resident_mib(pid)
     return users, memory

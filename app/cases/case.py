@@ -68,6 +68,14 @@ class ExaminedFile:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A file that was given and could not be examined, and why: a sentence."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Opened:
     """What is known of the saved case that a case was opened from.
 
@@ -86,11 +94,12 @@ class Opened:
 class Case:
     """The files examined together, in the order in which they came; one visit with one file is a case too.
 
-    opened: None of a case that was not saved before.
+    opened: None of a case that was not saved before. unread: files that belong to it and were not examined.
     """
 
     files: list[ExaminedFile] = field(default_factory=list)
     opened: Opened | None = None
+    unread: list[Unread] = field(default_factory=list)
 
     @classmethod
     def of(cls, *analyses: Analysis) -> Case:

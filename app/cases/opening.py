@@ -10,7 +10,7 @@ from typing import Any
 
 from app.analysis import Analysis, Exchange
 from app.assistant import MAX_QUESTION, Assistant
-from app.cases.case import Case, ExaminedFile, Opened, Override
+from app.cases.case import Case, ExaminedFile, Opened, Override, Unread
 from app.cases.saved import SavedCase, read_case, write_case
 from app.court import ENTRIES, CourtForm
 from app.report.data import finding_data
@@ -24,6 +24,7 @@ from kfd.video import Watch
 MAX_EXCHANGES = 1000  # of a file
 MAX_ANSWER = 20_000  # letters
 MAX_NAME = 300  # letters of a file's name
+MAX_UNREAD = 1000  # files that were not examined
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 _EXCHANGE = {
     "face": int, "question": str, "answer": str, "complete": bool, "failure": str, "remark": str, "asked": str
@@ -76,7 +77,7 @@ def opening(
     """
     saved = read_case(path, folder)
     told, form, language = _state(saved)
-    case, differences = Case(), []
+    case, differences = Case(unread=_unread(saved)), []
     for number, (state, copy) in enumerate(zip(told, saved.files, strict=True), 1):
         yield number, len(told)
         analysis = assistant.analyse(copy, state["file"]["name"], watch)
@@ -121,6 +122,17 @@ def _state(saved: SavedCase) -> tuple[list[dict[str, Any]], CourtForm, str]:
                 raise ValueError("this is no saved case: an answer in it is too long")
             _time(row["asked"])
     return saved.report.files, CourtForm(**entries), language
+
+
+def _unread(saved: SavedCase) -> list[Unread]:
+    """The files that were not examined; a case of an older version tells of none."""
+    told = saved.report.data.get("not_examined", [])
+    hints = dict.fromkeys((entry.name for entry in fields(Unread)), str)
+    if not isinstance(told, list) or len(told) > MAX_UNREAD or not all(_has(item, hints) for item in told):
+        raise ValueError("this is no saved case: the files that were not examined cannot be read")
+    if any(len(text) > MAX_ANSWER or not _is_text(text) for item in told for text in item.values()):
+        raise ValueError("this is no saved case: a file that was not examined has no name")
+    return [Unread(**item) for item in told]
 
 
 def _has(value: object, hints: Mapping[str, Any]) -> bool:

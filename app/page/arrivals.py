@@ -89,11 +89,10 @@ class Arrivals:
             return
         finally:
             self._forget(path)
-        case = step.case
-        state.case, state.form = case, step.form
-        state.entries, state.shown = [Entry.of(file) for file in case], 0
+        state.take(step.case)
+        state.form = step.form
         if keep():
-            told = "" if case.opened is None else " ".join(opened_words(case.opened))
+            told = "" if step.case.opened is None else " ".join(opened_words(step.case.opened))
             yield file_shown(state)._replace(notice=panels.notice(told), cancel=HIDDEN)
 
     def _read(self, state: PageState, entry: Entry, watch: Callable[[int, int], None]) -> None:

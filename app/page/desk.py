@@ -10,7 +10,7 @@ from threading import Lock
 
 from app.analysis import Analysis
 from app.cases.blur import faces_left
-from app.cases.case import Case, ExaminedFile, Override
+from app.cases.case import Case, ExaminedFile, Override, Unread
 from app.court import CourtForm
 from app.wording.translated import ENGLISH
 
@@ -72,9 +72,15 @@ class PageState:
     @classmethod
     def of(cls, *analyses: Analysis, language: str = ENGLISH) -> PageState:
         """A case of analyses alone, the first of them shown."""
-        state = cls(Case.of(*analyses), language=language)
-        state.entries, state.shown = [Entry.of(file) for file in state.case], 0
+        state = cls(language=language)
+        state.take(Case.of(*analyses))
         return state
+
+    def take(self, case: Case) -> None:
+        """Lay a case that is examined before the visitor, its first file shown."""
+        examined = [Entry.of(file) for file in case]
+        self.entries = [*examined, *(Entry(file.name, reason=file.reason) for file in case.unread)]
+        self.case, self.shown = case, 0
 
     @property
     def entry(self) -> Entry | None:
@@ -149,8 +155,9 @@ class PageState:
 
     def to_report(self) -> tuple[Case, dict[int, frozenset[int] | None] | None]:
         """The case as it is now, while other files may still come, and the faces that its report shows."""
-        case = Case(list(self.case.files), self.case.opened)
-        blurred = {entry.file: entry.blurred for entry in self.entries}
+        unread = [Unread(entry.name, entry.reason) for entry in self.entries if entry.reason]
+        case = Case(list(self.case.files), self.case.opened, unread)
+        blurred = {entry.file: entry.blurred for entry in self.entries if entry.file is not None}
         return case, faces_left(case, {number: blurred[file] for number, file in enumerate(case)})
 
     def put_away(self) -> None:

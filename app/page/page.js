@@ -44,11 +44,12 @@ for (const name of ["dragover", "drop", "dragleave", "dragend"]) {
 // Something is lost by leaving when a file of the visitor's, a question or a note came after the last download.
 let unsaved = false;
 const words = () => document.querySelector("#words");
+const staysOpen = () => unsaved && holdsWork() && !confirm(words().dataset.replace);
 const holdsWork = () => document.querySelectorAll("#files button").length > 1 || !!document.querySelector("#notes textarea")?.value;
 document.addEventListener("change", (event) => {
   if (!event.target.matches?.("#drop input, #keep input")) return;
   const files = [...event.target.files];
-  if (event.target.closest("#drop") && unsaved && holdsWork() && !confirm(words().dataset.replace)) {
+  if (event.target.closest("#drop") && staysOpen()) {
     event.target.value = "";
     event.stopImmediatePropagation();
     return;
@@ -60,6 +61,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.value?.trim() && event.target.closest?.("#ask")) unsaved = true;
 }, true);
 document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#example, #forged") && staysOpen()) return event.stopImmediatePropagation();
+  if (event.target.closest?.("#example, #forged")) unsaved = false; // an example is found again by a click
   if (event.target.closest?.("#ask button, #suggestions button")) unsaved = true;
   if (event.target.closest?.("#downloads button, #downloads a, #get-zip")) unsaved = false;
 }, true);

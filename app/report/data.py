@@ -66,6 +66,7 @@ def report_data(
         "propositions": list(PROPOSITIONS),
         "finding": case_sentence(case),
         "opened_from": _opened(case.opened),
+        "not_examined": [asdict(unread) for unread in case.unread],
         "files": [
             _file(file, form, None if shown is None else shown.get(number, ()))
             for number, file in enumerate(case)

@@ -31,7 +31,7 @@ from app.report.file_sections import (
     finding_blocks,
     place_of,
 )
-from app.wording.case import OPENED_HEADING, file_label
+from app.wording.case import OPENED_HEADING, UNREAD_HEADING, file_label
 from app.wording.checking import signer_words
 from app.wording.court import (
     OPINION_NOTE,
@@ -62,6 +62,7 @@ def _in_english(data: dict[str, Any]) -> Document:
         opening=(Title(subject, "Report"), Facts(_heading_rows(data, files))),
         sections=(
             Section("Finding", tuple(_finding(data, files))),
+            *_unread(data.get("not_examined", [])),
             *_summary(data, files),
             *_opinion(data.get("court_form", {})),
             *_opened(data.get("opened_from")),
@@ -186,6 +187,14 @@ def _finding(data: dict[str, Any], files: list[dict[str, Any]]) -> Iterator[Bloc
             yield Verdict(f"{file_label(number, file['file']['name'])}. {file['finding']}", file["verdict"])
             yield from examiner_blocks(file, with_notes=False)
     yield Caution(data["models"]["good_for"], lead="Models used.")
+
+
+def _unread(files: list[dict[str, str]]) -> Iterator[Section]:
+    """The files of a case that gave nothing to examine."""
+    if files:
+        yield Section(
+            UNREAD_HEADING, (Bullets(tuple(f"{told['name']}: {told['reason']}" for told in files)),)
+        )
 
 
 def _opened(opened: dict[str, Any] | None) -> Iterator[Section]:

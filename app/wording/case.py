@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from app.cases.case import Case, Opened, Override
 
 OPENED_HEADING = "Where this case comes from"
+UNREAD_HEADING = "Files that were not examined"
 NOTES_LEAD = "Notes of the examiner."
 OVERRIDE_LEAD = "The examiner’s own verdict."
 OVERRIDE_NOTE = (
@@ -29,15 +30,16 @@ TOLD = 3  # files that are named one by one
 
 def case_sentence(case: Case) -> str:
     """The findings about all files in one sentence; of a single file, the finding about it."""
+    left = f" Not examined: {join_words([file.name for file in case.unread])}." if case.unread else ""
     if len(case) == 1:
-        return whole_sentence(case[0].analysis)
+        return whole_sentence(case[0].analysis) + left
     groups = []
     for verdict, words in IN_GROUP.items():
         numbers = [number for number, file in enumerate(case, 1) if file.analysis.verdict == verdict]
         groups += [words.format(files=files_words(numbers))] if numbers else []
     differs = [number for number, file in enumerate(case, 1) if file.override is not None]
     more = f" The examiner gives a verdict of their own on {files_words(differs)}." if differs else ""
-    return f"{len(case)} files were examined: {'; '.join(groups)}.{more}"
+    return f"{len(case)} files were examined: {'; '.join(groups)}.{more}{left}"
 
 
 def files_words(numbers: Sequence[int]) -> str:

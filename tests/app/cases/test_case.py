@@ -9,12 +9,12 @@ from io import BytesIO
 import pytest
 from pypdf import PdfReader
 
-from app.cases.case import MAX_FILES, MAX_NOTES, MAX_REASON, Case, ExaminedFile, Override
+from app.cases.case import MAX_FILES, MAX_NOTES, MAX_REASON, Case, ExaminedFile, Override, Unread
 from app.court import CourtForm
 from app.report.__main__ import main
 from app.report.sealed import Report
 from app.signing import SigningKey
-from app.wording.case import OVERRIDE_NOTE, files_words
+from app.wording.case import OVERRIDE_NOTE, UNREAD_HEADING, files_words
 from common.verdicts import Verdict
 
 NOTES = "Sent by a reader.\nTold to be from <b>May</b>."
@@ -78,6 +78,17 @@ def test_page_and_document_keep_the_files_apart(report):
     assert "File 1, face 2" not in page and "Annex: questions and answers (file 2)" in page
     assert len({told["file"]["sha256"] for told in report.files}) == 3
     assert all(told["file"]["sha256"] in text.replace(" ", "") for told in report.files)
+
+
+def test_a_file_that_could_not_be_examined_is_told(assistant, case):
+    """It was nowhere, as if it had never been given."""
+    unread = [Unread("list <b>.jpg", "It is not an image.")]
+    told = assistant.report(Case(case.files, unread=unread))
+    assert told.data["finding"].endswith("Not examined: list <b>.jpg.")
+    page, text = told.to_html(), text_of(told.to_pdf())
+    assert UNREAD_HEADING in page and "list &lt;b&gt;.jpg: It is not an image." in page
+    assert UNREAD_HEADING in text and "list <b>.jpg: It is not an image." in text
+    assert UNREAD_HEADING not in assistant.report(case).to_html()
 
 
 def test_a_case_of_one_file_reads_as_before(assistant, case):

@@ -258,7 +258,15 @@ def test_what_is_taken_over_is_checked(signing, archive, tmp_path, name, value, 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"court_form": {"examiner": 5}}, {"court_form": {"evil": "x"}}, {"language": "xx"}, {"created": "now"}],
+    [
+        {"court_form": {"examiner": 5}},
+        {"court_form": {"evil": "x"}},
+        {"language": "xx"},
+        {"created": "now"},
+        {"not_examined": "all"},
+        {"not_examined": [{"name": "a.jpg"}]},
+        {"not_examined": [{"name": "\ud800.jpg", "reason": "x"}]},
+    ],
 )
 def test_the_court_form_is_checked_too(signing, archive, tmp_path, changes):
     path = rewritten(

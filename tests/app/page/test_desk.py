@@ -114,6 +114,9 @@ def test_one_report_tells_of_all_files(handlers, files):
         EXAMPLE.name,
         FORGED_EXAMPLE.name,
     ]
+    (left,) = report["not_examined"]
+    assert left["name"] == "list.jpg" and "not an image" in left["reason"]
+    assert "Not examined: list.jpg." in report["finding"]
     first, second = report["files"]
     assert first["examiner"]["notes"] == "A note." and first["examiner"]["override"]["verdict"] == "real"
     assert (
@@ -139,7 +142,9 @@ def test_a_case_is_saved_and_opened_again(handlers, files, tmp_path):
     told = list(handlers.examine([archive], WINDOW))
     assert "file 2 of 2" in told[-2].notice and "saved before" in told[-1].notice
     again = told[-1].state
-    assert again is not state and state.is_put_away and len(again.entries) == 2
+    assert again is not state and state.is_put_away
+    assert [entry.name for entry in again.entries] == [EXAMPLE.name, FORGED_EXAMPLE.name, "list.jpg"]
+    assert "not an image" in choose(handlers, again, 2).verdict and choose(handlers, again, 0).own == "real"
     assert (told[-1].notes, told[-1].own) == ("A note.", "real") and told[-1].chat[0]["content"] == "Where?"
     entries = handlers.court_entries(again)
     assert entries[0] == "3 O 12/26"
