@@ -40,9 +40,9 @@ def desk_fields(said: Labels) -> dict[str, gr.components.Component]:
         }
         with gr.Row(elem_id="keep"):
             fields["add"] = gr.UploadButton(
-                **said["add"], file_count="multiple", elem_id="add", scale=0, min_width=120
+                **said["add"], file_count="multiple", elem_id="add", scale=0, min_width=140
             )
-            fields["save"] = gr.Button(**said["save"], elem_id="save", scale=0, min_width=120)
+            fields["save"] = gr.Button(**said["save"], elem_id="save", scale=0, min_width=160)
             fields["archive"] = gr.DownloadButton(
                 "ZIP", visible=False, elem_id="get-zip", scale=0, min_width=80
             )
