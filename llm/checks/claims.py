@@ -40,6 +40,7 @@ _FAKE = re.compile(
     r"\b(?:deep ?fakes?|fakes?|faked|manipulat\w+|forged|forgery|alter(?:ed|ation)s?|tamper\w+|doctored"
     r"|edited|synthetic|swapped|falsified|fabricated|photoshopped|artificial|suspicious)\b"
     r"|(?<=\bno )(?:signs?|traces?)\b"
+    r"|\blooks? changed\b|(?<=\bnothing )changed\b|\blook as if someone changed\b"
 )
 _REAL = re.compile(r"\b(?:genuine|authentic|real|pristine|untouched|unaltered|unmanipulated|unedited)\b")
 _UNDECIDED = re.compile(

@@ -58,6 +58,7 @@ _ASKED_FAKE = re.compile(
 _STRENGTH_ALONE = re.compile(  # opens with how strong the evidence is, whatever was asked
     r"^\W*(?:the evidence for [^.,;]* is|that is) (?:no|weak|moderate|\w+ strong|strong)\b", re.IGNORECASE
 )
+_YES_OR_NO = re.compile(r"^\W*(?:yes|no)\b", re.IGNORECASE)
 _SAYS_WHICH = re.compile(r"^\W*(?:yes|no|inconclusive)\b", re.IGNORECASE)
 
 
@@ -174,6 +175,8 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
         return False
     if topics[0] in ("verdict", "yes_or_no") and asks_whether_fake(question):
         return _SAYS_WHICH.search(answer) is None
+    if " or " in question.lower() and topics[0] in ("verdict", "leaning") and _YES_OR_NO.search(answer):
+        return True  # which of two was asked for
     if _STRENGTH_ALONE.search(answer):
         return not {"strength", "how_sure"} & set(topics)
     kin = set(topics).union(*(group for group in _KIN if group & set(topics)))

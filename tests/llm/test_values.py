@@ -48,6 +48,8 @@ def test_what_training_teaches_is_no_contradiction() -> None:
 @pytest.mark.parametrize(("facts", "asked", "said"), [
     (FACTS, "How high is the mouth?", "The map gives the mouth 0.61 of 1."),
     (FACTS, "Sharp or blurry?", "It is blurred."),
+    (FACTS, "For a child?", "The computer looked and found nothing that looks changed."),
+    (REAL, "For a child?", "Some dots of the face look as if someone changed them."),
     (replace(FACTS, blurred=True), "Sharp or blurry?", "Yes, the face is sharp enough to be read."),
     (FACTS, "Is the left eye manipulated?", "Yes, the map marks the left eye."),
     (FACTS, "Is the mouth manipulated?", "No, the map does not mark the mouth."),

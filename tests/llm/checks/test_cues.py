@@ -116,6 +116,9 @@ def test_a_choice_opens_the_answer() -> None:
     level = plain_answer(FAKE, "Left or right cheek?")
     assert level.startswith(("They read alike", "There is hardly", "Neither"))
     assert plain_answer(FAKE, "Real or fake?").startswith(("Manipulated", "Not genuine", "I would not rely"))
+    assert beside_the_point(
+        "Yes, the detector finds signs of manipulation.", FAKE, "Genuine or forged? Guess."
+    )
     assert plain_answer(GENUINE, "Real or fake?").startswith(("Genuine", "No signs", "Nothing speaks"))
     assert plain_answer(replace(FAKE, strength="weak"), "Flimsy or solid?").startswith(
         ("Weak", "As evidence")
