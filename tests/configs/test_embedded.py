@@ -9,8 +9,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import pytest
-
 from common.cli import parse
 from kfd.training.config import TrainConfig
 from tests.test_commands import joined
@@ -20,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8").split("## Both recipes")[1]
 SECTION = SECTION.split("Table 4 at this size")[0]
 COMMANDS = re.findall(r"^python -m (.+)$", joined(SECTION), re.M)
-SHAPE = {"encoder", "encoder_settings", "recipe", "frames", "steps", "batch", "val_every", "data", "out"}
+SHAPE = {"encoder", "recipe", "frames", "steps", "batch", "val_every", "data", "out"}
 
 
 def settings(name: str) -> dict[str, object]:
@@ -50,7 +48,7 @@ def test_ours_is_what_the_command_does_by_itself():
 
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capsys):
     """As they stand there, at two steps on a tiny set, without ImageNet's weights."""
-    for name in ("worlds", "worlds-test"):
+    for name in ("worlds128", "worlds128-test"):
         add_known_fakes(save_tiny_faces(tmp_path / "runs" / name, splits=("train", "val", "test")))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
@@ -67,8 +65,3 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [module, *words])
         importlib.import_module(module).main()
     assert "b: ours.json" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["paper", "ours"])
-def test_the_file_names_a_tower_that_exists(name):
-    assert settings(f"embedded/{name}.kfd.train.yaml")["encoder_settings"] == {"tower": "efficientnet_lite0"}
