@@ -20,7 +20,7 @@ from app.intake.line import Line, Place
 from app.intake.uploads import Uploads, without_path
 from app.page import panels
 from app.page.desk import Entry, PageState
-from app.page.shown import HIDDEN, SKIP, Shown, file_shown, files_shown, nothing_yet
+from app.page.shown import HIDDEN, Shown, file_shown, files_shown, nothing_yet
 from app.wording.case import opened_words
 from media.errors import Cancelled
 
@@ -176,7 +176,5 @@ def _after(state: PageState, entry: Entry) -> Shown:
     elif entry is state.entry:
         told = file_shown(state)
     else:
-        # Said again, because a busy browser was once seen to miss the first time.
-        seen = SKIP if state.shown is None else gr.update(visible=True)
-        told = Shown(state=state, result=seen, **files_shown(state, anew=False))
+        told = Shown(state=state, **files_shown(state, anew=False))
     return told._replace(notice="", cancel=HIDDEN) if done else told
