@@ -192,11 +192,11 @@ def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, caps
     pytest.importorskip("bitsandbytes")
     base = save_base(tmp_path / "base", width=64)  # 4-bit blocks are 64 weights long
     words = flags(
-        folder, tmp_path / "assistant", llm=base, steps=50, **{"val-every": 25, "lr": 0.01, "warmup": 2}
+        folder, tmp_path / "assistant", llm=base, steps=50, **{"val-every": 25, "lr": 0.05, "warmup": 2}
     )
     finetune.main([*words, "--quantize"])
     losses = [float(loss) for loss in re.findall(r"step \d+/\d+ loss (\S+)", capsys.readouterr().out)]
-    assert sum(losses[-5:]) < sum(losses[:5]) - 0.3
+    assert sum(losses[-10:]) < sum(losses[:10]) - 0.5, "a batch of two conversations is a noisy measure"
     model = ForgeryLLM.from_pretrained(tmp_path / "assistant", quantize=True)
     assert model.llm.get_base_model().is_loaded_in_4bit
     assert model.prompt_learner.base.dtype == torch.float32
