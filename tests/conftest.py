@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from app.intake.examples import draw_examples
+
+
+def pytest_configure() -> None:
+    draw_examples()
+
 
 @pytest.fixture(autouse=True)
 def own_threads() -> Iterator[None]:
