@@ -1,6 +1,6 @@
 """Questions and answers about a case (paper, section 3.3): the only language the small model learns from.
 
-The sentences live in `wordings.yaml`; here they are chosen and filled in.
+The sentences live in `dialogues/wordings.yaml`; here they are chosen and filled in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from common.enfsi import NO_SUPPORT, verbal_of_score
 from common.verdicts import FACE_REASONS, Reason, Verdict
-from data_sim.wordings import REGION_INTENTS, load_wordings
+from data_sim.dialogues.wordings import REGION_INTENTS, load_wordings
 from media.regions import PART_NAMES, REGION_NAMES, REGIONS, WHOLE_FACE
 
 _WORDINGS = load_wordings()

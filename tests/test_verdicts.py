@@ -10,7 +10,7 @@ import yaml
 
 from common.verdicts import FACE_REASONS, SCORE_REASONS, Reason, Verdict
 from data_sim.dialogue import Case, answers
-from data_sim.wordings import GROUPS
+from data_sim.dialogues.wordings import GROUPS
 from llm.checks.claims import FIRST_WORDS
 
 
@@ -49,7 +49,9 @@ def test_every_reason_of_a_face_can_be_told_in_an_answer(reason):
 
 def test_the_wordings_know_every_verdict_and_nothing_else():
     """The states of a case that wordings.yaml has answers for, by what the code of a state begins with."""
-    intents = yaml.safe_load((files("data_sim") / "wordings.yaml").read_text(encoding="utf-8"))["intents"]
+    intents = yaml.safe_load((files("data_sim.dialogues") / "wordings.yaml").read_text(encoding="utf-8"))[
+        "intents"
+    ]
     states = {state for intent in intents.values() for state in intent["answers"]}
     undecided = {"weak", "undecided", "unscored", Verdict.INCONCLUSIVE}
     known = {*Verdict} | undecided | {"any", "scored"}

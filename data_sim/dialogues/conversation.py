@@ -1,6 +1,6 @@
 """Whole conversations: questions in many people's manners, answers composed from the facts.
 
-The same `rng` state gives the same conversation. Questions of data_sim/wordings.yaml and of topics.yaml are
+The same `rng` state gives the same conversation. Questions of wordings.yaml and topics.yaml are
 asked; answers come from the functions below, or, where they need no more than the state of the face, from
 answers.yaml.
 """
@@ -29,8 +29,8 @@ from data_sim.dialogue import (
 from data_sim.dialogues import on_before, on_file, on_finding, on_map, on_report, untold
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Answer, Phrasing
+from data_sim.dialogues.wordings import expand
 from data_sim.dialogues.written import load_answers, written
-from data_sim.wordings import expand
 
 # topic -> (where its questions stand: an intent of wordings.yaml, "" for none; what answers it)
 COMPOSED: Mapping[str, tuple[str, Answer]] = {

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from common.cli import parse
 from common.locks import one_writer
 from common.storage import write_text
-from data_sim.wordings import expand
+from data_sim.dialogues.wordings import expand
 from kfd.encoders.backbones import DTYPES
 from llm.base import load_base
 from llm.prompt import SYSTEM, PromptStyle, Segment, render_general

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,7 @@ from data_sim.simulation.autoencoder import (
     redraw,
 )
 from media.images import read_image
-from tests.tiny.faces import save_tiny_faces
+from tests.tiny.faces import photograph_crops, save_tiny_faces
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
 SIZE = 48
@@ -30,14 +29,7 @@ SMALL = ("--width", "8", "--batch", "4", "--patch", "32", "--threads", "1", "--s
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A set whose crops are cut from a photograph."""
-    folder = save_tiny_faces(tmp_path_factory.mktemp("set"), SIZE)
-    crops = np.load(folder / "crops.npy")
-    side = crops.shape[1]
-    photo = cv2.resize(read_image(EXAMPLE), (side + 16, side + 16), interpolation=cv2.INTER_AREA)
-    crops[:] = np.stack([photo[i : i + side, i : i + side] for i in range(len(crops))])
-    np.save(folder / "crops.npy", crops)
-    return folder
+    return photograph_crops(save_tiny_faces(tmp_path_factory.mktemp("set"), SIZE), read_image(EXAMPLE))
 
 
 def run(command, data: Path, out: Path, *words: str) -> None:

@@ -29,7 +29,7 @@ from data_sim.dialogue import (
     reasons_in_words,
     region_words,
 )
-from data_sim.wordings import REGION_INTENTS, expand, load_wordings, read_intent
+from data_sim.dialogues.wordings import REGION_INTENTS, expand, load_wordings, read_intent
 from media.regions import REGION_NAMES
 
 FAKE = Case("fake", 0.93, ("left_eye", "nose", "mouth"))

@@ -19,7 +19,7 @@ from data_sim.simulation.resynthesis import partly
 from kfd.training.config import TrainConfig
 from kfd.training.sampler import PairSampler
 from media.images import read_image
-from tests.tiny.faces import add_known_fakes, drawn_landmarks, save_tiny_faces
+from tests.tiny.faces import add_known_fakes, drawn_landmarks, photograph_crops, save_tiny_faces
 
 EXAMPLE = Path(__file__).parents[2] / "app" / "example.jpg"
 SIZE = 48
@@ -37,14 +37,8 @@ def textured(side: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """A set whose crops are cut from a photograph: what a generator makes of noise is no likeness."""
     folder = add_known_fakes(save_tiny_faces(tmp_path_factory.mktemp("set"), SIZE), SIZE)
-    crops = np.load(folder / "crops.npy")
-    side = crops.shape[1]
-    photo = cv2.resize(read_image(EXAMPLE), (side + 16, side + 16), interpolation=cv2.INTER_AREA)
-    crops[:] = np.stack([photo[i : i + side, i : i + side] for i in range(len(crops))])
-    np.save(folder / "crops.npy", crops)
-    return folder
+    return photograph_crops(folder, read_image(EXAMPLE))
 
 
 def run(data: Path, out: Path, *words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from data_sim.dialogue import ASKABLE, INTENTS, Case, answers
-from data_sim.wordings import REGION_INTENTS
+from data_sim.dialogues.wordings import REGION_INTENTS
 from llm.checks.claims import contradictions
 
 FAKE = Case("fake", 0.93, ("nose", "left_eye"))

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from data_sim.dataset import COLUMNS
@@ -69,4 +70,17 @@ def add_known_fakes(folder: Path, size: int = 64) -> Path:
         for i, row in enumerate(reals):
             changes = {"path": f"fake_{i}.png", "label": "fake", "kind": "square", "pair": str(i)}
             writer.writerow(row | changes)
+    return folder
+
+
+def photograph_crops(folder: Path, photo: np.ndarray) -> Path:
+    """Cut the crops of a set from a photograph instead: what a generator makes of noise is no likeness.
+
+    photo: (H, W, 3) uint8 RGB.
+    """
+    crops = np.load(folder / "crops.npy")
+    side = crops.shape[1]
+    photo = cv2.resize(photo, (side + 16, side + 16), interpolation=cv2.INTER_AREA)
+    crops[:] = np.stack([photo[i : i + side, i : i + side] for i in range(len(crops))])
+    np.save(folder / "crops.npy", crops)
     return folder

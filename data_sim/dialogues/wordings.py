@@ -77,7 +77,7 @@ def expand(pattern: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def load_wordings() -> Wordings:
     """The shipped wordings. Raises ValueError naming the pattern that has no macro, no slot or no answer."""
-    raw = yaml.safe_load((files("data_sim") / "wordings.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((files("data_sim.dialogues") / "wordings.yaml").read_text(encoding="utf-8"))
     return Wordings(
         task_description=raw["task_description"],
         first_question=raw["first_question"],
