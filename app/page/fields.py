@@ -8,13 +8,14 @@ import gradio as gr
 
 from app.cases.case import MAX_NOTES, MAX_REASON
 from app.court import LABELS, MAX_LETTERS, MAX_OPINION
+from app.page.shown import OUT_OF_SIGHT
 
 Labels = dict[str, dict[str, Any]]
 
 
 def court_fields(said: Labels) -> list[gr.components.Component]:
-    """The examiner's own entries, folded away, in the order of app.court.CourtForm."""
-    with gr.Accordion(**said["court"], open=False, elem_id="court"):
+    """The examiner's own entries, which page.js folds away, in the order of app.court.CourtForm."""
+    with gr.Accordion(**said["court"], elem_id="court"):
         with gr.Row():
             names = [f"court-{name}" for name in LABELS]
             entries = [gr.Textbox(**said[name], max_length=MAX_LETTERS, elem_id=name) for name in names]
@@ -26,17 +27,17 @@ def court_fields(said: Labels) -> list[gr.components.Component]:
 
 
 def desk_fields(said: Labels) -> dict[str, gr.components.Component]:
-    """What the examiner says of the file that is shown, folded away, and what is done with the case.
+    """What the examiner says of the file that is shown, which page.js folds away, and what is done with it.
 
     By the names of app.page.shown.Shown; `add` and `save` are buttons.
     """
-    with gr.Accordion(**said["desk"], open=False, elem_id="desk"):
+    with gr.Accordion(**said["desk"], elem_id="desk"):
         fields: dict[str, gr.components.Component] = {
             "about": gr.Textbox("", label="File", visible="hidden", elem_id="about"),  # which file it is
             "notes": gr.Textbox(**said["notes"], lines=3, max_length=MAX_NOTES, elem_id="notes"),
             "own": gr.Dropdown(**said["own"], value="", filterable=False, elem_id="own"),
             "reason": gr.Textbox(**said["reason"], max_length=MAX_REASON, elem_id="reason"),
-            "blurred": gr.CheckboxGroup([], value=[], **said["blurred"], visible=False, elem_id="blurred"),
+            "blurred": gr.CheckboxGroup([], value=[], **said["blurred"], **OUT_OF_SIGHT, elem_id="blurred"),
         }
         with gr.Row(elem_id="keep"):
             fields["add"] = gr.UploadButton(
@@ -44,6 +45,6 @@ def desk_fields(said: Labels) -> dict[str, gr.components.Component]:
             )
             fields["save"] = gr.Button(**said["save"], elem_id="save", scale=0, min_width=160)
             fields["archive"] = gr.DownloadButton(
-                "ZIP", visible=False, elem_id="get-zip", scale=0, min_width=80
+                "ZIP", **OUT_OF_SIGHT, elem_id="get-zip", scale=0, min_width=80
             )
     return fields

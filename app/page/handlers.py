@@ -27,7 +27,7 @@ from app.page.arrivals import Arrivals, moves
 from app.page.desk import PageState
 from app.page.exports import COURT_FIELDS, court_form, narrating, write_archive, write_reports
 from app.page.labels import labels
-from app.page.shown import HIDDEN, Shown, file_shown, messages, reading
+from app.page.shown import HIDDEN, IN_SIGHT, Shown, file_shown, messages, reading
 from app.page.windows import Windows
 from app.report.sealed import SUFFIXES
 from app.wording.translated import ENGLISH, chosen_by
@@ -277,7 +277,7 @@ class PageHandlers:
             path = write_archive(self.assistant, state, self._folder_of(request) / "case", form)
         except ValueError as error:
             return panels.notice(str(error)), gr.skip()
-        return "", gr.update(value=str(path), visible=True)
+        return "", gr.update(value=str(path), **IN_SIGHT)
 
     def court_entries(self, state: PageState | None) -> tuple[Any, ...]:
         """The entries of the court form that a saved case brought, once."""

@@ -41,6 +41,20 @@ for (const name of ["dragover", "drop", "dragleave", "dragend"]) {
   }, true);
 }
 
+// Gradio may lose what it gives to fields that it has not drawn, as those of a part that is folded from the start.
+// Such parts are drawn unfolded, while the result is out of sight, and fold as soon as they are there.
+const unfolded = new Set(["desk", "court"]);
+const folding = new MutationObserver(() => {
+  for (const name of unfolded) {
+    const button = document.querySelector(`#${name}:has(textarea) > button.open`);
+    if (!button) continue;
+    unfolded.delete(name);
+    button.click();
+  }
+  if (!unfolded.size) folding.disconnect();
+});
+folding.observe(document, { childList: true, subtree: true });
+
 // Something is lost by leaving when a file of the visitor's, a question or a note came after the last download.
 let unsaved = false;
 const words = () => document.querySelector("#words");

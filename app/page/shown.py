@@ -15,6 +15,10 @@ from app.wording.answers import answer_words
 Messages = list[dict[str, str]]
 SKIP = gr.skip()
 HIDDEN = gr.update(visible=False)
+# Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False); it
+# may lose what is given to it meanwhile. Such fields and the rows around them stay on the page, out of sight.
+IN_SIGHT: dict[str, Any] = {"elem_classes": []}
+OUT_OF_SIGHT: dict[str, Any] = {"elem_classes": ["unseen"]}
 
 
 class Shown(NamedTuple):
@@ -51,7 +55,7 @@ def nothing_yet(state: PageState | None, notice: str) -> Shown:
     return Shown(
         state=state,
         notice=notice,
-        result=HIDDEN,
+        result=gr.update(**OUT_OF_SIGHT),
         upload=None,
         cancel=HIDDEN if state is None else gr.update(visible=True),
         files="" if state is None else case_panels.files_panel(state),
@@ -65,16 +69,16 @@ def file_shown(state: PageState) -> Shown:
     analysis, has_faces = state.analysis, state.face is not None and bool(state.analysis.faces)
     return Shown(
         state=state,
-        result=gr.update(visible=True),
+        result=gr.update(**IN_SIGHT),
         **dict(zip(("photo", "faces", "face", "verdict"), reading(state), strict=True)),
         translated=""
         if analysis is None
         else panels.translated_panel(analysis, state.face if has_faces else None, state.language),
         chat=messages(analysis, state.face) if has_faces else [],
-        conversation=gr.update(visible=has_faces),
+        conversation=gr.update(**IN_SIGHT if has_faces else OUT_OF_SIGHT),
         note="",
         downloads=HIDDEN,
-        archive=HIDDEN,
+        archive=gr.update(**OUT_OF_SIGHT),
         **examiner(state),
         **files_shown(state),
     )
@@ -98,14 +102,16 @@ def examiner(state: PageState) -> dict[str, Any]:
     file = None if entry is None else entry.file
     if entry is None or file is None:
         empty = {"about": "", "notes": "", "own": "", "reason": ""}
-        return {**empty, "blurred": gr.update(choices=[], value=[], visible=False)}
+        return {**empty, "blurred": gr.update(choices=[], value=[], **OUT_OF_SIGHT)}
     choices = face_choices(file.analysis, state.language)
     return {
         "about": str(state.shown),
         "notes": file.notes,
         "own": "" if file.override is None else str(file.override.verdict),
         "reason": "" if file.override is None else file.override.reason,
-        "blurred": gr.update(choices=choices, value=sorted(entry.blurred), visible=bool(choices)),
+        "blurred": gr.update(
+            choices=choices, value=sorted(entry.blurred), **IN_SIGHT if choices else OUT_OF_SIGHT
+        ),
     }
 
 

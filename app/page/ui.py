@@ -20,7 +20,7 @@ from app.page.fields import court_fields, desk_fields
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
 from app.page.labels import labels
-from app.page.shown import Shown
+from app.page.shown import OUT_OF_SIGHT, Shown
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
@@ -93,7 +93,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                 elem_id="compare",
             )
         comparison = gr.HTML(elem_id="comparison")
-        with gr.Row(visible=False, elem_id="result", equal_height=False) as result:
+        with gr.Row(**OUT_OF_SIGHT, elem_id="result", equal_height=False) as result:
             with gr.Column(elem_id="pictures", min_width=0):
                 gr.HTML(**said["pictures-heading"], elem_id="pictures-heading")
                 photo = gr.HTML()

@@ -19,6 +19,7 @@ from app.assistant import OPENING_QUESTION, Assistant
 from app.intake.door import check_port
 from app.page import panels
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
+from app.page.shown import OUT_OF_SIGHT
 from app.page.ui import MAX_QUESTION, build_page
 from kfd.config import Decision
 from kfd.detector import Detector
@@ -203,7 +204,7 @@ class TestPageHandlers:
         path = tmp_path / name
         path.write_bytes(content)
         state, notice, result, *_ = list(handlers.examine(str(path)))[-1]
-        assert state is None and "notice" in notice and result["visible"] is False
+        assert state is None and "notice" in notice and result["elem_classes"] == OUT_OF_SIGHT["elem_classes"]
         assert not path.exists()
 
     def test_markup_in_a_question_stays_text(self, handlers):
@@ -217,8 +218,8 @@ class TestPageHandlers:
         path = tmp_path / "wall.png"
         Image.new("RGB", (300, 300), "grey").save(path)
         shown = list(handlers.examine(str(path)))[-1]
-        assert "No face was found" in shown.verdict and shown.conversation["visible"] is False
-        assert list(handlers.example())[-1].conversation["visible"] is True
+        assert "No face was found" in shown.verdict and shown.conversation["elem_classes"]
+        assert list(handlers.example())[-1].conversation["elem_classes"] == []
 
     def test_a_question_without_room_is_a_sentence(self, handlers):
         state = list(handlers.example())[-1][0]

@@ -28,6 +28,7 @@ def day(tmp_path_factory) -> DayConfig:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_command_of_the_day_passes_its_check(day: DayConfig, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     words = [w for name in ("data", "out", "imagebind", "configs", "device", "size")

@@ -137,7 +137,7 @@ def test_a_case_is_saved_and_opened_again(handlers, files, tmp_path):
     list(handlers.ask(state, "Where?", WINDOW))
     form = ["3 O 12/26", None, None, None, None, False]
     note, button = handlers.save(state, WINDOW, *form, "1", "A note.", "real", "An old negative.", [])
-    assert note == "" and button["visible"] is True
+    assert note == "" and button["elem_classes"] == []
     archive = shutil.copy(button["value"], tmp_path / "given" / "case.zip")
     told = list(handlers.examine([archive], WINDOW))
     assert "file 2 of 2" in told[-2].notice and "saved before" in told[-1].notice
