@@ -30,9 +30,8 @@ chat: $(VENV)/.installed-app$(if $(findstring --quantize,$(ARGS)),$(comma)qlora)
 	  $(if $(LLM),--llm "$(LLM)") $(if $(LLM_URL),--llm-url "$(LLM_URL)") \
 	  $(if $(LLM_MODEL),--llm-model "$(LLM_MODEL)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
-# A file's tests stay in one process, because they share what is costly to set up; tests/conftest.py brings the
-# longest files to the front, so that no process is left alone with one of them at the end.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(strip $(JOBS)) --dist loadfile --no-loadscope-reorder
+# A file's tests stay in one process, because they share what is costly to set up.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(strip $(JOBS)) --dist loadfile
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -14,11 +14,6 @@ def pytest_configure() -> None:
     draw_examples()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The visits in a browser take minutes each file; they come first, the order within a file stays."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
-
-
 @pytest.fixture(autouse=True)
 def own_threads() -> Iterator[None]:
     """Commands set the number of threads; with another number sums differ in their last bits."""

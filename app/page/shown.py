@@ -18,7 +18,7 @@ HIDDEN = gr.update(visible=False)
 # Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False); it
 # may lose what is given to it meanwhile. Such fields and the rows around them stay on the page, out of sight.
 IN_SIGHT: dict[str, Any] = {"elem_classes": []}
-OUT_OF_SIGHT: dict[str, Any] = {"elem_classes": ["unseen"]}
+OUT_OF_SIGHT: dict[str, Any] = {"elem_classes": ["out-of-sight"]}
 
 
 class Shown(NamedTuple):

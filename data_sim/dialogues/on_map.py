@@ -111,14 +111,17 @@ def each_of(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
 def strongest(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
     """Which part has the highest value?"""
     (name, value), (second, after) = facts.parts[:2]
+    low = (
+        "" if marked(facts, [name]) else f", though that is only {level(value)}"
+    )  # no sign, but the most there is
     return sentences(
         say.one(
-            f"{capital(the(name))}, with {format_score(value)} of 1.",
-            f"The highest value is over {the(name)}: {format_score(value)}.",
-            f"{capital(at(name, value))} is the strongest.",
+            f"{capital(the(name))}, with {format_score(value)} of 1{low}.",
+            f"The highest value is over {the(name)}: {format_score(value)}{low}.",
+            f"{capital(at(name, value))} is the strongest{low}.",
         ),
         say.maybe(f"Next comes {at(second, after)}.", often=0.7),
-        _how_much(facts, say),
+        "" if low else _how_much(facts, say),
     )
 
 

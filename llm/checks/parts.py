@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 
 from data_sim.dialogue import ASKABLE
+from data_sim.dialogues.facts import CLOSE, Facts
 from data_sim.dialogues.on_map import OTHER_PARTS
 
 PART = re.compile(r"\b(" + "|".join(sorted(ASKABLE, key=len, reverse=True)) + r")\b")
@@ -70,3 +71,11 @@ def parts_spoken_of(said: Collection[str]) -> tuple[str, ...]:
     if _ON_FILE.search(last[0].lower()):
         return ()
     return tuple(dict.fromkeys(PART.findall(last[0].lower())))[:2]
+
+
+def names_extreme(answer: str, facts: Facts, highest: bool) -> bool:
+    """Does an answer name first a part where the map is highest, or lowest, or as good as that?"""
+    ordered = facts.parts if highest else facts.parts[::-1]
+    near = [name for name, value in ordered if abs(value - ordered[0][1]) <= CLOSE]
+    places = re.findall("|".join(name.replace("_", " ") for name, _ in facts.parts), answer.lower())
+    return bool(places) and places[0].replace(" ", "_") in near

@@ -16,7 +16,8 @@ import yaml
 
 from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score, reasons_in_words
-from data_sim.dialogues.facts import CLOSE, Facts, percent, told
+from data_sim.dialogues.facts import Facts, percent, told
+from llm.checks.parts import names_extreme
 from media.regions import REGION_NAMES
 
 _NEXT = r"original|source|copy|examin|expert|check|compare|accuse|second opinion|save|keep|treat"
@@ -110,16 +111,8 @@ def to_the_point(asked: Asked, answer: str, facts: Facts) -> bool:
     if asked.rule == "ranking":
         return sum(format_score(value) in answer for _, value in facts.parts) >= 5
     if asked.rule in ("top", "bottom"):
-        return _extreme(asked.rule, answer, facts)
+        return names_extreme(answer, facts, highest=asked.rule == "top")
     return _parts(asked, answer, facts)
-
-
-def _extreme(rule: str, answer: str, facts: Facts) -> bool:
-    """Does it name first a part that is the highest, or the lowest, or as good as that?"""
-    ordered = facts.parts if rule == "top" else facts.parts[::-1]
-    near = [name for name, value in ordered if abs(value - ordered[0][1]) <= CLOSE]
-    places = re.findall("|".join(name.replace("_", " ") for name, _ in facts.parts), answer.lower())
-    return bool(places) and places[0].replace(" ", "_") in near
 
 
 def _parts(asked: Asked, answer: str, facts: Facts) -> bool:

@@ -22,7 +22,7 @@ from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, ans
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
 from llm.checks.cues import cued_topics, plain_spelling
-from llm.checks.parts import PART, names_of, parts_asked, parts_spoken_of
+from llm.checks.parts import PART, names_extreme, names_of, parts_asked, parts_spoken_of
 from media.regions import WHOLE_FACE
 
 LIKE = 0.3  # cosine from which a question is like a wording
@@ -54,6 +54,10 @@ _ASKED_FAKE = re.compile(
     r"\b(?:is|was|are|were|has|have|did|do|does) "
     r"(?:it|this|that|he|she|they|the|my|our|his|her|any\w*|some\w*)\b(?!.* or (?!not\b))"
     r".*\b(?:fak|forg|manipulat|edit|alter|doctor|tamper|photoshop|deepfake|retouch|chang)"
+)
+_ASKED_REAL = re.compile(
+    r"\b(?:is|was|are|were) (?:(?:it|this|that|these|he|she|they)|(?:the|my|our|his|her) \w+)\b"
+    r"(?!.* or (?!not\b))(?!.*\bnot\b).* (?:real|genuine|authentic|legit|legitimate|untouched|original)\b"
 )
 _STRENGTH_ALONE = re.compile(  # opens with how strong the evidence is, whatever was asked
     r"^\W*(?:the evidence for [^.,;]* is|that is) (?:no|weak|moderate|\w+ strong|strong)\b", re.IGNORECASE
@@ -161,8 +165,9 @@ def of_parts(question: str) -> tuple[str, ...]:
 def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[str] = ()) -> bool:
     """Does an answer not open with what was asked for?
 
-    Of parts asked about it names one or its value; a plain yes or no opens with one; what is of a plain topic
-    opens like an answer of that topic. said: earlier answers of the conversation.
+    Of parts asked about it names one or its value; a plain yes or no opens with one, and "is it genuine?" is
+    not answered "No" because nothing was found; the strongest and the weakest part are named; what is of a
+    plain topic opens like an answer of that topic. said: earlier answers of the conversation.
     """
     if facts.score is not None and (asked := of_parts(question)):
         text = answer.lower()
@@ -175,6 +180,10 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
         return False
     if topics[0] in ("verdict", "yes_or_no") and asks_whether_fake(question):
         return _SAYS_WHICH.search(answer) is None
+    if topics[0] == "verdict" and asks_whether_real(question) and (opening := _YES_OR_NO.search(answer)):
+        return facts.verdict != ("real" if "yes" in opening[0].lower() else "fake")
+    if topics[0] in ("strongest", "weakest") and facts.score is not None:
+        return not names_extreme(answer, facts, highest=topics[0] == "strongest")
     if " or " in question.lower() and topics[0] in ("verdict", "leaning") and _YES_OR_NO.search(answer):
         return True  # which of two was asked for
     if _STRENGTH_ALONE.search(answer):
@@ -186,6 +195,11 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
 def asks_whether_fake(question: str) -> bool:
     """Is yes or no asked for, where yes means that the face is manipulated?"""
     return _ASKED_FAKE.search(plain_spelling(question)) is not None
+
+
+def asks_whether_real(question: str) -> bool:
+    """Is yes or no asked for, where yes means that the face is genuine?"""
+    return _ASKED_REAL.search(plain_spelling(question)) is not None
 
 
 def is_of(

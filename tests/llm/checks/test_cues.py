@@ -125,6 +125,31 @@ def test_a_choice_opens_the_answer() -> None:
     )
 
 
+def test_the_strongest_is_not_answered_with_the_weakest() -> None:
+    """Bug: the most prominent part was said to be the lowest of the map, the least natural one as well."""
+    highest, lowest = (name.replace("_", " ") for name, _ in (FAKE.parts[0], FAKE.parts[-1]))
+    for most in ("Which part is the most noticeable?", "Which region is the least believable?"):
+        assert beside_the_point(f"The map is lowest over the {lowest}.", FAKE, most)
+        assert not beside_the_point(f"The {highest} has the highest value.", FAKE, most)
+        assert highest in plain_answer(FAKE, most)
+    assert beside_the_point(f"The {highest} is the strongest.", FAKE, "Which part looks most natural?")
+
+
+def test_the_strongest_part_of_a_face_without_signs_is_called_low() -> None:
+    """Bug: "The left eye at 0.16 is the strongest." was all that was said of a face without signs."""
+    facts = replace(GENUINE, heat=tuple((name, 0.1 + 0.1 * (name == "nose")) for name, _ in GENUINE.heat))
+    assert "though that is only low" in plain_answer(facts, "Which part is the most suspicious?")
+
+
+def test_whether_it_is_genuine_is_not_answered_no_because_nothing_was_found() -> None:
+    asked = "check it please, is it legit"
+    assert beside_the_point("No, no signs of manipulation were found.", GENUINE, asked)
+    assert beside_the_point("Yes, signs of manipulation were found.", FAKE, asked)
+    assert not beside_the_point("No, signs of manipulation were found.", FAKE, asked)
+    for facts in (GENUINE, FAKE, OPEN):
+        assert not beside_the_point(plain_answer(facts, asked), facts, asked), plain_answer(facts, asked)
+
+
 @pytest.mark.parametrize(("facts", "word"), [(FAKE, "Yes"), (GENUINE, "No"), (OPEN, "Inconclusive")])
 def test_yes_or_no_opens_with_it_and_the_strength_alone_is_no_answer(facts, word: str) -> None:
     """Bug: "The evidence for a genuine photograph is weak." was said where a plain yes or no was asked."""
