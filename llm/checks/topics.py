@@ -20,7 +20,7 @@ from itertools import pairwise
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, answer_to, wordings_of
 from data_sim.dialogues.facts import Facts
-from data_sim.dialogues.phrasing import Phrasing
+from data_sim.dialogues.phrasing import Phrasing, level, marked
 from llm.checks.cues import cued_topics, plain_spelling
 from llm.checks.parts import PART, names_extreme, names_of, parts_asked, parts_spoken_of
 from media.regions import WHOLE_FACE
@@ -166,8 +166,10 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
     """Does an answer not open with what was asked for?
 
     Of parts asked about it names one or its value; a plain yes or no opens with one, and "is it genuine?" is
-    not answered "No" because nothing was found; the strongest and the weakest part are named; what is of a
-    plain topic opens like an answer of that topic. said: earlier answers of the conversation.
+    not answered "No" because nothing was found; the strongest and the weakest part are named, and a
+    strongest one that is low is called that; what is of a plain topic opens like an answer of that topic.
+
+    said: earlier answers of the conversation.
     """
     if facts.score is not None and (asked := of_parts(question)):
         text = answer.lower()
@@ -183,13 +185,20 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
     if topics[0] == "verdict" and asks_whether_real(question) and (opening := _YES_OR_NO.search(answer)):
         return facts.verdict != ("real" if "yes" in opening[0].lower() else "fake")
     if topics[0] in ("strongest", "weakest") and facts.score is not None:
-        return not names_extreme(answer, facts, highest=topics[0] == "strongest")
+        named = names_extreme(answer, facts, highest=topics[0] == "strongest")
+        return not named or (topics[0] == "strongest" and not _says_how_low(answer, facts))
     if " or " in question.lower() and topics[0] in ("verdict", "leaning") and _YES_OR_NO.search(answer):
         return True  # which of two was asked for
     if _STRENGTH_ALONE.search(answer):
         return not {"strength", "how_sure"} & set(topics)
     kin = set(topics).union(*(group for group in _KIN if group & set(topics)))
     return not is_of(answer, facts, sorted(kin), parts_spoken_of(said), opening=True)
+
+
+def _says_how_low(answer: str, facts: Facts) -> bool:
+    """Is a highest part that the map does not mark called low, or as it is? "The strongest" accuses it."""
+    name, value = facts.parts[0]
+    return marked(facts, [name]) or level(value) in answer
 
 
 def asks_whether_fake(question: str) -> bool:

@@ -138,7 +138,10 @@ def test_the_strongest_is_not_answered_with_the_weakest() -> None:
 def test_the_strongest_part_of_a_face_without_signs_is_called_low() -> None:
     """Bug: "The left eye at 0.16 is the strongest." was all that was said of a face without signs."""
     facts = replace(GENUINE, heat=tuple((name, 0.1 + 0.1 * (name == "nose")) for name, _ in GENUINE.heat))
-    assert "though that is only low" in plain_answer(facts, "Which part is the most suspicious?")
+    asked = "Which part is the most suspicious?"
+    assert beside_the_point("The nose at 0.20 is the strongest.", facts, asked)
+    assert "though that is only low" in (answer := plain_answer(facts, asked))
+    assert not beside_the_point(answer, facts, asked)
 
 
 def test_whether_it_is_genuine_is_not_answered_no_because_nothing_was_found() -> None:
