@@ -39,7 +39,7 @@ from common.cli import parse
 from common.locks import one_writer
 from common.verdicts import Reason, Verdict
 from data_sim.dataset import FaceSet, evenly
-from data_sim.dialogue import Case
+from data_sim.dialogue import FIRST_QUESTION, Case
 from evaluation.detector import publish
 from evaluation.measure import SEEDS, MeasureConfig, measure
 from evaluation.metrics.levels import frame_level, has_videos, video_level
@@ -49,7 +49,7 @@ from kfd.config import Decision
 from kfd.detection import CLASSES, Detection, joined
 from kfd.detector import Detector
 from llm.checks.claims import FIRST_WORDS
-from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.conversation import Conversation
 from llm.model import ForgeryLLM, trained_in_4_bits
 from llm.prompt import opening, question
 from llm.tokens import PromptTokenizer
@@ -238,7 +238,7 @@ class AnswerJudge:
     def _yes(self, cases: list[Case], read: list[Detection | None]) -> Tensor:
         """P(Yes | Yes or No) of B faces in one pass, (B,) float64."""
         prompter = self.model.prompter
-        asked = question(prompter.markers, VERDICT_QUESTION, first=True)
+        asked = question(prompter.markers, FIRST_QUESTION, first=True)
         prompts = [
             prompter.tokenise([*opening(prompter.style, prompter.markers, case), *asked]) for case in cases
         ]
@@ -248,7 +248,7 @@ class AnswerJudge:
         """The first word of the answer as it is written, the likeliest token each time."""
         conversation = Conversation(self.model, case, own)
         conversation.detection = read  # None: blank soft prompts, as of a face without a score
-        reply = "".join(conversation.ask(VERDICT_QUESTION, max_new_tokens=HARD_TOKENS))
+        reply = "".join(conversation.ask(FIRST_QUESTION, max_new_tokens=HARD_TOKENS))
         return re.split(r"\W", reply, maxsplit=1)[0].lower()
 
     def _read(self, own: Detection) -> Detection | None:

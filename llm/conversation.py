@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from data_sim.dialogue import Case
+from data_sim.dialogue import FIRST_QUESTION, Case
 from data_sim.dialogues.facts import Facts
 from kfd.detection import Detection
 from llm.checks.plain import is_counted, plain_answer
@@ -28,7 +28,6 @@ from llm.tokens import NO_SOFT, PromptTokenizer, Tokens
 # The name that every transformers 5 knows; newer ones warn of it on the user's screen.
 warnings.filterwarnings("ignore", message=".*past_key_values. is deprecated", category=FutureWarning)
 
-VERDICT_QUESTION = "Is this a deepfake image?"
 MIN_ANSWER = 32  # tokens that must be left for an answer, else the conversation is full
 UNFINISHED = "\ufffd"  # what a decoder writes for a character whose last byte is still to come
 
@@ -124,7 +123,7 @@ class Conversation:
         self._check_room(self._question(text))
         return self._write(_Answer(text, max_new_tokens, temperature, seed, checked))
 
-    def yes_probability(self, text: str = VERDICT_QUESTION) -> float:
+    def yes_probability(self, text: str = FIRST_QUESTION) -> float:
         """P(Yes | Yes or No) as the first word of the answer to `text`.
 
         The conversation is left as it was, except that an answer still being written is ended.

@@ -39,7 +39,7 @@ from common.storage import write_text
 from common.strict_json import to_json
 from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, evenly
-from data_sim.dialogue import Case, Turn, make_dialogue, questions
+from data_sim.dialogue import FIRST_QUESTION, Case, Turn, make_dialogue, questions
 from data_sim.dialogues.conversation import make_conversation
 from data_sim.dialogues.drawn import draw_facts
 from data_sim.dialogues.facts import Facts
@@ -53,7 +53,7 @@ from llm.checks.garbled import garbled
 from llm.checks.plain import plain_answer
 from llm.checks.pointed import read_conversations
 from llm.checks.regions import measure_regions
-from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.conversation import Conversation
 from llm.model import ForgeryLLM, trained_in_4_bits
 from llm.training.cases import GroundedCases, ground_known, ground_once, vary
 from llm.training.general import GeneralData, embed_pictures, read_general
@@ -107,7 +107,7 @@ def measure_verdicts(
     for row, case in enumerate(tqdm(faces.cases, desc="verdicts", mininterval=5)):
         asked = rng.choice(wordings)
         conversation = conversation_about(model, faces, row, case)
-        usual.append(conversation.yes_probability(VERDICT_QUESTION))
+        usual.append(conversation.yes_probability(FIRST_QUESTION))
         unseen.append(conversation.yes_probability(asked))
         if case.verdict != Verdict.INCONCLUSIVE:
             likelier.append((unseen[-1] > 0.5) == (case.verdict == Verdict.FAKE))

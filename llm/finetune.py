@@ -45,6 +45,7 @@ from llm.training.config import FinetuneConfig
 from llm.training.examples import general_examples
 from llm.training.general import embed_once, read_general, split_general
 from llm.training.loop import Data, fit
+from llm.training.pandagpt import start_from_pandagpt
 from prompt_learner import ForgeryPromptLearner, PromptLearnerConfig, VisualProjector
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: bool = False) -> ForgeryLLM:
     """The base model with fresh LoRA matrices, prompt learner and projector; only these train.
 
-    With `init_from` they are those of an assistant, which must read prompts of the same style, or ValueError.
+    With `start` LoRA and projector are PandaGPT's. With `init_from` all are those of an assistant, which must
+    read prompts of the same style, or ValueError.
     sharded: split the base model over the processes, see ForgeryLLM.shard.
     """
     torch.manual_seed(config.seed)
@@ -80,6 +82,9 @@ def build(config: FinetuneConfig, data: Data, processes: Processes, sharded: boo
         llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     learner = ForgeryPromptLearner(sizes).to(processes.device) if config.prompt_learner else None
     projector = VisualProjector(sizes).to(processes.device)
+    if config.start:
+        count = start_from_pandagpt(config.start, projector, llm if config.lora else None)
+        processes.print0(f"{count} tensors of {config.start} to begin with")
     model = ForgeryLLM(llm, tokenizer, style_of(config, tokenizer), learner, projector)
     if sharded:
         model.shard(processes.device)

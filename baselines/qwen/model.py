@@ -1,4 +1,4 @@
-"""Qwen2.5-VL that reads a face crop: frozen, in 4 bits, and with LoRA in it as a classifier (QLoRA)."""
+"""Qwen2.5-VL or Qwen2-VL that reads a face crop: frozen, in 4 bits, and as a classifier with LoRA in it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PUBLIC = "Qwen/Qwen2.5-VL-7B-Instruct"  # hub id
 LICENCE = "Apache-2.0"
+KINDS = {"qwen2_5_vl": "Qwen2.5-VL", "qwen2_vl": "Qwen2-VL"}  # what transformers calls them; cut alike
 LORA_TARGETS = (
     r".*(language_model\.layers|visual\.blocks)\..*\."
     r"(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|proj)"
@@ -58,12 +59,12 @@ def load_qwen(
     device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> LoadedQwen:
-    """Read a Qwen2.5-VL and freeze it. weights: folder or hub id, by default the public one of 7B.
+    """Read a Qwen2.5-VL or Qwen2-VL and freeze it. weights: folder or hub id, by default PUBLIC.
 
     dtype: what it computes in, by default bf16 on a GPU and fp32 on a CPU. say: is told what was read.
     Raises FileNotFoundError without the weights, ValueError for a model of another kind.
     """
-    from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
 
     source = str(weights or PUBLIC)
     compute = DTYPES[dtype or usual_dtype(config.encoder, device)]
@@ -78,20 +79,20 @@ def load_qwen(
         options["device_map"] = {"": device}
     try:
         kind = AutoConfig.from_pretrained(source).model_type
-        if kind != "qwen2_5_vl":
-            raise ValueError(f"{source}: expected a Qwen2.5-VL, got {kind}")
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(source, **options)
+        if kind not in KINDS:
+            raise ValueError(f"{source}: expected a {' or '.join(KINDS.values())}, got {kind}")
+        model = AutoModelForImageTextToText.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:
         raise FileNotFoundError(
-            f"no Qwen2.5-VL in {source} ({str(error).splitlines()[0]}); name its folder or hub id as the "
-            f"encoder's weights, or fetch it: hf download {PUBLIC}"
+            f"no {' or '.join(KINDS.values())} in {source} ({str(error).splitlines()[0]}); name its folder "
+            f"or hub id as the encoder's weights, or fetch it: hf download {PUBLIC}"
         ) from None
     for module in model.modules():
         # Else bitsandbytes repacks 4-bit weights at the first inference, with rounded scales (see llm.base).
         if getattr(module, "support_avx512bf16_for_cpu", False):
             module.support_avx512bf16_for_cpu = False
-    say(f"{config.encoder}: {source}{', in 4 bits' if config.quantize else ''}. Licence: {LICENCE}")
+    say(f"{KINDS[kind]}: {source}{', in 4 bits' if config.quantize else ''}. Licence: {LICENCE}")
     model = model if config.quantize else model.to(device)
     return LoadedQwen(model.requires_grad_(False).eval(), tokenizer, weights_digest(model))
 

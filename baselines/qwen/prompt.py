@@ -1,4 +1,4 @@
-"""What Qwen2.5-VL is asked, and how its replies are read."""
+"""What Qwen2.5-VL and Qwen2-VL are asked, and how their replies are read."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ _REPLY = re.compile(
     r"\s*<artifacts>([^<>]*)</artifacts>\s*<reasoning>([^<>]+)</reasoning>\s*",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def parse_reply(text: str) -> Reply | None:
     names = tuple(name.strip() for name in found[3].split(",") if name.strip())
     artifacts = () if [name.lower().rstrip(".") for name in names] == ["none"] else names
     return Reply(found[1].lower(), float(found[2]), artifacts, found[4].strip())
+
+
+def parse_word(text: str) -> Literal["real", "fake"] | None:
+    """What a reply to "Is this a deepfake image?" opens with: Yes is fake, No is real, all else None."""
+    found = _WORD.match(text)
+    return None if found is None else "fake" if found[1].lower() == "yes" else "real"
 
 
 def chat_text(question: str, num_image_tokens: int, system: str = "You are a helpful assistant.") -> str:

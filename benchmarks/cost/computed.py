@@ -26,10 +26,10 @@ from benchmarks.cost.build import (
 )
 from benchmarks.cost.rows import Row
 from benchmarks.cost.sizes import Size
+from data_sim.dialogue import FIRST_QUESTION
 from kfd.encoders.imagebind import ImageBindConfig
 from kfd.model import KFD
 from llm.base import count_parameters
-from llm.conversation import VERDICT_QUESTION
 from llm.prompt import opening, question
 from llm.tokens import IGNORED, NO_VERDICT, Batch
 
@@ -262,4 +262,4 @@ def prompt_tokens() -> int:
     """Tokens before the first answer, in the stand-in vocabulary."""
     prompter = stand_in_prompter()
     head = opening(prompter.style, prompter.markers, scored_case())
-    return len(prompter.tokenise([*head, *question(prompter.markers, VERDICT_QUESTION, first=True)]))
+    return len(prompter.tokenise([*head, *question(prompter.markers, FIRST_QUESTION, first=True)]))

@@ -24,8 +24,9 @@ from benchmarks.cost.build import (
 from benchmarks.cost.computed import Machine, computed_rows, prompt_tokens
 from benchmarks.cost.rows import Row
 from benchmarks.cost.sizes import Size
+from data_sim.dialogue import FIRST_QUESTION
 from kfd.training.losses import LossWeights, kfd_loss
-from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.conversation import Conversation
 
 WARMUP = 2  # runs before the timed ones: kernels are chosen and memory is taken in them
 
@@ -122,7 +123,7 @@ def _chatting(size: Size, row: Row, device: str) -> dict[str, Any]:
         _wait(device)
         start = time.perf_counter()
         conversation = Conversation(model, scored_case(), found)
-        pieces = conversation.ask(VERDICT_QUESTION, max_new_tokens=size.answer)
+        pieces = conversation.ask(FIRST_QUESTION, max_new_tokens=size.answer)
         next(pieces)
         first = time.perf_counter()
         for _ in pieces:

@@ -142,6 +142,16 @@ BEYOND = (
         "--out runs/vicuna --general pandagpt4_visual_instruction_data.json --general-images images",
     ),
     (
+        "the same, beginning with PandaGPT's own projector and LoRA",
+        "llm.finetune --config configs/tables/table2.llm.finetune.yaml --kfd runs/kfd --data runs/set224 "
+        "--out runs/vicuna --start pandagpt_7b_max_len_1024/pytorch_model.pt",
+    ),
+    (
+        "Qwen2-VL's row of Table 2",
+        "baselines.zero_shot --config configs/tables/table2.baselines.zero_shot.yaml --data runs/set224 "
+        "--out runs/qwen2-vl.jsonl",
+    ),
+    (
         "one whole row of Tables 1 to 6, on a public data set",
         "kfd.train --config configs/tables/table1.kfd.train.yaml --data runs/ffpp --out runs/table1",
     ),

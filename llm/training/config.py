@@ -28,6 +28,7 @@ class FinetuneConfig:
         ""  # folder of the resumable state and the judged faces; by default runs/ and the name of `out`
     )
     init_from: str = ""  # folder of an assistant to go on from, with its base model; by default from nothing
+    start: str = ""  # PandaGPT's delta file: its projector and LoRA to begin with; see llm.training.pandagpt
     judged: str = ""  # folder of the judged faces, where several runs share them; by default that of `run`
     encoder: str = ""  # weights of the detector's frozen towers, where its folder does not hold them
     template: str = ""  # vicuna, or chat for the tokenizer's own; by default its own where it has one
@@ -108,6 +109,15 @@ class FinetuneConfig:
             problems.append(
                 "untold_share, blank_share: expected shares that add up to at most 1, got "
                 f"{self.untold_share} and {self.blank_share}"
+            )
+        if self.start and self.init_from:
+            problems.append(
+                "start, init_from: give one of them; an assistant brings projector and LoRA along"
+            )
+        if self.start and self.lora and self.alpha != self.rank:
+            problems.append(
+                f"start: PandaGPT's LoRA counts whole (alpha 32, rank 32), got alpha {self.alpha} and rank "
+                f"{self.rank}: set both to the file's"
             )
         if min(self.frames, self.epochs, self.clip) < 0:
             problems.append("frames, epochs, clip: expected at least 0")

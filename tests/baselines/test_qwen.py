@@ -12,7 +12,7 @@ from baselines import zero_shot
 from baselines.checkpoint import new_system, save_system
 from baselines.qwen.config import QwenConfig
 from baselines.qwen.model import LoadedQwen, QwenClassifier, image_patches, load_qwen
-from baselines.qwen.prompt import parse_reply
+from baselines.qwen.prompt import parse_reply, parse_word
 from baselines.system import count_trained
 from baselines.zero_shot import count_frames, count_videos
 from kfd.config import Decision
@@ -164,3 +164,47 @@ def test_the_command_asks_counts_and_continues(folder, tmp_path, capsys):
     assert again == lines
     summary = json.loads((tmp_path / "zero.jsonl.summary.json").read_text())
     assert summary["frames"]["unparsed"] == 4 and summary["frames"]["accuracy"] is None
+
+
+def test_qwen2_vl_is_asked_the_papers_question_and_its_first_word_is_read(tmp_path, capsys):
+    """Table 2: the AUC of written answers; random words are neither Yes nor No, and then it is a half."""
+    old = save_qwen(tmp_path / "qwen2-vl", old=True)
+    data = add_known_fakes(save_tiny_faces(tmp_path / "set", SIZE, 3, ("test",)), SIZE)
+    out = tmp_path / "plain.jsonl"
+    words = ["--data", data, "--out", out, "--weights", old, "--no-quantize", "--faces", 2, "--max-tokens", 2]
+    zero_shot.main([str(word) for word in (*words, "--question", "plain")])
+    assert "Qwen2-VL: " in capsys.readouterr().out
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {line["question"] for line in lines} == {"plain"} and "confidence" not in lines[0]
+    summary = json.loads((tmp_path / "plain.jsonl.summary.json").read_text())
+    assert summary["frames"]["auc"] == summary["videos"]["auc"] == 0.5
+    with pytest.raises(SystemExit, match="another model or question"):
+        zero_shot.main([str(word) for word in words])
+
+
+def test_a_crop_is_asked_about_as_a_crop_and_the_tower_of_qwen2_vl_is_cut_alike(tmp_path):
+    loaded = load_qwen(SMALL, save_qwen(tmp_path, old=True), say=lambda note: None)
+    assert loaded.model.config.model_type == "qwen2_vl"
+    images = torch.rand(1, 3, SIZE, SIZE)
+    one = zero_shot.ask(loaded, images, 4, "plain")
+    assert one == zero_shot.ask(loaded, images, 4, "plain")
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("Yes, it is.", "fake"), ("**No**", "real"), ("no", "real"), ("Yesterday", None), ("", None),
+        ("I cannot tell, yes or no.", None),
+    ],
+)  # fmt: skip
+def test_the_first_word_is_the_verdict(text, verdict):
+    assert parse_word(text) == verdict
+
+
+def test_the_auc_of_written_answers_counts_what_is_neither_as_nothing():
+    said = [("fake", "a", "fake"), ("fake", "a", "unparsed"), ("fake", "b", "real"), ("real", "c", "real"),
+            ("real", "d", "unparsed")]  # fmt: skip
+    lines = [dict(zip(("label", "video", "verdict"), line, strict=True)) for line in said]
+    # Faces: 1, 0, -1 against -1, 0: 2 + 1.5 + 0.5 of 6. Videos: 0.5, -1 against -1, 0: 2 + 0.5 of 4.
+    assert zero_shot.aucs(lines) == (round(4 / 6, 4), 0.625)
+    assert zero_shot.aucs(lines[:3]) == (None, None)

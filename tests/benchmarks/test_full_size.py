@@ -13,8 +13,9 @@ from benchmarks import full_size, table
 from benchmarks.cost import build, computed
 from benchmarks.cost.rows import TASKS, load_rows
 from benchmarks.cost.sizes import SIZES, Size
+from data_sim.dialogue import FIRST_QUESTION
 from llm.base import count_parameters
-from llm.conversation import VERDICT_QUESTION, Conversation
+from llm.conversation import Conversation
 from tests.tiny.live_bytes import LiveBytes
 
 FULL, TINY = SIZES["full"], SIZES["tiny"]
@@ -118,7 +119,7 @@ def test_bytes_of_weights_and_cache(monkeypatch) -> None:
 
     build.only_words(model)
     conversation = Conversation(model, build.scored_case(), build.detections(TINY, 1, "cpu"))
-    assert len("".join(conversation.ask(VERDICT_QUESTION, max_new_tokens=12)).strip()) > 0
+    assert len("".join(conversation.ask(FIRST_QUESTION, max_new_tokens=12)).strip()) > 0
     cached = len(conversation.input_ids)
     assert cached == computed.prompt_tokens() + 11, "the answer must be as long as was asked for"
     held = sum(

@@ -19,7 +19,8 @@ COMMANDS = re.findall(r"`python -m ([^`]+)`", README)
 CONFIGS = {
     "kfd.train": "TrainConfig", "evaluation.detector": "EvaluateDetectorConfig",
     "llm.finetune": "FinetuneConfig", "llm.benchmark": "BenchmarkConfig",
-    "data_sim.frames": "FramesConfig", "data_sim.build": "BuildConfig",
+    "baselines.zero_shot": "ZeroShotConfig", "data_sim.frames": "FramesConfig",
+    "data_sim.build": "BuildConfig",
 }  # fmt: skip
 
 
@@ -101,5 +102,5 @@ def test_nothing_is_chosen_on_a_test_set():
     """FIELD trap 2: what is measured on `test` trains nothing, and what trains names no split."""
     for command in (c for c in COMMANDS if "--config " in c):
         module, config = read(command)
-        measures = module in ("evaluation.detector", "llm.benchmark")
+        measures = module in ("evaluation.detector", "llm.benchmark", "baselines.zero_shot")
         assert getattr(config, "split", None) == ("test" if measures else None)

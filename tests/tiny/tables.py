@@ -12,6 +12,7 @@ from data_sim.dataset import COLUMNS
 from tests.tiny.encoders import IMAGEBIND, SIZE, save_imagebind
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 from tests.tiny.llm import save_base, save_vicuna_base
+from tests.tiny.qwen import save_qwen
 
 TABLES = Path(__file__).parents[2] / "configs" / "tables"
 # What a table's file asks for, made small; nothing else of it changes.
@@ -21,6 +22,7 @@ SMALL = {
     "llm.finetune": {"epochs": 0.5, "batch_size": 2, "accumulate": 1, "rank": 2, "num_prompts": 3,
                      "val_faces": 2, "val_general": 4},
     "llm.benchmark": {"num_resamples": 4},
+    "baselines.zero_shot": {"max_tokens": 2},
 }  # fmt: skip
 
 
@@ -36,7 +38,10 @@ def save_tables(folder: Path, **changes: object) -> Path:
         values = yaml.safe_load(path.read_text())
         changed = {name: value for name, value in changes.items() if name in values}
         values |= SMALL[module] | changed | {"device": "cpu"}
-        values["encoder_weights" if module == "kfd.train" else "encoder"] = weights
+        if module == "baselines.zero_shot":
+            values["weights"] = str(save_qwen(folder / "qwen2-vl", old=True))
+        else:
+            values["encoder_weights" if module == "kfd.train" else "encoder"] = weights
         if module == "kfd.train":
             values["encoder"] = "imagebind-huge"
             values |= {"epochs": 0.0, "steps": 2} if values.get("train_images") else {}
