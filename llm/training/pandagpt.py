@@ -88,8 +88,8 @@ def _check_layers(expected: dict[str, tuple[int, ...]], lora: dict[str, Tensor],
     if lora and (ranks != ours or targets != wanted):
         raise ValueError(
             f"{path} has LoRA of rank {_listed(ranks)} on {_listed(targets)}, this run of rank "
-            f"{_listed(ours)} on {_listed(wanted)}: set rank, alpha and targets to the file's (PandaGPT: rank "
-            "32, alpha 32, q_proj, k_proj, v_proj, o_proj)"
+            f"{_listed(ours)} on {_listed(wanted)}: set rank, alpha and targets to the file's (PandaGPT: "
+            "rank 32, alpha 32, q_proj, k_proj, v_proj, o_proj)"
         )
 
 
