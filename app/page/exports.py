@@ -12,6 +12,7 @@ from app.cases.opening import save_case
 from app.court import ENTRIES, CourtForm
 from app.page.desk import PageState
 from app.report.sealed import SUFFIXES
+from media.files import MAX_FILE_BYTES
 
 NARRATED = 3  # files whose narrative the language model writes; of others it is composed out of the facts
 NARRATING = (
@@ -55,6 +56,18 @@ def write_archive(assistant: Assistant, state: PageState, folder: Path, form: Co
     _emptied(folder)
     case, _ = state.to_report()
     return save_case(assistant, case, folder / "unmask-case.zip", form, state.language)
+
+
+def opened_elsewhere(archive: Path, most: int = MAX_FILE_BYTES) -> str:
+    """How a saved case is opened that is too large to be given to this page; "" of one that is not."""
+    size = archive.stat().st_size
+    if size <= most:
+        return ""
+    return (
+        f"This saved case has {size / 2**20:.0f} MB, and this page takes files of up to {most // 2**20} MB. "
+        f"Open it on the command line: python -m app.report {archive.name} -o report.pdf; or save fewer files "
+        "in one case."
+    )
 
 
 def court_form(entries: Sequence[str | bool | None]) -> CourtForm:

@@ -25,7 +25,14 @@ from app.intake.uploads import Uploads
 from app.page import case_panels, panels
 from app.page.arrivals import Arrivals, moves
 from app.page.desk import PageState
-from app.page.exports import COURT_FIELDS, court_form, narrating, write_archive, write_reports
+from app.page.exports import (
+    COURT_FIELDS,
+    court_form,
+    narrating,
+    opened_elsewhere,
+    write_archive,
+    write_reports,
+)
 from app.page.labels import labels
 from app.page.shown import HIDDEN, IN_SIGHT, Shown, file_shown, messages, reading
 from app.page.windows import Windows
@@ -163,10 +170,12 @@ class PageHandlers:
         """
         language = self._languages[window_of(request)] = _spoken(language, request)
         shown: tuple[Any, ...] = (gr.skip(),) * 5
+        said = labels(language)
         if state is not None and state.entry is not None:
             state.language = language
             shown = (case_panels.files_panel(state), *reading(state))
-        return (*shown, *(gr.update(**values) for values in labels(language).values()))
+            said["compare"] |= {"choices": case_panels.comparable(state)}
+        return (*shown, *(gr.update(**values) for values in said.values()))
 
     def open(self, state: PageState | None, request: gr.Request | None = None) -> Iterator[tuple[Any, ...]]:
         """Ask the opening question about the shown face, unless it was asked or talked about already."""
@@ -277,7 +286,8 @@ class PageHandlers:
             path = write_archive(self.assistant, state, self._folder_of(request) / "case", form)
         except ValueError as error:
             return panels.notice(str(error)), gr.skip()
-        return "", gr.update(value=str(path), **IN_SIGHT)
+        told = opened_elsewhere(path)
+        return panels.hint(told) if told else "", gr.update(value=str(path), **IN_SIGHT)
 
     def court_entries(self, state: PageState | None) -> tuple[Any, ...]:
         """The entries of the court form that a saved case brought, once."""

@@ -17,6 +17,7 @@ from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
 from app.intake.line import Line
 from app.page import arrivals
 from app.page.desk import CANCELLED, PageState
+from app.page.exports import opened_elsewhere
 from app.page.handlers import PUT_AWAY, PageHandlers
 from app.page.shown import Shown
 from app.page.windows import Windows
@@ -150,6 +151,25 @@ def test_a_case_is_saved_and_opened_again(handlers, files, tmp_path):
     assert entries[0] == "3 O 12/26"
     assert handlers.court_entries(again)[0] != "3 O 12/26", "what is written there since is not overwritten"
     assert handlers.save(again, WINDOW, *entries)[0] == "", "it can be saved again"
+
+
+def test_a_saved_case_that_this_page_could_not_take_says_how_to_open_it(handlers, files):
+    state = examined(handlers, files[1:2])
+    archive = Path(handlers.save(state, WINDOW)[1]["value"])
+    assert opened_elsewhere(archive) == ""
+    told = opened_elsewhere(archive, most=archive.stat().st_size - 1)
+    assert f"python -m app.report {archive.name} -o report.pdf" in told and str(archive.parent) not in told
+
+
+def test_the_choice_of_another_file_is_in_the_language_of_the_page(handlers, files):
+    state = examined(handlers, files)
+
+    def compare(state: PageState | None) -> dict[str, Any]:
+        told = handlers.speak(state, "de", WINDOW)
+        return next(update for update in told[5:] if update.get("label") == "Vergleichen mit")
+
+    assert compare(state)["choices"][0] == ("Vergleichen mit …", "") and len(compare(state)["choices"]) == 2
+    assert "choices" not in compare(None)
 
 
 def test_a_changed_case_is_a_sentence(handlers, files, tmp_path):
