@@ -65,8 +65,8 @@ def opened_elsewhere(archive: Path, most: int = MAX_FILE_BYTES) -> str:
         return ""
     return (
         f"This saved case has {size / 2**20:.0f} MB, and this page takes files of up to {most // 2**20} MB. "
-        f"Open it on the command line: python -m app.report {archive.name} -o report.pdf; or save fewer files "
-        "in one case."
+        f"Open it on the command line: python -m app.report {archive.name} -o report.pdf; or save fewer "
+        "files in one case."
     )
 
 
