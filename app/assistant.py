@@ -105,7 +105,7 @@ class Assistant:
         """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an
         array.
 
-        name: what the report calls it; the file's own name by default. watch: is told how far a video is.
+        name: what the report calls it; the file's own name by default. watch: see kfd.examine.examine_file.
         A photograph without a face gives an analysis with no faces and the verdict `inconclusive`.
         Raises media.errors.MediaError for a source that gives no picture.
         """

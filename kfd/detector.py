@@ -23,6 +23,7 @@ from kfd.model import KFD
 from kfd.quality.drawings import is_drawn
 from kfd.quality.estimate import compression, sharpness
 from kfd.reader import Reader, load_reader
+from media.errors import check_wanted
 from media.faces import Face, FaceCrop, crop_face, find_faces, shrunk
 from media.regions import REGION_NAMES, named_regions, region_scores
 
@@ -201,6 +202,7 @@ class Detector:
         views = []
         shrink = cache(partial(shrunk, image))  # a crowd would have it shrunk for each face
         for face in faces:
+            check_wanted()
             crop = crop_face(image, face, self.image_size, shrink=shrink)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
             uncertain = () if face.sure else (Reason.FACE_UNCERTAIN,)
@@ -215,6 +217,7 @@ class Detector:
         scored = [i for i, view in enumerate(views) if may_be_scored(self.decision, view.quality)]
         detections: dict[int, Detection] = {}
         for start in range(0, len(scored), BATCH):
+            check_wanted()
             part = scored[start : start + BATCH]
             detection = self(to_batch([views[i].crop.pixels for i in part]))
             detections |= {i: detection[k] for k, i in enumerate(part)}

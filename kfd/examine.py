@@ -16,7 +16,7 @@ from kfd.detection import FaceFinding
 from kfd.detector import Detector, FaceView
 from kfd.quality.caveats import photo_caveats, video_caveats
 from kfd.video import VideoAnalysis, Watch, examine_video
-from media.errors import contained
+from media.errors import contained, looking
 from media.faces import FaceSearch, search_faces
 from media.files import MediaFile, file_of, open_file, readable
 from media.images import OpenSource, Photo, open_photo
@@ -77,8 +77,9 @@ def examine_file(
 ) -> Examination:
     """Examine a photograph, an animation or a video.
 
-    source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports.
-    default. watch: is told how far a video is. threads: see examine_video. The file is opened once: what is
+    source: a path, an opened file, the bytes of one, a PIL image or an array. name: for reports,
+    the file's own by default. watch: is told how far a video is; in a photograph it is called with (0, 0)
+    between two steps, and may raise Cancelled. threads: see examine_video. The file is opened once: what is
     hashed is what is examined.
     Raises media.errors.MediaError, and nothing else, for a file that gives no picture. A picture without a
     face has no faces.
@@ -109,7 +110,8 @@ def _examine_opened(
     photo = open_whole(file, name)
     if photo is None:
         return examine_clip(detector, file, name, watch, threads)
-    return judge_sightings(detector, [sight(detector, photo)])[0]
+    with looking(lambda: watch is not None and watch(0, 0)):
+        return judge_sightings(detector, [sight(detector, photo)])[0]
 
 
 def sight(detector: Detector, photo: Photo) -> Sighting:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 LOG = logging.getLogger("unmask")
 INTERNAL_ERROR = "internal_error"
@@ -36,6 +37,27 @@ class ImageError(MediaError):
 
 class VideoError(MediaError):
     """A file that gives no frames, or not all of those wanted: also "damaged" (some cannot be decoded)."""
+
+
+_look: ContextVar[Callable[[], object]] = ContextVar("look", default=lambda: None)
+
+
+@contextmanager
+def looking(look: Callable[[], object]) -> Iterator[None]:
+    """Have `check_wanted` call `look` in this thread, which raises Cancelled where nobody waits any more."""
+    token = _look.set(look)
+    try:
+        yield
+    finally:
+        _look.reset(token)
+
+
+def check_wanted() -> None:
+    """Raise Cancelled where the examination that this is a part of is not wanted any more; see `looking`.
+
+    Called between two steps that take long: tiles of a large photograph, faces of a crowd.
+    """
+    _look.get()()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from media.errors import check_wanted
 from media.face_models import STRIDE, Candidate, Finder, distinct, finder
 
 SMALLEST_FACE = 48  # pixels of the photograph; every face from here on is searched for
@@ -95,6 +96,7 @@ def _search(image: np.ndarray, scale: float, using: Finder) -> Iterator[Candidat
     height, width = image.shape[:2]
     for top, bottom in _spans(height, scale, using.tile):
         for left, right in _spans(width, scale, using.tile):
+            check_wanted()
             part = _resized(image[top:bottom, left:right], scale)
             size = part.shape[1::-1]
             exact = np.array(size) / (right - left, bottom - top)
@@ -141,6 +143,7 @@ def _oriented(image: np.ndarray, candidate: Candidate, using: Finder) -> Candida
     CenterFace finds most faces that lie on their side or stand on their head, with less confidence and with
     wrong points: then it reads the place again in quarter turns.
     """
+    check_wanted()
     if candidate.confidence >= CERTAIN and abs(candidate.roll) < 45:
         return candidate
     scale = TURN_VIEW / 2 / candidate.side

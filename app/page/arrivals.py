@@ -147,7 +147,7 @@ def moves(place: Place, is_wanted: Wanted) -> Iterator[int]:
 
 
 def _watch(is_wanted: Wanted) -> Callable[[int, int], None]:
-    """What ends the examination of a video that nobody waits for."""
+    """What ends an examination that nobody waits for."""
 
     def watch(done: int, of: int) -> None:
         if not is_wanted():

@@ -12,7 +12,9 @@ import torch
 from kfd import Detector, NoFaceError
 from kfd.config import Decision
 from kfd.detector import to_batch
+from kfd.examine import examine_file
 from kfd.quality.estimate import sharpness
+from media.errors import Cancelled, check_wanted
 from media.images import read_image
 from media.regions import REGION_NAMES
 from tests.tiny.kfd import SIZE, save_tiny_kfd, tiny_kfd
@@ -130,3 +132,23 @@ def test_the_folded_tower_reads_the_same(detector):
     encoder.train()
     assert encoder.folded is None, "what is trained must not be read with the weights of before"
     encoder.fold()
+
+
+def test_a_photograph_that_nobody_waits_for_is_left(detector):
+    """It is asked before the search and between the steps after it; a photograph has no frames to tell of."""
+    asked: list[tuple[int, int]] = []
+
+    def watch(done: int, of: int) -> None:
+        asked.append((done, of))
+        if len(asked) == stop:
+            raise Cancelled
+
+    stop = 0
+    assert examine_file(detector, EXAMPLE, watch=watch).faces
+    assert set(asked) == {(0, 0)} and len(asked) >= 3
+    for stop in range(1, len(asked) + 1):
+        asked.clear()
+        with pytest.raises(Cancelled):
+            examine_file(detector, EXAMPLE, watch=watch)
+        assert len(asked) == stop
+    check_wanted()  # nobody asks any more
