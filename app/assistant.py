@@ -46,6 +46,7 @@ from kfd.examine import examine_file
 from kfd.scoring.opinions import SecondReader, heeded, second_opinions
 from kfd.video import Watch
 from llm.conversation import ConversationFull
+from llm.questions.topics import plain_topics
 from llm.serving.endpoint import EndpointError
 from media.files import MediaFile, open_file
 from media.images import ImageSource, OpenSource
@@ -100,6 +101,7 @@ class Assistant:
         draw_examples()
         grad_cam_of(self.analyse(EXAMPLE), 0)
         foreign_language(OPENING_QUESTION)
+        plain_topics(OPENING_QUESTION)
 
     def analyse(self, source: ImageSource, name: str | None = None, watch: Watch | None = None) -> Analysis:
         """Examine a photograph, an animation or a video: a path, the bytes of a file, a PIL image or an

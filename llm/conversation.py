@@ -106,7 +106,7 @@ class Conversation:
 
         temperature: 0 takes the likeliest token each time; above 0 samples, with `seed`.
         checked: hold every sentence against the case before it is handed out, and word it anew where it
-            contradicts (llm.checks.claims), is beside the point (llm.checks.topics) or repeats an earlier
+            contradicts (llm.checks.claims), is beside the point (llm.checks.on_topic) or repeats an earlier
             answer. A sentence that fails every time ends the answer; where it is the first, a plain answer
             out of the facts (llm.checks.plain) stands in its place.
         An answer that is not read to its end counts as far as it was written (a question without a single

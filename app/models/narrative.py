@@ -16,8 +16,8 @@ from data_sim.dialogue import Case
 from data_sim.dialogues.conversation import FULL
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing
+from llm.checks.on_topic import is_of
 from llm.checks.plain import plain_answer
-from llm.checks.topics import is_of
 from llm.serving.endpoint import EndpointError
 
 if TYPE_CHECKING:

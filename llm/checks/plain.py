@@ -11,9 +11,10 @@ from data_sim.dialogues import on_before, on_finding, on_map
 from data_sim.dialogues.conversation import answer_to
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing, sentences
-from llm.checks.cues import cued_topics, plain_spelling
-from llm.checks.parts import other_parts_asked, parts_spoken_of
-from llm.checks.topics import asks_whether_fake, of_parts, plain_topics
+from llm.questions.cues import cued_topics
+from llm.questions.parts import other_parts_asked, parts_spoken_of
+from llm.questions.spelling import plain_spelling
+from llm.questions.topics import asks_whether_fake, of_parts, plain_topics
 from media.regions import REGION_NAMES
 
 PREFACE = "Here is what the examination says."

@@ -17,7 +17,7 @@ import yaml
 from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score, reasons_in_words
 from data_sim.dialogues.facts import Facts, percent, told
-from llm.checks.parts import names_extreme
+from llm.questions.parts import names_extreme
 from media.regions import REGION_NAMES
 
 _NEXT = r"original|source|copy|examin|expert|check|compare|accuse|second opinion|save|keep|treat"

@@ -10,7 +10,7 @@ from typing import Any
 from data_sim.dialogue import Case
 from data_sim.dialogues.facts import Facts
 from llm.checks.claims import MINOR, NO_FAULT, SEVERE, fault
-from llm.checks.topics import beside_the_point
+from llm.checks.on_topic import beside_the_point
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
 FIRST_DRAWS = 3  # of an answer's first sentence, for which a composed one can stand
@@ -41,7 +41,7 @@ def agreed(drafts: Iterable[Draft], case: Case, question: str, said: Collection[
     drafts: drawn one by one, only as many as are needed. said: earlier answers of the conversation; to say
     one of them again word for word is a fault that can be borne.
     Returns None when none can be borne: each contradicts the case (llm.checks.claims.fault), or begins an
-    answer that is beside the point (llm.checks.topics).
+    answer that is beside the point (llm.checks.on_topic).
     """
     tries: list[tuple[int, Draft]] = []
     for draft in drafts:

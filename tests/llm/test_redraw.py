@@ -11,11 +11,13 @@ from data_sim.dialogue import Turn
 from data_sim.dialogues.conversation import FULL, wordings_of
 from data_sim.dialogues.phrasing import Phrasing
 from llm.checks.claims import MINOR, NO_FAULT, SEVERE, contradictions, fault
+from llm.checks.on_topic import beside_the_point
 from llm.checks.plain import plain_answer
 from llm.checks.redraw import Draft, agreed
-from llm.checks.topics import beside_the_point, parts_asked, plain_topics
 from llm.conversation import Conversation
 from llm.prompt import question
+from llm.questions.parts import parts_asked
+from llm.questions.topics import plain_topics
 from tests.llm.test_conversation import say, taught
 from tests.llm.test_values import FACTS
 from tests.tiny.llm import FAKE, detection

@@ -12,7 +12,7 @@ from app.facts import facts_of
 from app.models.narrative import PASSAGES, composed_narrative, written_narrative
 from app.page.handlers import EXAMPLE
 from llm.checks.claims import contradictions
-from llm.checks.topics import plain_topics
+from llm.questions.topics import plain_topics
 from tests.llm.test_endpoint import talk
 from tests.llm.test_values import FACTS
 from tests.tiny.openai_server import serving

@@ -13,12 +13,14 @@ from data_sim.dialogue import INTENTS, questions
 from data_sim.dialogues.conversation import AFTER_REGIONS, TOPICS, _topics
 from data_sim.dialogues.facts import Clip, ErrorRates, OtherFace
 from llm.checks.claims import contradictions
-from llm.checks.cues import cued_topics, load_cues, plain_spelling
-from llm.checks.parts import other_parts_asked, parts_asked, parts_spoken_of
+from llm.checks.on_topic import beside_the_point
 from llm.checks.plain import PREFACE, is_counted, plain_answer
 from llm.checks.pointed import read_conversations, states_a_fact
 from llm.checks.redraw import Draft, agreed
-from llm.checks.topics import beside_the_point, plain_topics
+from llm.questions.cues import cued_topics, load_cues
+from llm.questions.parts import other_parts_asked, parts_asked, parts_spoken_of
+from llm.questions.spelling import plain_spelling
+from llm.questions.topics import plain_topics
 from tests.llm.test_pointed import ASKED, plain
 from tests.llm.test_values import FACTS, REAL
 

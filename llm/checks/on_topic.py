@@ -1,9 +1,7 @@
-"""What a question asks for, and whether an answer speaks of that.
+"""Does an answer speak of what was asked?
 
-A question is of the topics that its words cue (llm.checks.cues); where they cue none, of the topic whose
-training wordings are most like it, by the cosine of their weighted words and pairs of words, unless another
-is nearly as like. An answer is of a topic if it opens like something that the dialogues say of that topic
-about the same face.
+An answer is of a topic if it opens like something that the dialogues say of that topic about the same face,
+by the cosine of their weighted words and pairs of words.
 """
 
 from __future__ import annotations
@@ -14,23 +12,20 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
-from data_sim.dialogue import ASKABLE, format_score
-from data_sim.dialogues.conversation import AFTER_REGIONS, FULL, OF_REGIONS, answer_to, wordings_of
+from data_sim.dialogue import format_score
+from data_sim.dialogues.conversation import AFTER_REGIONS, answer_to
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing, level, marked
-from llm.checks.cues import cued_topics, plain_spelling
-from llm.checks.parts import PART, names_extreme, names_of, parts_asked, parts_spoken_of
-from media.regions import WHOLE_FACE
+from llm.questions.parts import PART, names_extreme, names_of, parts_spoken_of
+from llm.questions.spelling import plain_spelling
+from llm.questions.topics import asks_whether_fake, asks_whether_real, of_parts, plain_topics
 
-LIKE = 0.3  # cosine from which a question is like a wording
-AHEAD = 0.1  # by how much the likest topic must lead
 OF_TOPIC = 0.3  # cosine from which an answer is like one that the dialogues would give
 COMPOSED = 12  # answers that are composed for comparison
 # Topics of which an answer to one is an answer to the others.
-_KIN = (
+KIN = (
     {"verdict", "authentic", "leaning"},
     {"verdict", "authentic", "yes_or_no"},
     {"limits", "limits_here"},
@@ -41,24 +36,8 @@ _KIN = (
     {"dispute", "broken"},
     {"identity", "person"},
 )
-# What a question that leans on parts means where none was spoken of.
-_WITHOUT_PARTS = {"that_high": "score_meaning", "why_there": "why", "sure_of_part": "how_sure",
-                  "by_how_much": "spread", "other_side": "which_face"}  # fmt: skip
-# What is asked of the whole case although a part is named: "who edited the mouth?"
-_BESIDE_PARTS = ("maker", "identity", "legal", "privacy", "other_language", "obey", "for_child", "metadata",
-                 "one_sentence", "two_sentences", "three_sentences", "rates", "takedown",
-                 "method")  # fmt: skip
 _END = re.compile(r"(?<=[^\d\s][.!?])\s+|(?<=\d\d[.!?])\s+")
 _STEM = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|ly)$")
-_ASKED_FAKE = re.compile(
-    r"\b(?:is|was|are|were|has|have|did|do|does) "
-    r"(?:it|this|that|he|she|they|the|my|our|his|her|any\w*|some\w*)\b(?!.* or (?!not\b))"
-    r".*\b(?:fak|forg|manipulat|edit|alter|doctor|tamper|photoshop|deepfake|retouch|chang)"
-)
-_ASKED_REAL = re.compile(
-    r"\b(?:is|was|are|were) (?:(?:it|this|that|these|he|she|they)|(?:the|my|our|his|her) \w+)\b"
-    r"(?!.* or (?!not\b))(?!.*\bnot\b).* (?:real|genuine|authentic|legit|legitimate|untouched|original)\b"
-)
 _STRENGTH_ALONE = re.compile(  # opens with how strong the evidence is, whatever was asked
     r"^\W*(?:the evidence for [^.,;]* is|that is) (?:no|weak|moderate|\w+ strong|strong)\b", re.IGNORECASE
 )
@@ -115,53 +94,6 @@ def _length(terms: set[str], weights: Mapping[str, float]) -> float:
     return math.sqrt(sum(weights.get(term, unknown) ** 2 for term in terms)) or 1.0
 
 
-@lru_cache(maxsize=1)
-def _wordings() -> _Texts:
-    rng = random.Random(0)
-    return _Texts.of(
-        (topic, text)
-        for topic in FULL.topics
-        for pattern in wordings_of(topic)
-        for text in rng.sample(pattern, min(len(pattern), 6))
-    )
-
-
-def plain_topics(question: str, said: Collection[str] = ()) -> list[str]:
-    """The topics that a question asks for, in its order; empty where none is plain.
-
-    said: earlier answers of the conversation. A question that leans on the parts spoken of in the last one is
-    of a topic of data_sim.dialogues.conversation.AFTER_REGIONS.
-    """
-    spoken = parts_spoken_of(said)
-    topics = (_in_context(topic, spoken) for topic in cued_topics(question) or _likest(question))
-    return list(dict.fromkeys(topic for topic in topics if topic))
-
-
-def _in_context(topic: str, spoken: tuple[str, ...]) -> str | None:
-    """The topic, or what it means where the parts that it leans on were not spoken of; None where nothing."""
-    if topic in OF_REGIONS or topic == "other_part":
-        return None
-    if len(spoken) >= AFTER_REGIONS.get(topic, 0):
-        return topic
-    return _WITHOUT_PARTS.get(topic)
-
-
-def _likest(question: str) -> list[str]:
-    if len(plain_spelling(question).split()) < 2:  # too little to be like anything
-        return []
-    ranked = sorted(_wordings().likeness(question).items(), key=lambda one: -one[1])[:2]
-    if not ranked or ranked[0][1] < LIKE or (len(ranked) > 1 and ranked[0][1] - ranked[1][1] < AHEAD):
-        return []
-    return [ranked[0][0]]
-
-
-def of_parts(question: str) -> tuple[str, ...]:
-    """The parts that a question is about, keys of ASKABLE; () where it asks something else of the case."""
-    asked, topics = parts_asked(question), set(cued_topics(question))
-    whole = all(WHOLE_FACE in ASKABLE[part] for part in asked) and "spread" in topics  # "or the entire face?"
-    return () if whole or topics & set(_BESIDE_PARTS) else asked
-
-
 def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[str] = ()) -> bool:
     """Does an answer not open with what was asked for?
 
@@ -191,7 +123,7 @@ def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[
         return True  # which of two was asked for
     if _STRENGTH_ALONE.search(answer):
         return not {"strength", "how_sure"} & set(topics)
-    kin = set(topics).union(*(group for group in _KIN if group & set(topics)))
+    kin = set(topics).union(*(group for group in KIN if group & set(topics)))
     return not is_of(answer, facts, sorted(kin), parts_spoken_of(said), opening=True)
 
 
@@ -199,16 +131,6 @@ def _says_how_low(answer: str, facts: Facts) -> bool:
     """Is a highest part that the map does not mark called low, or as it is? "The strongest" accuses it."""
     name, value = facts.parts[0]
     return marked(facts, [name]) or level(value) in answer
-
-
-def asks_whether_fake(question: str) -> bool:
-    """Is yes or no asked for, where yes means that the face is manipulated?"""
-    return _ASKED_FAKE.search(plain_spelling(question)) is not None
-
-
-def asks_whether_real(question: str) -> bool:
-    """Is yes or no asked for, where yes means that the face is genuine?"""
-    return _ASKED_REAL.search(plain_spelling(question)) is not None
 
 
 def is_of(

@@ -1,4 +1,5 @@
-"""What a question asks for, by the words that people use for it: cues.yaml, first found first.
+"""What a question asks for, by the words that people use for it: cues.yaml, first found first; or by its
+likeness to the wordings of training (llm.questions.likeness) where that is plainer, or nothing is cued.
 
 A question is cut into its sentences, and where "and" joins two questions, there as well: each may ask for
 something else. What stands beside a question ("I took it myself. Why do you say so?") is context, and a
@@ -14,29 +15,13 @@ from importlib.resources import files
 
 import yaml
 
+from llm.questions.likeness import LIKELY, SURE, likest_topic
+from llm.questions.spelling import plain_spelling
+
 MOST = 2  # things that are answered at once
 MANNERS = ("greeting", "thanks")
-_AS_MEANT = {  # as typed on a telephone, or pulled together
-    "u": "you", "ur": "your", "r": "are", "y": "why", "pls": "please", "plz": "please", "wat": "what",
-    "wud": "would", "shud": "should", "cud": "could", "cuz": "because", "dis": "this", "da": "the",
-    "ppl": "people", "wdym": "what do you mean", "whats": "what is", "hows": "how is", "wheres": "where is",
-    "whos": "who is", "thats": "that is", "its": "it is", "im": "i am", "youre": "you are", "dont": "do not",
-    "doesnt": "does not", "didnt": "did not", "isnt": "is not", "arent": "are not", "wasnt": "was not",
-    "cant": "cannot", "couldnt": "could not", "wont": "will not", "wouldnt": "would not", "ive": "i have",
-    "id": "id", "lets": "let us", "gonna": "going to", "wanna": "want to", "smth": "something",
-    "thru": "through", "rly": "really", "abt": "about", "tho": "though", "n": "and", "em": "them",
-    "dunno": "do not know", "ill": "i will", "theyre": "they are", "hes": "he is", "shes": "she is",
-    "aint": "is not", "gimme": "give me", "k": "okay", "foto": "photo", "dat": "that",
-}  # fmt: skip
-_SHORT = (
-    ("n't", " not"),
-    ("'re", " are"),
-    ("'m", " am"),
-    ("'ve", " have"),
-    ("'ll", " will"),
-    ("'d", " would"),
-)
-_IS = re.compile(r"\b(what|who|where|when|how|why|that|this|it|he|she|there|here|which)'s\b")
+# What these cue is never taken for the question that it resembles: an order, and which end of the map.
+_PRECISE = ("obey", "other_language", "strongest", "weakest")
 _PIECES = re.compile(
     r"(?<=[.?!;])\s+|\s+and\s+(?=(?:what|who|where|when|how|why|is|are|does|should|which)\b)"
 )
@@ -54,7 +39,7 @@ _SCRIPT = re.compile(
 @lru_cache(maxsize=1)
 def load_cues() -> list[tuple[str, re.Pattern[str]]]:
     """cues.yaml: (topic, a pattern that finds its cues in plain spelling), in the order of the file."""
-    raw = yaml.safe_load((files("llm.checks") / "cues.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((files("llm.questions") / "cues.yaml").read_text(encoding="utf-8"))
     words: dict[str, str] = {}
     for name, pattern in raw["words"].items():
         words[name] = _filled(pattern, words)
@@ -68,20 +53,8 @@ def _filled(pattern: str, words: Mapping[str, str]) -> str:
     return re.sub(r"<(\w+)>", lambda name: words[name[1]], pattern)
 
 
-def plain_spelling(text: str) -> str:
-    """A text in lower case, without marks, with what is pulled together or shortened written out."""
-    text = _IS.sub(
-        r"\1 is", text.lower().replace("’", "'").replace("can't", "cannot").replace("won't", "will not")
-    )
-    for short, full in _SHORT:
-        text = text.replace(short, full)
-    text = re.sub(r"100\s*%", "100 percent", text).replace("deep fake", "deepfake").replace("%", " percent ")
-    words = re.findall(r"[^\W_]+", text.replace("'", ""))
-    return " ".join(_AS_MEANT.get(word, word) for word in words)
-
-
 def cued_topics(question: str) -> list[str]:
-    """The topics that a question asks for by its words, in its order, at most MOST; empty where none is."""
+    """The topics that a question asks for, in its order, at most MOST; empty where none is plain."""
     pieces = [piece for piece in _PIECES.split(question) if piece.strip(" .?!")]
     found = [(topic, _ASKS.search(piece) is not None) for piece in pieces if (topic := _cued(piece))]
     if len(pieces) > 1 and not found:
@@ -98,4 +71,10 @@ def _cued(piece: str) -> str | None:
     if _NAME.search(piece):
         return "identity"
     words = plain_spelling(piece)
-    return next((topic for topic, pattern in load_cues() if pattern.search(words)), None)
+    cued = next((topic for topic, pattern in load_cues() if pattern.search(words)), None)
+    if cued in _PRECISE or " " not in words:  # one word is too little to be like anything
+        return cued
+    likest, lead = likest_topic(piece)
+    if lead >= SURE or (cued is None and lead >= LIKELY):
+        return likest
+    return cued

@@ -1,0 +1,1 @@
+"""What is asked: the topics of a question, and the parts of a face that it names."""
