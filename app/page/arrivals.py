@@ -112,7 +112,7 @@ class Arrivals:
             if state.shown is None:
                 state.shown = state.entries.index(entry)
         except ValueError as error:  # also a MediaError
-            entry.reason = without_path(str(error), path)
+            entry.reason = entry.reason or without_path(str(error), path)  # it has one where it was cancelled
         finally:
             self._forget(path)
 
