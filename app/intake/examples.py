@@ -21,8 +21,8 @@ from media.images import read_image
 EXAMPLE = Path(__file__).parents[1] / "example.jpg"
 FORGED_EXAMPLE = Path(__file__).parents[1] / "example_forged.jpg"
 # Of the fifteen among 13 to 814 that change the mouth alone, one of the two that the shipped detector calls
-# fake: eleven it calls real, two get no verdict. A sample shows what a finding looks like, not how often there
-# is one.
+# fake: eleven it calls real, two get no verdict. A sample shows what a finding looks like, not how often one
+# is made.
 SEED = 571
 AROUND = 0.75  # half the side of what is forged around the face, in sides of the face
 
