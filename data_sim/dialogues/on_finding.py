@@ -69,7 +69,7 @@ def real_or_fake(facts: Facts, asked: tuple[str, ...], say: Phrasing) -> str:
             f"Genuine, by what the pixels show: the score is {score} of 1.",
             f"Genuine, as far as I can see, with a score of {score}.",
             f"No signs of manipulation were found, so rather genuine; the score is {score}.",
-            f"Nothing speaks against it: the score is {score} of 1.",
+            f"Nothing speaks against it: no signs of manipulation were found, at a score of {score} of 1.",
         ),
         say.maybe("That is no certificate, since a forgery can be missed.", often=0.5),
     )

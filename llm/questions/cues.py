@@ -53,19 +53,22 @@ def _filled(pattern: str, words: Mapping[str, str]) -> str:
     return re.sub(r"<(\w+)>", lambda name: words[name[1]], pattern)
 
 
-def cued_topics(question: str) -> list[str]:
-    """The topics that a question asks for, in its order, at most MOST; empty where none is plain."""
+def cued_topics(question: str, likely: bool = True) -> list[str]:
+    """The topics that a question asks for, in its order, at most MOST; empty where none is plain.
+
+    likely: also where no cue is found and one topic is no more than likely.
+    """
     pieces = [piece for piece in _PIECES.split(question) if piece.strip(" .?!")]
-    found = [(topic, _ASKS.search(piece) is not None) for piece in pieces if (topic := _cued(piece))]
+    found = [(topic, _ASKS.search(piece) is not None) for piece in pieces if (topic := _cued(piece, likely))]
     if len(pieces) > 1 and not found:
-        whole = _cued(question)
+        whole = _cued(question, likely)
         return [whole] if whole else []
     found = [one for one in found if one[0] not in MANNERS] or found
     asked = [one for one in found if one[1]] or found
     return list(dict.fromkeys(topic for topic, _ in asked))[:MOST]
 
 
-def _cued(piece: str) -> str | None:
+def _cued(piece: str, likely: bool) -> str | None:
     if len(_SCRIPT.findall(piece)) > 0:
         return "other_language"
     if _NAME.search(piece):
@@ -75,6 +78,6 @@ def _cued(piece: str) -> str | None:
     if cued in _PRECISE or " " not in words:  # one word is too little to be like anything
         return cued
     likest, lead = likest_topic(piece)
-    if lead >= SURE or (cued is None and lead >= LIKELY):
+    if lead >= SURE or (likely and cued is None and lead >= LIKELY):
         return likest
     return cued

@@ -52,7 +52,7 @@ def _in_context(topic: str, spoken: tuple[str, ...]) -> str | None:
 
 def of_parts(question: str) -> tuple[str, ...]:
     """The parts that a question is about, keys of ASKABLE; () where it asks something else of the case."""
-    asked, topics = parts_asked(question), set(cued_topics(question))
+    asked, topics = parts_asked(question), set(cued_topics(question, likely=False))
     whole = all(WHOLE_FACE in ASKABLE[part] for part in asked) and "spread" in topics  # "or the entire face?"
     return () if whole or topics & set(_BESIDE_PARTS) else asked
 

@@ -9,8 +9,11 @@ import pytest
 from data_sim.dialogue import question_patterns
 from data_sim.dialogues.conversation import FULL, _topics
 from llm.checks.on_topic import KIN
+from llm.checks.plain import plain_answer
 from llm.questions.cues import cued_topics
 from llm.questions.likeness import LIKELY, SURE, likest_topic
+from llm.questions.topics import of_parts, plain_topics
+from tests.llm.test_values import FACTS
 
 
 def set_aside() -> list[tuple[str, str]]:
@@ -51,3 +54,11 @@ def test_a_lead_says_how_plain_it_is() -> None:
 )  # fmt: skip
 def test_likeness_fills_in_where_no_cue_is_and_never_overrules_a_precise_one(asked: str, topic: str) -> None:
     assert cued_topics(asked) == [topic]
+
+
+def test_a_part_that_is_named_outweighs_what_is_no_more_than_likely() -> None:
+    """Bug: "How is the mouth doing?" was answered with how a detector works."""
+    for asked in ("How is the mouth doing?", "is his left eye pretend"):
+        (part,) = of_parts(asked)
+        assert part in plain_answer(FACTS, asked)
+    assert plain_topics("How much can we lean on that?") == ["strength"]
