@@ -29,9 +29,11 @@ LIKELY = 0.15
 DRAWN = 8  # wordings of a pattern that are learnt
 
 
-@lru_cache(maxsize=4096)
 def likest_topic(question: str) -> tuple[str, float]:
-    """The topic whose training wordings a question is most like, and its lead over the next, at least 0."""
+    """The topic whose training wordings a question is most like, and its lead over the next, at least 0.
+
+    It takes milliseconds, and nothing is remembered: a question is gone with its visitor.
+    """
     features, machine = _fitted()
     margins = machine.decision_function(features([question]))[0]
     second, first = np.argsort(margins)[-2:]

@@ -56,7 +56,7 @@ def cartoon(photo: np.ndarray) -> np.ndarray:
 def test_what_others_draw_is_told_apart(photo):
     """Not by our own recipes alone, which the estimate was fitted on.
 
-    A poster of eight colours lies at the limit: the untouched photograph's is told apart, the other's not.
+    A poster of eight colours lies at the limit, and may be missed.
     """
     box = find_faces(photo)[0]
     missed = [

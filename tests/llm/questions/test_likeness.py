@@ -30,7 +30,7 @@ def set_aside() -> list[tuple[str, str]]:
 
 
 def test_wordings_never_trained_on_are_recognised() -> None:
-    """By cues and likeness together 8 in 10; by cues and the likest single wording it was 7 in 10."""
+    """By cues and likeness together 8 in 10, by cues alone 7 in 10."""
     asked = set_aside()
     found = [(topic, cued_topics(text)[:1]) for topic, text in asked]
     right = sum([topic] == one or any({topic, *one} <= kin for kin in KIN if one) for topic, one in found)
