@@ -33,6 +33,7 @@ from kfd.encoders.text import DESCRIPTIONS, load_tokenizer, save_tokenizer, trai
 from kfd.model import KFD
 
 DECISION_FILE = "decision.json"
+IMAGE_TOWER = ("encoder.image_tower.", "encoder.image_head.", "alignment.projections.")  # as wide as it is
 
 
 def new_kfd(
@@ -124,9 +125,11 @@ def load_kfd(
     return model.eval().to(device), decision
 
 
-def load_trained(model: KFD, folder: str | Path) -> None:
+def load_trained(model: KFD, folder: str | Path, image_tower: bool = True) -> None:
     """Load the weights file of a checkpoint into a model of the same kind.
 
+    image_tower: False leaves the model its embedded image tower, which may be another than the checkpoint's,
+        and takes the rest: text tower, learned descriptions, locator and classifier.
     Raises ValueError when the checkpoint was trained on another encoder or a tensor does not fit.
     """
     folder = Path(folder)
@@ -137,7 +140,15 @@ def load_trained(model: KFD, folder: str | Path) -> None:
             f"{folder} was trained on another encoder: expected {' '.join(ours)}, got {' '.join(theirs)}; "
             "choose the encoder and the weights it was trained with"
         )
-    load_trained_state(model, storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE))
+    state, source = storage.read_weights(folder), str(folder / storage.WEIGHTS_FILE)
+    if image_tower:
+        load_trained_state(model, state, source)
+    else:
+        ours, theirs = (
+            {name: tensor for name, tensor in tensors.items() if not name.startswith(IMAGE_TOWER)}
+            for tensors in (trained_state(model), state)
+        )
+        storage.load_part(model, ours, theirs, source)
 
 
 def trained_state(model: KFD) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ def build(config: TrainConfig, size: int, processes: Processes) -> KFD:
             f"{size}; build a set for it: python -m data_sim.build --size {model.encoder.image_size}"
         )
     if config.init_from is not None:
-        load_trained(model, config.init_from)
+        load_trained(model, config.init_from, image_tower=config.start is None)
     if config.fixed_norms:
         model.encoder.fixed_norms = True
     return model

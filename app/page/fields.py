@@ -37,7 +37,7 @@ def desk_fields(said: Labels) -> dict[str, gr.components.Component]:
             "notes": gr.Textbox(**said["notes"], lines=3, max_length=MAX_NOTES, elem_id="notes"),
             "own": gr.Dropdown(**said["own"], value="", filterable=False, elem_id="own"),
             "reason": gr.Textbox(**said["reason"], max_length=MAX_REASON, elem_id="reason"),
-            "blurred": gr.CheckboxGroup([], value=[], **said["blurred"], **OUT_OF_SIGHT, elem_id="blurred"),
+            "blurred": gr.CheckboxGroup([], value=[], **said["blurred"], elem_id="blurred"),
         }
         with gr.Row(elem_id="keep"):
             fields["add"] = gr.UploadButton(

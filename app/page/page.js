@@ -12,14 +12,38 @@ document.addEventListener("click", (event) => {
   for (const view of timeline.querySelectorAll(".views figure")) view.hidden = view.dataset.frame !== bar.dataset.frame;
 });
 
-// Hands files to Gradio's own input, as if they had been chosen there. Returns whether there were any.
+// Gradio may lose what it gives to fields that it has not drawn, as those of a part that is folded from the start.
+// Such parts are drawn unfolded, while the result is out of sight, and fold as soon as they are there. Until then
+// the page takes no file.
+const unfolded = new Set(["desk", "court"]);
+const drawn = new Promise((resolve) => {
+  document.documentElement.classList.add("drawing");
+  const folding = new MutationObserver(() => {
+    for (const name of unfolded) {
+      const button = document.querySelector(`#${name}:has(textarea) > button.open`);
+      if (!button) continue;
+      unfolded.delete(name);
+      button.click();
+    }
+    if (unfolded.size || !document.querySelector("#drop input[type=file]")) return;
+    folding.disconnect();
+    document.documentElement.classList.remove("drawing");
+    resolve();
+  });
+  folding.observe(document, { childList: true, subtree: true });
+});
+
+// Hands files to Gradio's own input, as if they had been chosen there, as soon as the page is drawn. Returns
+// whether there were any.
 function take(list) {
-  const input = document.querySelector("#drop input[type=file]");
-  if (!input || !list.length) return false;
-  const files = new DataTransfer();
-  for (const file of list) files.items.add(file);
-  input.files = files.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
+  if (!list.length) return false;
+  drawn.then(() => {
+    const input = document.querySelector("#drop input[type=file]");
+    const files = new DataTransfer();
+    for (const file of list) files.items.add(file);
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
   return true;
 }
 
@@ -40,20 +64,6 @@ for (const name of ["dragover", "drop", "dragleave", "dragend"]) {
     }
   }, true);
 }
-
-// Gradio may lose what it gives to fields that it has not drawn, as those of a part that is folded from the start.
-// Such parts are drawn unfolded, while the result is out of sight, and fold as soon as they are there.
-const unfolded = new Set(["desk", "court"]);
-const folding = new MutationObserver(() => {
-  for (const name of unfolded) {
-    const button = document.querySelector(`#${name}:has(textarea) > button.open`);
-    if (!button) continue;
-    unfolded.delete(name);
-    button.click();
-  }
-  if (!unfolded.size) folding.disconnect();
-});
-folding.observe(document, { childList: true, subtree: true });
 
 // Something is lost by leaving when a file of the visitor's, a question or a note came after the last download.
 let unsaved = false;

@@ -15,8 +15,10 @@ from app.wording.answers import answer_words
 Messages = list[dict[str, str]]
 SKIP = gr.skip()
 HIDDEN = gr.update(visible=False)
-# Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False); it
-# may lose what is given to it meanwhile. Such fields and the rows around them stay on the page, out of sight.
+# Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False), and
+# on a slow machine it loses one of two changes to the same part. So fields and the rows around them stay on the
+# page: style.css shows them where what belongs there, the card of the verdict for instance, is there. The button
+# for a saved case is the same with a file and without, so it has a class.
 IN_SIGHT: dict[str, Any] = {"elem_classes": []}
 OUT_OF_SIGHT: dict[str, Any] = {"elem_classes": ["out-of-sight"]}
 
@@ -27,14 +29,12 @@ class Shown(NamedTuple):
 
     state: Any = SKIP
     notice: Any = SKIP
-    result: Any = SKIP
     photo: Any = SKIP
     faces: Any = SKIP
     face: Any = SKIP
     verdict: Any = SKIP
     translated: Any = SKIP
     chat: Any = SKIP
-    conversation: Any = SKIP
     note: Any = SKIP
     downloads: Any = SKIP
     upload: Any = SKIP
@@ -55,7 +55,7 @@ def nothing_yet(state: PageState | None, notice: str) -> Shown:
     return Shown(
         state=state,
         notice=notice,
-        result=gr.update(**OUT_OF_SIGHT),
+        verdict="",
         upload=None,
         cancel=HIDDEN if state is None else gr.update(visible=True),
         files="" if state is None else case_panels.files_panel(state),
@@ -69,13 +69,11 @@ def file_shown(state: PageState) -> Shown:
     analysis, has_faces = state.analysis, state.face is not None and bool(state.analysis.faces)
     return Shown(
         state=state,
-        result=gr.update(**IN_SIGHT),
         **dict(zip(("photo", "faces", "face", "verdict"), reading(state), strict=True)),
         translated=""
         if analysis is None
         else panels.translated_panel(analysis, state.face if has_faces else None, state.language),
         chat=messages(analysis, state.face) if has_faces else [],
-        conversation=gr.update(**IN_SIGHT if has_faces else OUT_OF_SIGHT),
         note="",
         downloads=HIDDEN,
         archive=gr.update(**OUT_OF_SIGHT),
@@ -102,16 +100,14 @@ def examiner(state: PageState) -> dict[str, Any]:
     file = None if entry is None else entry.file
     if entry is None or file is None:
         empty = {"about": "", "notes": "", "own": "", "reason": ""}
-        return {**empty, "blurred": gr.update(choices=[], value=[], **OUT_OF_SIGHT)}
+        return {**empty, "blurred": gr.update(choices=[], value=[])}
     choices = face_choices(file.analysis, state.language)
     return {
         "about": str(state.shown),
         "notes": file.notes,
         "own": "" if file.override is None else str(file.override.verdict),
         "reason": "" if file.override is None else file.override.reason,
-        "blurred": gr.update(
-            choices=choices, value=sorted(entry.blurred), **IN_SIGHT if choices else OUT_OF_SIGHT
-        ),
+        "blurred": gr.update(choices=choices, value=sorted(entry.blurred)),
     }
 
 

@@ -20,7 +20,7 @@ from app.page.fields import court_fields, desk_fields
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
 from app.page.labels import labels
-from app.page.shown import OUT_OF_SIGHT, Shown
+from app.page.shown import Shown
 from app.page.windows import MAX_WINDOWS
 from app.palette import DARK, LIGHT, css_variables
 from app.report.program import software_version
@@ -93,7 +93,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                 elem_id="compare",
             )
         comparison = gr.HTML(elem_id="comparison")
-        with gr.Row(**OUT_OF_SIGHT, elem_id="result", equal_height=False) as result:
+        with gr.Row(elem_id="result", equal_height=False):
             with gr.Column(elem_id="pictures", min_width=0):
                 gr.HTML(**said["pictures-heading"], elem_id="pictures-heading")
                 photo = gr.HTML()
@@ -104,7 +104,7 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
                 translated = gr.HTML(elem_id="translated")
                 verdict = gr.HTML(elem_id="verdict")
             with gr.Column(elem_id="talk", min_width=0):
-                with gr.Column(elem_id="conversation") as conversation:
+                with gr.Column(elem_id="conversation"):
                     gr.HTML(**said["conversation-heading"], elem_id="conversation-heading")
                     chat = _chatbot()
                     with gr.Row(elem_id="suggestions"):
@@ -140,10 +140,10 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         parts = {
-            **{"state": state, "upload": upload, "notice": notice, "cancel": cancel, "result": result},
+            **{"state": state, "upload": upload, "notice": notice, "cancel": cancel},
             **{"files": files, "compare": compare, "comparison": comparison},
             **{"photo": photo, "faces": faces, "face": face, "verdict": verdict, "translated": translated},
-            **{"chat": chat, "conversation": conversation, "note": note, "downloads": downloads},
+            **{"chat": chat, "note": note, "downloads": downloads},
             **desk,
         }
         shown = [parts[name] for name in Shown._fields]

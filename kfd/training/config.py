@@ -29,7 +29,7 @@ class TrainConfig:
     encoder_settings: Annotated[dict[str, object] | None, tyro.conf.Suppress] = None  # sizes; in YAML only
     dtype: Dtype | None = None  # what the encoder computes in; None: bf16 if frozen and on a GPU, else fp32
     start: Path | None = None  # folder with ImageNet weights of its image tower; None: random
-    init_from: Path | None = None  # folder of a trained detector to start from instead
+    init_from: Path | None = None  # folder of a trained detector; with start, all but its image tower
     train_images: int = 0  # real training images, the same people for the same seed; 0: all of the set
     frames: int = 0  # most frames of one video that are learned from; 0: all
     steps: int = 3000  # batches
@@ -84,8 +84,6 @@ class TrainConfig:
             )
         if self.rerendered is not None and self.train_images:
             problems.append("give train_images or rerendered: its faces are others than the chosen ones")
-        if self.start is not None and self.init_from is not None:
-            problems.append("give start or init_from, not both")
         if min(self.train_images, self.cache_steps, self.frames, self.epochs) < 0:
             problems.append("train_images, frames, epochs and cache_steps must not be negative")
         if self.cache is not None and not self.cache_steps:

@@ -19,7 +19,6 @@ from app.assistant import OPENING_QUESTION, Assistant
 from app.intake.door import check_port
 from app.page import panels
 from app.page.handlers import EXAMPLE, FORGED_EXAMPLE, PageHandlers
-from app.page.shown import OUT_OF_SIGHT
 from app.page.ui import MAX_QUESTION, build_page
 from kfd.config import Decision
 from kfd.detector import Detector
@@ -203,8 +202,8 @@ class TestPageHandlers:
     def test_a_bad_file_gives_a_sentence_and_no_result(self, handlers, tmp_path, name, content):
         path = tmp_path / name
         path.write_bytes(content)
-        state, notice, result, *_ = list(handlers.examine(str(path)))[-1]
-        assert state is None and "notice" in notice and result["elem_classes"] == OUT_OF_SIGHT["elem_classes"]
+        told = list(handlers.examine(str(path)))[-1]
+        assert told.state is None and "notice" in told.notice and told.verdict == ""
         assert not path.exists()
 
     def test_markup_in_a_question_stays_text(self, handlers):
@@ -218,8 +217,8 @@ class TestPageHandlers:
         path = tmp_path / "wall.png"
         Image.new("RGB", (300, 300), "grey").save(path)
         shown = list(handlers.examine(str(path)))[-1]
-        assert "No face was found" in shown.verdict and shown.conversation["elem_classes"]
-        assert list(handlers.example())[-1].conversation["elem_classes"] == []
+        assert "No face was found" in shown.verdict and "no-face" in shown.verdict
+        assert "no-face" not in list(handlers.example())[-1].verdict
 
     def test_a_question_without_room_is_a_sentence(self, handlers):
         state = list(handlers.example())[-1][0]

@@ -92,7 +92,7 @@ def open_page(browser) -> Iterator[Callable[..., Page]]:
         page.elsewhere = []
         page.on("request", lambda request: _note(page, request.url, address))
         page.goto(address)
-        page.wait_for_selector("#drop input[type=file]", state="attached")
+        page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
         return page
 
     yield open_window

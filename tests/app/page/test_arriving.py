@@ -51,7 +51,7 @@ def leaves(page: Page) -> list[str]:
 
     page.on("dialog", answer)
     page.reload()
-    page.wait_for_selector("#drop input[type=file]", state="attached")
+    page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
     page.remove_listener("dialog", answer)
     return asked
 

@@ -135,6 +135,22 @@ def test_a_file_that_cannot_be_read_stays_in_the_list(small, bad):
     expect(page.locator("#files button").nth(0)).to_be_focused()
 
 
+@pytest.mark.parametrize("slower", [4, 12])
+def test_a_slow_machine_shows_what_was_found(small, bad, slower):
+    """There Gradio joins what comes fast, and lost the second of two changes to the row with the result."""
+    page = small(viewport=PHONE, is_mobile=True, has_touch=True)
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
+    page.reload()
+    page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
+    page.set_input_files("#drop input[type=file]", [EXAMPLE, bad, FORGED_EXAMPLE])
+    examined(page, 3)
+    for part in ("#verdict .card", "#conversation", "#desk > button", "#compare", "#report"):
+        expect(page.locator(part)).to_be_visible()
+    page.locator("#files button").nth(1).click()
+    expect(page.locator("#verdict .card")).to_contain_text("not an image")
+    expect(page.locator("#conversation")).to_be_hidden()
+
+
 def test_one_file_alone_has_no_list(small):
     page = small()
     page.set_input_files("#drop input[type=file]", EXAMPLE)
