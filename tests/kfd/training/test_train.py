@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from common.distributed import Processes
 from common.storage import digest_of
 from data_sim.dataset import FaceSet
 from kfd import train
-from kfd.checkpoint import load_kfd
+from kfd.checkpoint import load_kfd, trained_state
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
 from kfd.training.config import TrainConfig
 from kfd.training.record import read_worlds
@@ -238,6 +240,22 @@ def test_fixed_norms_keep_their_statistics_while_all_weights_learn(data, start, 
         torch.testing.assert_close(tower[norms + name], before[norms + name])
     for name in (norms + "weight", norms + "bias", "layer.5.convolution.weight"):
         assert not torch.equal(tower[name], before[name]), name
+
+
+def test_another_image_tower_begins_with_the_rest_of_a_trained_detector(data, start, finished, tmp_path):
+    """`--start` gives the tower, `--init-from` what reads it; the tower's own width decides what does not fit."""
+    out, _ = finished
+    config = TrainConfig(data, tmp_path, start=start, init_from=out, encoder_settings={"taps": (5, 9, 13)})
+    model = train.build(config, 32, Processes())
+    ours, trained = trained_state(model), load_file(out / "model.safetensors")
+    for name in ("locator.fuse.1.weight", "alignment.context", "encoder.text_tower.head.proj.1.weight"):
+        torch.testing.assert_close(ours[name], trained[name])
+    kernel = "encoder.image_tower.conv_stem.convolution.weight"
+    of_start = load_file(start / "model.safetensors")["conv_stem.convolution.weight"]
+    torch.testing.assert_close(ours[kernel], of_start)
+    assert not torch.equal(ours[kernel], trained[kernel])
+    with pytest.raises(ValueError, match=r"does not fit the model: .*alignment\.projections\.0\.weight"):
+        train.build(replace(config, start=None), 32, Processes())
 
 
 def test_a_set_smaller_than_a_batch_can_be_learned_from(data):
