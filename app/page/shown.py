@@ -15,10 +15,10 @@ from app.wording.answers import answer_words
 Messages = list[dict[str, str]]
 SKIP = gr.skip()
 HIDDEN = gr.update(visible=False)
-# Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False), and
-# on a slow machine it loses one of two changes to the same part. So fields and the rows around them stay on
-# the page: style.css shows them where what belongs there, the card of the verdict for instance, is there. The
-# button for a saved case is the same with a file and without, so it has a class.
+# Gradio closes and empties a folded part when it, or a field in it, is taken off the page (visible=False),
+# and on a slow machine it loses one of two changes to the same part. So fields and the rows around them
+# stay on the page: style.css shows them where what belongs there is there, the card of the verdict for
+# instance. The button for a saved case is the same with a file and without, so it has a class.
 IN_SIGHT: dict[str, Any] = {"elem_classes": []}
 OUT_OF_SIGHT: dict[str, Any] = {"elem_classes": ["out-of-sight"]}
 

@@ -243,7 +243,7 @@ def test_fixed_norms_keep_their_statistics_while_all_weights_learn(data, start, 
 
 
 def test_another_image_tower_begins_with_the_rest_of_a_trained_detector(data, start, finished, tmp_path):
-    """`--start` gives the tower, `--init-from` what reads it; the tower's own width decides what does not fit."""
+    """`--start` gives the tower, `--init-from` what reads it."""
     out, _ = finished
     config = TrainConfig(data, tmp_path, start=start, init_from=out, encoder_settings={"taps": (5, 9, 13)})
     model = train.build(config, 32, Processes())
