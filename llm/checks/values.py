@@ -12,6 +12,7 @@ from common.verdicts import Verdict
 from data_sim.dialogue import ASKABLE, format_score
 from data_sim.dialogues.facts import CLOSE, Facts, told
 from data_sim.dialogues.phrasing import LEVELS, level, marked, the
+from media.regions import WHOLE_FACE
 
 _PLACES = {f"both {words}": names for words, names in ASKABLE.items() if len(names) > 1} | ASKABLE
 _PLACE = re.compile(r"\b(" + "|".join(sorted(_PLACES, key=len, reverse=True)) + r")\b")
@@ -53,6 +54,13 @@ _CALLED = (
         r"(?:,? (?:is|over|in|at|on|around))* (?:the )?" + _PLACE.pattern
     ),
 )
+# What the map is said to point at: "Look at the nose at 0.81 and the chin", not "it points more at the nose".
+_POINTED = re.compile(
+    r"(?:\b(?:map|signs?) (?:mostly |mainly |clearly |weakly )?(?:points?|marks?) (?:mostly |weakly )?"
+    r"(?:at |to )?|(?:^|[.:;] )(?:mostly at |look (?:first |mostly )?at |(?:the )?signs? (?:is|are) at ))"
+    r"(?!no\b|more\b)([^.;:]*(?:\.\d[^.;:]*)*)"
+)
+_OTHERWISE = re.compile(r"\b(?:but|while|not|than|against|although|though|only)\b")
 _OF_PARTS = re.compile(r"\b(?:parts?|values?|map|is|region|sign)\b")
 _FIRST = re.compile(r"^\W*(yes|no)\b", re.IGNORECASE)
 _CHECKED = re.compile(  # questions whose Yes or No says whether the map marks the part
@@ -73,7 +81,8 @@ def value_faults(answer: str, facts: Facts, question: str | None = None) -> list
     """
     found = [*_numbers(answer, facts), *_sharpness(answer, facts)]
     if facts.score is not None:
-        found += [*_places(answer, facts), *_first_word(answer, facts, question), *_score(answer, facts)]
+        found += [*_places(answer, facts), *_pointed(answer, facts)]
+        found += [*_first_word(answer, facts, question), *_score(answer, facts)]
     return list(dict.fromkeys(found))
 
 
@@ -133,6 +142,16 @@ def _places(answer: str, facts: Facts) -> list[str]:
         if _LOWEST.search(part) and min(own) > lowest + CLOSE:
             found.append(f"region: calls the {words} the lowest, that is {the(bottom)}")
     return found
+
+
+def _pointed(answer: str, facts: Facts) -> list[str]:
+    """What is wrong with the places that the map is said to point at: to be told where to look accuses."""
+    return [
+        f"region: points at the {place}, where the map reaches {format_score(facts.value(_PLACES[place]))}"
+        for pointed in _POINTED.findall(answer.lower())
+        for place in _PLACE.findall(_OTHERWISE.split(pointed, maxsplit=1)[0])
+        if not marked(facts, _PLACES[place]) and not {*_PLACES[place], WHOLE_FACE} & set(facts.regions)
+    ]
 
 
 def _levels_apart(said: str, values: list[float]) -> int:

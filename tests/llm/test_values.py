@@ -57,6 +57,8 @@ def test_what_training_teaches_is_no_contradiction() -> None:
     (FACTS, "Which part is lowest?", "The lowest value is over the mouth."),
     (FACTS, "Compare them", "The map is highest over the nose at 0.61 and the left eye at 0.22."),
     (FACTS, "And the eye?", "The left eye at 0.22 is highest over the mouth at 0.82."),
+    (FACTS, "Where are the signs?", "Look at the mouth at 0.82 and the left eye at 0.22."),
+    (REAL, "Where are the signs?", "The map points at the left eye."),
     (TWO, "And the other?", "Face 2 on the right reads as manipulated."),
     (TWO, "Who?", "Face 1 on the left: no signs of manipulation and face 2 on the right: no signs either."),
     (FACTS, "And the nose?", "The nose at 0.61 is very low and not enough for a conviction."),
