@@ -95,14 +95,14 @@ def test_the_page_shows_a_finding_or_a_sentence(kind: Kind, handlers):
     path = place / safe_name(kind.name)
     path.write_bytes(kind.data)
     window = SimpleNamespace(session_hash="w", headers={})
-    *_, (state, notice, result, *panels) = handlers.examine(str(path), window)
+    *_, told = handlers.examine(str(path), window)
     assert not place.exists(), "an upload is forgotten once examined"
-    shown = "".join(part for part in (notice, *panels) if isinstance(part, str))
+    shown = "".join(part for part in told if isinstance(part, str))
     assert str(handlers.folder) not in shown and "Traceback" not in shown and "<img src=x" not in shown
-    if state is None:
-        assert "notice" in notice and result["elem_classes"] and not kind.is_sound
+    if told.state is None:
+        assert "notice" in told.notice and told.verdict == "" and not kind.is_sound
         return
-    report = handlers.assistant.report(state.analysis)
+    report = handlers.assistant.report(told.state.analysis)
     assert "<img src=x" not in report.to_html() and len(report.to_pdf()) > 1000
 
 
