@@ -92,7 +92,7 @@ def open_page(browser) -> Iterator[Callable[..., Page]]:
         page.elsewhere = []
         page.on("request", lambda request: _note(page, request.url, address))
         page.goto(address)
-        page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
+        wait_until_drawn(page)
         return page
 
     yield open_window
@@ -110,6 +110,11 @@ def window(open_page, address) -> Callable[[], Page]:
 def small(open_page, small_address) -> Callable[..., Page]:
     """A function that opens a new window on the small page."""
     return lambda **settings: open_page(small_address, **settings)
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Wait until the page takes files."""
+    page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
 
 
 def _note(page: Page, url: str, address: str) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Dialog, Page, expect
 from app.assistant import Assistant
 from app.intake.examples import EXAMPLE
 from app.models.choice import ModelChoice
-from tests.app.page.conftest import serving
+from tests.app.page.conftest import serving, wait_until_drawn
 from tests.tiny.checkpoint import save_opposed_opinions
 
 pytestmark = pytest.mark.browser
@@ -51,7 +51,7 @@ def leaves(page: Page) -> list[str]:
 
     page.on("dialog", answer)
     page.reload()
-    page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
+    wait_until_drawn(page)
     page.remove_listener("dialog", answer)
     return asked
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
-from tests.app.page.conftest import PHONE
+from tests.app.page.conftest import PHONE, wait_until_drawn
 from tests.app.page.test_accessibility import LOOKS, grave, seen
 from tests.app.page.test_arriving import leaves
 
@@ -141,7 +141,7 @@ def test_a_slow_machine_shows_what_was_found(small, bad, slower):
     page = small(viewport=PHONE, is_mobile=True, has_touch=True)
     page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     page.reload()
-    page.wait_for_selector("html:not(.drawing) #drop input[type=file]", state="attached")
+    wait_until_drawn(page)
     page.set_input_files("#drop input[type=file]", [EXAMPLE, bad, FORGED_EXAMPLE])
     examined(page, 3)
     for part in ("#verdict .card", "#conversation", "#desk > button", "#compare", "#report"):
