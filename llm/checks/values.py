@@ -25,6 +25,10 @@ _SCALE = re.compile(
 _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named
+_THERE = re.compile(r"(?:value|figure|reading|\.\d\d(?: of 1)?) there\b")  # at the place of the part before
+_UNKNOWN = re.compile(  # "the map does not mark the crunchy part"
+    rf"\bmap (?:does not mark|marks) the (?!(?:whole |entire )?face\b|{_PLACE.pattern})([^.,;]+)"
+)
 _LEVELS = tuple(words for _, words in LEVELS)
 _LEVEL_WORDS = "(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b"
 _LEVEL = re.compile(r"(?<!not )(?<!too )\b" + _LEVEL_WORDS)
@@ -120,9 +124,14 @@ def _score(answer: str, facts: Facts) -> list[str]:
 
 def _places(answer: str, facts: Facts) -> list[str]:
     found = _called(answer.lower(), facts)
+    found += [f"region: the map has no {place}" for place in _UNKNOWN.findall(answer.lower())]
     (top, highest), (bottom, lowest) = facts.parts[0], facts.parts[-1]
+    before: list[str] = []
     for part in _PART.split(_SCALE.sub("", answer.lower())):
         places = [place[1] for place in _PLACE.finditer(part)]
+        if not places and _THERE.search(part):
+            places = before
+        before = places
         if len(places) != 1:
             continue
         words, own = places[0], [facts.value([name]) for name in _PLACES[places[0]]]
