@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baselines.config import BaselineTrainConfig
 from data_sim.dataset import FaceSet, TrainingBatch, training_batch
-from kfd.training.sampler import balanced, named_masks
+from kfd.training.sampler import balanced, known_masks
 
 
 class Batches:
@@ -58,20 +58,17 @@ class Batches:
         chosen = self._draw(self.fakes, self.fake_weights, draw)
         images, landmarks = faces.read([self._partner(i, draw) for i in chosen], shift)
         fake, fake_landmarks = faces.read(chosen, shift)
-        own = [faces.mask_of(i, tuple(shift[k].tolist())) for k, i in enumerate(chosen)]
-        masks = named_masks(faces, chosen, fake_landmarks)
-        for k, mask in enumerate(own):
-            if mask is not None:
-                masks[k, 0] = mask
-        to_compare = [m is None and faces.pair_of(i) is not None for m, i in zip(own, chosen, strict=True)]
+        masks, compared = known_masks(faces, chosen, fake_landmarks, shift)
+        aligned = torch.tensor([faces.pair_of(i) is not None for i in chosen], device=config.device)
         return training_batch(
             images.to(config.device),
             landmarks.to(config.device),
             generator,
             known_fake=fake.to(config.device),
-            known_aligned=torch.tensor(to_compare, device=config.device),
+            known_aligned=aligned,
             known_masks=masks.to(config.device),
             strength=config.strength,
+            known_compared=compared.to(config.device),
         )
 
     def _draw(self, pool: list[int], weights: Tensor, draw: torch.Generator) -> list[int]:

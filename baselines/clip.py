@@ -92,13 +92,6 @@ class ClipLora(ClipProbe):
                 for name in ("stride", "kernel_size", "dilation", "padding"):
                     setattr(module, name, getattr(module.base_layer, name))
 
-    def train(self, mode: bool = True) -> ClipLora:
-        super().train(mode)
-        for name, module in self.tower.named_modules():
-            if "lora_dropout" in name:
-                module.train(mode)
-        return self
-
 
 class ClipVisualPrompt(System):
     """A learned patch at a fixed place, added to the normalised picture, and a linear layer.

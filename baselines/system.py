@@ -33,10 +33,13 @@ class System(nn.Module):
             self.tower = tower.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> System:
-        """Training mode for what trains: a frozen tower keeps the statistics it has."""
+        """Training mode for what trains: a frozen tower keeps the statistics it has, but LoRA its dropout."""
         super().train(mode)
         if hasattr(self, "tower"):
             self.tower.eval()
+            for name, module in self.tower.named_modules():
+                if name.endswith("lora_dropout"):
+                    module.train(mode)
         return self
 
     def constants(self) -> Tensor | None:

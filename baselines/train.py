@@ -31,7 +31,7 @@ from common import storage
 from common.cli import parse
 from common.locks import one_writer
 from common.schedule import cosine_rate
-from data_sim.dataset import FaceSet, TrainingBatch
+from data_sim.dataset import FaceSet, TrainingBatch, faces_digest
 from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.calibration.familiar import save_familiar
 from kfd.config import Decision
@@ -120,6 +120,7 @@ def fit(model: System, batches: Batches, validation: Validation, config: Baselin
     step, steps, best = 0, batches.steps, -1.0
     settings = {k: str(v) for k, v in vars(config).items() if k not in NOT_SETTINGS}
     settings["encoder_digest"] = model.config.encoder_digest
+    settings["data_digest"] = faces_digest(batches.faces, validation.faces)
     state = storage.resume_state(config.out / STATE_FILE, settings)
     if state is not None:
         load_trained_state(model, state["model"], str(config.out / STATE_FILE))
@@ -198,7 +199,8 @@ def finish(model: System, config: BaselineTrainConfig, validation: Validation) -
     """Fit calibration and thresholds of the kept checkpoint on validation and save them with it."""
     load_trained_state(model, storage.read_weights(config.out), str(config.out / storage.WEIGHTS_FILE))
     detector = Detector(model, Decision(), "", config.device)
-    settings = CalibrationSettings(known_fakes=config.recipe == "known", flip=config.mirror)
+    known = config.recipe == "known"
+    settings = CalibrationSettings(known_fakes=known, flip=config.mirror, kinds=config.kinds)
     try:
         decision, familiar = calibrate(detector, validation.faces, settings)
         decision = save_familiar(familiar, decision, config.out)

@@ -7,9 +7,10 @@ FOLDER is searched for images, recursively. Without a manifest every photograph 
 real, one face (the largest) from each, and every tenth group goes to validation. A manifest is
 a CSV with the columns path (relative to FOLDER), label, split and, where known, the others of
 data_sim.dataset.COLUMNS; a fake whose group holds a real photograph of the same frame and size is
-cut at the same place, so that the two are aligned pixel by pixel. A column
-`landmarks`, 68 times "x y", says which face is meant and where; `mask` is the path of an image of the same
-size that is white where the photograph is forged. Videos: see data_sim.frames.
+cut at the same place, so that the two are aligned pixel by pixel: the likest of those of its own source, or
+of any where its source has none. A column `landmarks`, 68 times "x y", says which face is meant and where;
+`mask` is the path of an image of the same size that is white where the photograph is forged. Videos: see
+data_sim.frames.
 
 Writes manifest.csv, crops.npy, landmarks.npy, masks.npy where there are masks, set.json, rejected.csv and
 contact_sheet.jpg. Faces are written as they are found, so a set may be larger than the memory: one face takes
@@ -35,7 +36,7 @@ from common.locks import one_writer
 from common.storage import digest_of, write_rows, write_text
 from common.strict_json import to_json
 from data_sim.dataset import BORDER, COLUMNS, MANIFEST_DIGEST
-from data_sim.growing import GrowingArray, in_order
+from data_sim.growing import GrowingArray, Rows, in_order
 from data_sim.manifests import read_manifest, read_table
 from media.decoding.sandbox import LIMITS
 from media.faces import Face, crop_face, face_of, find_faces
@@ -101,7 +102,7 @@ def build(config: BuildConfig) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     with SetWriter(config) as writer:
         for label, some in (("real", reals), ("fake", fakes)):
-            jobs = ((row, *writer.original_of(row), config) for row in some)
+            jobs = ((row, writer.originals_of(row), writer.crops.rows(), config) for row in some)
             found = in_order(_extract_job, jobs, config.workers)
             for candidate in _progress(found, len(some), label):
                 writer.add(candidate)
@@ -157,12 +158,10 @@ def _failed_before(config: BuildConfig) -> list[dict[str, str]]:
     return read_table(listed, ("split", "label", "kind", "source", "reason"))
 
 
-def extract(
-    row: dict[str, str], real: Stored | None, pristine: np.ndarray | None, config: BuildConfig
-) -> Candidate:
+def extract(row: dict[str, str], originals: list[Stored], crops: Rows, config: BuildConfig) -> Candidate:
     """Read one photograph and cut its largest face, or the one meant; or say why it cannot be used.
 
-    real, pristine: the stored face of the same group and frame that is real, and its crop, if there is one.
+    originals: stored real faces of which one may be the photograph's own. crops: all that are stored.
     """
     try:
         photo = open_photo(config.folder / row["path"])
@@ -175,10 +174,16 @@ def extract(
     row = row if row["width"] else row | photo.facts  # a frame's facts are those of its video
     stored, zoom = config.size + 2 * BORDER, 1 + 2 * BORDER / config.size
     faces = [_meant(row["landmarks"])] if row["landmarks"] else []
-    if real is not None and real.shape == shape:
-        crop = crop_face(image, real.face, stored, zoom)
-        if np.median(np.abs(crop.pixels.astype(np.int16) - pristine)) <= ALIGNED_GAP:
-            row, faces = row | {"pair": str(real.line)}, [real.face]
+    alike = [real for real in originals if real.shape == shape]
+    gaps = [
+        np.median(
+            np.abs(crop_face(image, real.face, stored, zoom).pixels.astype(np.int16) - crops[real.line])
+        )
+        for real in alike
+    ]
+    if gaps and min(gaps) <= ALIGNED_GAP:
+        real = alike[int(np.argmin(gaps))]
+        row, faces = row | {"pair": str(real.line)}, [real.face]
     faces = faces or find_faces(image)
     if not faces:
         return Candidate(row, digest, rejected="no_face")
@@ -199,7 +204,7 @@ def _meant(landmarks: str) -> Face:
 
 
 def _extract_job(
-    job: tuple[dict[str, str], Stored | None, np.ndarray | None, BuildConfig],
+    job: tuple[dict[str, str], list[Stored], Rows, BuildConfig],
 ) -> Candidate:
     return extract(*job)
 
@@ -213,19 +218,20 @@ def _progress(items: Iterator[Candidate], total: int, label: str) -> Iterator[Ca
 class SetWriter:
     """Writes the files of a set face by face. A context manager; left early, arrays in part are removed.
 
-    rows: of what was stored, in order.
+    rows, crops: of what was stored, in order.
     """
 
     def __init__(self, config: BuildConfig):
         self.config = config
         self.rows: list[dict[str, str]] = []
         self._reals: dict[int, Stored] = {}  # by line
-        self._originals: dict[tuple[str, str], int] = {}  # lines of real faces, by group and frame
+        # Of real faces, by group and frame: several people may be in a frame, several videos in a group.
+        self._originals: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)  # (source, line)
         self._rejected: list[tuple[dict[str, str], str]] = []
         self._lines: dict[str, int] = {}  # of the first face of a picture, by its digest
         side, out = config.size + 2 * BORDER, config.out
         self._files = ExitStack()
-        self._crops, self._landmarks, self._masks = (
+        self.crops, self._landmarks, self._masks = (
             self._files.enter_context(GrowingArray(out / name, shape, dtype))
             for name, shape, dtype in (
                 ("crops.npy", (side, side, 3), np.uint8),
@@ -240,10 +246,14 @@ class SetWriter:
     def __exit__(self, *error: object) -> None:
         self._files.close()
 
-    def original_of(self, row: dict[str, str]) -> tuple[Stored | None, np.ndarray | None]:
-        """Find the stored real face of a fake's group and frame, and its crop; None of any other."""
-        line = self._originals.get((row["group"], row["frame"])) if row["label"] == "fake" else None
-        return (None, None) if line is None else (self._reals[line], self._crops.row(line))
+    def originals_of(self, row: dict[str, str]) -> list[Stored]:
+        """Find the stored real faces of a fake's group and frame; none of any other face.
+
+        Those of its own source where there are any: another one's differ in compression, too.
+        """
+        found = self._originals.get((row["group"], row["frame"]), []) if row["label"] == "fake" else []
+        own = [pair for pair in found if pair[0] == row["source"]]
+        return [self._reals[line] for _, line in own or found]
 
     def add(self, found: Candidate) -> None:
         """Store a face, or note why not. Raises ValueError for one picture with two labels."""
@@ -257,15 +267,18 @@ class SetWriter:
                 )
             self._rejected.append((found.row, found.rejected or f"duplicate of {twin['path']}"))
             if real and line is not None:  # what is forged of this frame is forged of its twin
-                self._originals[found.row["group"], found.row["frame"]] = line
+                self._note_original(found.row, line)
             return
-        line = self._lines[found.digest] = self._crops.append(found.crop)
+        line = self._lines[found.digest] = self.crops.append(found.crop)
         self._landmarks.append(found.landmarks)
         mask = "" if found.mask is None else str(self._masks.append(found.mask))
         self.rows.append(found.row | {"mask": mask})
         if real:
-            self._originals[found.row["group"], found.row["frame"]] = line
             self._reals[line] = Stored(line, found.face, found.shape)
+            self._note_original(found.row, line)
+
+    def _note_original(self, row: dict[str, str], line: int) -> None:
+        self._originals[row["group"], row["frame"]].append((row["source"], line))
 
     def complete(self) -> None:
         """Put the arrays in place, write manifest and settings, print what was kept and what not.
@@ -276,7 +289,7 @@ class SetWriter:
         if not self.rows:
             reasons = Counter(reason for _, reason in self._rejected)
             raise ValueError(f"no photograph of {self.config.folder} could be used; reasons: {reasons}")
-        for array in (self._crops, self._landmarks, self._masks):
+        for array in (self.crops, self._landmarks, self._masks):
             array.complete()
         write_rows(out / "manifest.csv", COLUMNS, self.rows)
         columns = ("path", "reason")

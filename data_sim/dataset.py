@@ -15,6 +15,8 @@ pixel, the crop that `media.faces.crop_face` gives at inference.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 MANIFEST_DIGEST = "manifest_sha256"  # in set.json
 BORDER = 14  # pixels stored around what a detector sees: room to shift a crop while training
+SAMPLED_CROPS = 100  # of a split, by which a digest knows its pixels
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,19 @@ def video_of(row: dict[str, str]) -> tuple[str, str, str]:
     return row["source"], row["kind"], row["video"] or row["path"]
 
 
+def faces_digest(*sets: FaceSet | None) -> str:
+    """SHA-256, hex, of splits: rows and landmarks, and samples of crops and masks, which may be gigabytes."""
+    digest = hashlib.sha256()
+    for faces in filter(None, sets):
+        digest.update(json.dumps([faces.size, faces.border, faces.rows]).encode())
+        digest.update(faces.landmarks[faces.index].tobytes())
+        for place in range(0, len(faces), max(1, len(faces) // SAMPLED_CROPS)):
+            digest.update(faces.crops[faces.index[place]].tobytes())
+            if faces.masks is not None and (line := faces.rows[place]["mask"]):
+                digest.update(faces.masks[int(line)].tobytes())
+    return digest.hexdigest()
+
+
 def read_failures(folder: str | Path, split: str) -> list[dict[str, object]] | None:
     """Count the files and frames of a split that gave no face, by source and reason.
 
@@ -244,6 +260,7 @@ def training_batch(
     known_masks: Tensor | None = None,
     resynthesised: int = 0,
     rerendered: Tensor | None = None,
+    known_compared: Tensor | None = None,
 ) -> TrainingBatch:
     """Make a batch of pairs: known fakes first, then simulated, then re-rendered ones; all degraded alike.
 
@@ -252,10 +269,11 @@ def training_batch(
     known_aligned: (K,) bool, whether they are pixel-aligned.
     strength: how often degradations happen, in [0, 1].
     donors: of the faces that are simulated, see data_sim.simulate.simulate.
-    known_masks: (K, 1, S, S) in [0, 1], what is forged of those that are not aligned; all of it without.
+    known_masks: (K, 1, S, S) in [0, 1], what is forged of those that are not compared; all of it without.
     resynthesised: how many faces after those are re-rendered as a whole (data_sim.simulation.resynthesis).
     rerendered: (R, 3, S, S), what a real generator made of the last R faces (data_sim.rerender); of half of
         them only a part is shown.
+    known_compared: (K,) bool, whose mask is the difference from the real face; None: of all that are aligned.
     """
     known = 0 if known_fake is None else len(known_fake)
     made = len(real) - (0 if rerendered is None else len(rerendered))  # where each kind begins
@@ -276,7 +294,8 @@ def training_batch(
     if known:
         whole = torch.ones_like(known_fake[:, :1]) if known_masks is None else known_masks
         seen = difference_mask(real[:known], known_fake)
-        known_masks = torch.where(known_aligned[:, None, None, None], seen, whole)
+        compared = known_aligned if known_compared is None else known_compared
+        known_masks = torch.where(compared[:, None, None, None], seen, whole)
         pristine = torch.cat([real[:known], pristine])
         fake = torch.cat([known_fake, fake])
         masks = torch.cat([known_masks, masks])

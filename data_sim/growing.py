@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +19,24 @@ from common.storage import PART, told_when_full
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that a growing array has so far, for whichever process wants one of them.
+
+    head: bytes before the first row. shape, dtype: of a row.
+    """
+
+    path: Path
+    head: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        count = math.prod(self.shape)
+        start = self.head + place * count * self.dtype.itemsize
+        return np.fromfile(self.path, self.dtype, count, offset=start).reshape(self.shape)
 
 
 class GrowingArray:
@@ -50,13 +70,11 @@ class GrowingArray:
         self.count += 1
         return self.count - 1
 
-    def row(self, place: int) -> np.ndarray:
-        """Read a row that was added."""
-        size = self.dtype.itemsize * int(np.prod(self.shape))
-        self._file.seek(self._head + place * size)
-        values = np.frombuffer(self._file.read(size), self.dtype).reshape(self.shape)
-        self._file.seek(0, os.SEEK_END)
-        return values
+    def rows(self) -> Rows:
+        """The rows that were added, readable until `complete`."""
+        with told_when_full(self.path):
+            self._file.flush()
+        return Rows(self.part, self._head, self.shape, self.dtype)
 
     def complete(self) -> None:
         """Write how many rows there are and put the file in place; with no row there is no file."""

@@ -36,7 +36,7 @@ from common.cli import parse
 from common.distributed import Processes, cleanup, init_distributed
 from common.locks import one_writer
 from common.schedule import make_optimizer, rate
-from data_sim.dataset import FaceSet
+from data_sim.dataset import FaceSet, faces_digest
 from kfd.calibrate import CalibrationSettings, calibrate
 from kfd.calibration.familiar import save_familiar
 from kfd.checkpoint import load_trained, load_trained_state, new_kfd, save_kfd, trained_state
@@ -45,7 +45,7 @@ from kfd.detector import Detector
 from kfd.encoders.backbones import usual_dtype
 from kfd.model import KFD
 from kfd.training.config import NOT_SETTINGS, TrainConfig
-from kfd.training.feature_cache import FeatureCache, encode, faces_digest, fill
+from kfd.training.feature_cache import FeatureCache, encode, fill
 from kfd.training.record import read_worlds, save_worlds
 from kfd.training.sampler import PairSampler
 from kfd.training.step import global_loss, sum_terms, update_average
@@ -173,6 +173,7 @@ def fit(
     step, best = 0, -1.0
     settings = {k: str(v) for k, v in vars(config).items() if k not in NOT_SETTINGS}
     settings["encoder_digest"] = model.config.encoder_digest
+    settings["data_digest"] = faces_digest(sampler.faces, validation.faces, sampler.rerendered)
     state = storage.resume_state(config.out / STATE_FILE, settings)
     if state is not None:
         with storage.naming(config.out / STATE_FILE):

@@ -6,7 +6,6 @@ batch each, written whole or not at all. A killed run goes on where it stopped; 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -19,12 +18,11 @@ from torch import Tensor
 from common import storage
 from common.distributed import Processes
 from common.strict_json import read_json_object, to_json
-from data_sim.dataset import FaceSet, TrainingBatch
+from data_sim.dataset import TrainingBatch
 from kfd.encoders.base import ImageFeatures
 from kfd.model import KFD
 
 SETTINGS_FILE = "cache.json"
-SAMPLED_CROPS = 100
 
 
 @dataclass(frozen=True)
@@ -135,15 +133,6 @@ def fill(
     processes.print0(
         f"features of {steps} steps, {len(missing)} of them new, in {cache.folder}: {size:.2f} GB"
     )
-
-
-def faces_digest(faces: FaceSet) -> str:
-    """SHA-256, hex, of a split: its rows and landmarks, and samples of its crops, which are gigabytes."""
-    digest = hashlib.sha256(json.dumps([faces.size, faces.border, faces.rows]).encode())
-    digest.update(faces.landmarks[faces.index].tobytes())
-    for position in faces.index[:: max(1, len(faces) // SAMPLED_CROPS)]:
-        digest.update(faces.crops[position].tobytes())
-    return digest.hexdigest()
 
 
 def _check_room(folder: Path, encoded: EncodedBatch, steps: int) -> None:

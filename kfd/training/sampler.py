@@ -158,11 +158,15 @@ class PairSampler:
             simulated = reals[len(known) : len(reals) - resynthesised]
             found = self.faces.read([self._donor(i, draw) for i in simulated])
             donors = found[0].to(config.device), found[1].to(config.device)
-        fake = aligned = masks = None
+        fake = aligned = masks = compared = None
         if known:
             fake, fake_landmarks = self.faces.read(known, shift[: len(known)])
-            masks = named_masks(self.faces, known, fake_landmarks).to(config.device)
-            fake = fake.to(config.device)
+            masks, compared = known_masks(self.faces, known, fake_landmarks, shift)
+            fake, masks, compared = (
+                fake.to(config.device),
+                masks.to(config.device),
+                compared.to(config.device),
+            )
             aligned = torch.tensor([self.faces.pair_of(i) is not None for i in known], device=config.device)
         generator = torch.Generator(config.device).manual_seed(config.seed * 1_000_003 + step)
         return training_batch(
@@ -177,6 +181,7 @@ class PairSampler:
             masks,
             resynthesised,
             rerendered,
+            compared,
         )
 
     def ahead(self, steps: list[int], workers: int) -> Iterator[TrainingBatch]:
@@ -259,13 +264,22 @@ def _rerendered(config: TrainConfig, faces: FaceSet) -> FaceSet:
     return found
 
 
-def named_masks(faces: FaceSet, positions: list[int], landmarks: Tensor) -> Tensor:
-    """What the manifest says was replaced, else everything: (K, 1, S, S) float32 in [0, 1].
+def known_masks(
+    faces: FaceSet, positions: list[int], landmarks: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is forged of known fakes: the data set's own mask, else what the manifest names, else everything.
 
-    landmarks: (K, 68, 2), of those faces as they were read.
+    landmarks: (K, 68, 2), of those faces as they were read with `shift`, (K, 2) or longer.
+    Returns (K, 1, S, S) float32 in [0, 1], and (K,) bool, which of them the difference from the real face
+    tells better: those with a pair and no mask of their own.
     """
     masks = torch.ones(len(positions), 1, faces.size, faces.size)
+    compared = torch.tensor([faces.pair_of(position) is not None for position in positions])
     for k, position in enumerate(positions):
+        own = faces.mask_of(position, tuple(shift[k].tolist()))
+        if own is not None:
+            masks[k, 0], compared[k] = own, False
+            continue
         names = faces.rows[position]["regions"].split("|")
         parts = [
             region_mask(landmarks[k : k + 1], region, faces.size)
@@ -274,4 +288,4 @@ def named_masks(faces: FaceSet, positions: list[int], landmarks: Tensor) -> Tens
         ]
         if parts:
             masks[k] = torch.stack(parts).amax(0)
-    return masks
+    return masks, compared

@@ -40,7 +40,7 @@ class Validation:
         found = {row["kind"] for row in faces.rows if known_fakes and row["label"] == "fake"}
         for kind in sorted(found & set(kinds) if kinds else found):
             fakes = evenly(faces.where(label="fake", kind=kind), num_images)
-            sources = {faces.rows[i]["source"] for i in fakes}
+            sources = sorted({faces.rows[i]["source"] for i in fakes})
             partners = [i for s in sources for i in faces.where(label="real", source=s)]
             self.sets[kind] = (evenly(partners or reals, num_images), fakes)
         if not self.sets or not reals:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from common.storage import write_atomically, write_text
 from common.strict_json import read_json_object, to_json
 from common.verdicts import FACE_REASONS, Reason, Verdict
-from data_sim.dataset import FaceSet, evenly
+from data_sim.dataset import FaceSet, evenly, faces_digest
 from data_sim.dialogue import Case
 from data_sim.simulate import SimulationConfig, simulate
 from kfd.calibration.decision import decide, evidence_of
@@ -85,7 +84,7 @@ class GroundedCases:
 
     def detection(self, rows: list[int], device: str | torch.device = "cpu") -> Detection:
         """The detections of some faces, float32, on `device`."""
-        index = torch.tensor(rows)
+        index = torch.tensor(rows, dtype=torch.long)  # of no face, too
         found = self.detections
 
         def pick(tensor: Tensor) -> Tensor:
@@ -196,22 +195,25 @@ def ground_once(
 
     faces: what may be used of the split; None: all of it. drawn: see `ground`.
     """
+    from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
     faces = faces or FaceSet.open(data, split)
     settings = {"kfd": detector.digest, "decision": dataclasses.asdict(detector.decision), "split": split,
-                "data": str(data), "faces": num_faces, "of": len(faces), "seed": seed,
+                "data_digest": faces_digest(faces), "faces": num_faces, "seed": seed,
                 "regions": "heatmap", "heat": True}  # fmt: skip
     if drawn != AS_USUAL:
         settings["drawn"] = dataclasses.asdict(drawn)
-    settings = json.loads(to_json(settings))  # as they will be read: JSON knows no tuples
-    path = folder / CASES_FILE
-    if path.is_file():
-        values = read_json_object(path)
-        if values["settings"] == settings:
-            return _from_plain(values, load_file(str(folder / TENSORS_FILE)))
+    told = to_json(settings)
+    path, tensors = folder / CASES_FILE, folder / TENSORS_FILE
+    if path.is_file() and to_json((values := read_json_object(path))["settings"]) == told:
+        with safe_open(str(tensors), "pt") as file:
+            together = (file.metadata() or {}).get("of") == told  # else a kill came between the two files
+        if together:
+            return _from_plain(values, load_file(str(tensors)))
     found = ground(detector, faces, num_faces, seed, drawn)
-    write_atomically(folder / TENSORS_FILE, lambda part: save_file(_tensors(found.detections), str(part)))
+    state = _tensors(found.detections)
+    write_atomically(tensors, lambda part: save_file(state, str(part), {"of": told}))
     plain = {"settings": settings, "cases": [dataclasses.asdict(case) for case in found.cases],
              "labels": found.labels, "forged": found.forged}  # fmt: skip
     write_text(path, to_json(plain))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from common.distributed import Processes
 from common.schedule import make_optimizer, rate
 from common.storage import load_part, naming, resume_state, save_state
+from data_sim.dataset import FaceSet, faces_digest
 from llm.model import ForgeryLLM
 from llm.tokens import collate, count_targets
 from llm.training.align import align
@@ -75,15 +76,19 @@ def batch_losses(
     max_tokens: longer conversations are cut there. verdict_weight, counts: see llm.training.losses.
     """
     batch = collate([example.tokens for example in examples], max_tokens).to(model.device)
-    rows = [example.row or 0 for example in examples]
+    # Only these: the norms of a prompt learner must not see a stand-in for what a conversation is blind to.
+    seen = [place for place, example in enumerate(examples) if example.row is not None]
+    rows = [examples[place].row for place in seen]
     if isinstance(source, GeneralData):
         soft = model.projector(source.embeddings[rows].to(model.device))
     else:
         found = source.detection(rows, model.device)
-        mirrored = torch.tensor([example.mirrored for example in examples], device=model.device)
+        mirrored = [examples[place].mirrored for place in seen]
+        mirrored = torch.tensor(mirrored, dtype=torch.bool, device=model.device)
         soft = torch.cat(model.soft_prompts(mirror_maps(found, mirrored)), dim=1)
-    seen = torch.tensor([example.row is not None for example in examples], device=model.device)
-    return model.losses(batch, soft * seen[:, None, None], verdict_weight, counts)
+    blank = soft.new_zeros(len(examples), *soft.shape[1:])
+    soft = blank.index_copy(0, torch.tensor(seen, dtype=torch.long, device=model.device), soft)
+    return model.losses(batch, soft, verdict_weight, counts)
 
 
 @torch.no_grad()
@@ -203,6 +208,8 @@ def fit(
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
     settings = {k: v for k, v in asdict(config).items() if k not in NOT_SETTINGS}
     settings["targets"] = list(config.targets)
+    judged = (FaceSet.open(config.data, split) for split in ("train", "val"))
+    settings |= {"kfd_digest": kfd_digest, "data_digest": faces_digest(*judged)}
     state = resume_state(run / STATE_FILE, settings)
     first, best = 0, float("inf")
     if state is not None:

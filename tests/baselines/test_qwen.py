@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_it_learns_saves_and_loads(quantize, folder, tmp_path):
     loaded, _, _ = load_reader(tmp_path, folder)
     with torch.no_grad():
         torch.testing.assert_close(loaded(images).logit, model(images).logit, rtol=0, atol=1e-5)
+
+
+def test_its_lora_has_dropout_while_it_trains(folder):
+    """Bug: the setting `dropout` did nothing, because the whole tower read as if it did not train."""
+    model = new_system(replace(SMALL, dropout=0.5), folder, say=lambda note: None)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # LoRA starts as nothing
+                parameter.normal_()
+        images = torch.rand(1, 3, SIZE, SIZE)
+        drawn = {model.train()(images).logit.item() for _ in range(3)}
+        still = {model.eval()(images).logit.item() for _ in range(3)}
+    assert len(drawn) == 3 and len(still) == 1
 
 
 def test_the_logit_compares_the_two_answers(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from baselines.system import count_trained
 from baselines.train import rate_at
 from common.cli import parse
 from evaluation import detector as evaluate
-from kfd import score
+from kfd import calibrate, score
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 from tests.tiny.openai_server import serving
 from tests.tiny.qwen import save_qwen
@@ -138,6 +139,38 @@ def test_a_killed_run_ends_with_the_same_weights(sets, tmp_path, monkeypatch):
     assert all(torch.equal(tensor, killed["model"][name]) for name, tensor in whole["model"].items())
     with pytest.raises(SystemExit, match="lr"):
         run(monkeypatch, train, *words, "--out", tmp_path / "killed", "--lr", 0.5)
+
+
+def test_what_is_meant_to_be_unseen_is_calibrated_on_neither(sets, tmp_path, monkeypatch):
+    """Bug: trained with --kinds, a system was calibrated on the other kinds, too, which tests call unseen."""
+    data = shutil.copytree(sets[64], tmp_path / "set")
+    lines = (data / "manifest.csv").read_text().splitlines()
+    fakes = [place for place, line in enumerate(lines) if ",square," in line]
+    for place in fakes[::2]:
+        lines[place] = lines[place].replace(",square,", ",unseen,")
+    (data / "manifest.csv").write_text("\n".join(lines) + "\n")
+    words = ["--system", "mesonet4", "--data", data, "--batch", 6, "--steps", 2, "--val-images", 8, "--kinds",
+             "square", "--out", tmp_path / "out"]  # fmt: skip
+    asked = []
+
+    def watched(detector, faces, settings):
+        asked.extend(calibrate._chosen(faces, settings)[0])
+        raise ValueError("two steps are no training")
+
+    monkeypatch.setattr(train, "calibrate", watched)
+    run(monkeypatch, train, *words)
+    assert asked == ["real", "simulated", "square"]
+
+
+def test_a_run_on_other_faces_is_not_continued(sets, tmp_path, monkeypatch):
+    """Bug: a set that was built anew in the same place was trained on as if it were the old one."""
+    data = shutil.copytree(sets[64], tmp_path / "set")
+    words = ["--system", "mesonet4", "--data", data, "--batch", 6, "--steps", 2, "--val-images", 8, "--out",
+             tmp_path / "out"]  # fmt: skip
+    run(monkeypatch, train, *words)
+    np.save(data / "crops.npy", 255 - np.load(data / "crops.npy"))
+    with pytest.raises(SystemExit, match=r"other settings \(data_digest: "):
+        run(monkeypatch, train, *words)
 
 
 @pytest.mark.parametrize(("system", "count"), [("sbi", 17_552_202), ("mesonet4", 27_977)])

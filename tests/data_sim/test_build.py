@@ -115,6 +115,65 @@ def test_a_fake_is_cut_where_its_original_was(photo, tmp_path):
     assert mask[row, column] > 0.9 and mask[:8].max() == 0 and mask[-8:].max() == 0
 
 
+def pairs_by_name(folder: Path, out: Path, images: dict[str, np.ndarray], lines: list[str]) -> dict[str, str]:
+    """Build a set of a group's pictures; name the original of each fake that has one.
+
+    lines: of the manifest.
+    """
+    folder.mkdir()
+    for name, image in images.items():
+        Image.fromarray(image).save(folder / name)
+    head = "path,label,split,group,kind,source,frame,track"
+    (folder / "manifest.csv").write_text("\n".join([head, *lines]) + "\n")
+    run(folder, out, "--manifest", str(folder / "manifest.csv"), "--val-every", "0", "--workers", "2")
+    rows = table(out / "manifest.csv")
+    return {row["path"]: rows[int(row["pair"])]["path"] for row in rows if row["pair"]}
+
+
+def with_patch(photo: np.ndarray) -> np.ndarray:
+    x, y = find_faces(photo)[0].landmarks[30].round().astype(int)
+    forged = photo.copy()
+    forged[y - 5 : y + 6, x - 5 : x + 6] = (40, 200, 90)
+    return forged
+
+
+def test_every_person_of_a_frame_keeps_their_fakes_aligned(photo, tmp_path):
+    """Bug: of two people in one frame, as in DFDC, only the second one's fakes had a pair."""
+    other = np.ascontiguousarray(photo[:, ::-1])
+    images = {
+        "a.png": photo,
+        "b.png": other,
+        "a_fake.png": with_patch(photo),
+        "b_fake.png": with_patch(other),
+    }
+    lines = [
+        "a.png,real,train,g,,dfdc,7,0",
+        "b.png,real,train,g,,dfdc,7,1",
+        "a_fake.png,fake,train,g,swap,dfdc,7,0",
+        "b_fake.png,fake,train,g,swap,dfdc,7,1",
+    ]
+    pairs = pairs_by_name(tmp_path / "photos", tmp_path / "set", images, lines)
+    assert pairs == {"a_fake.png": "a.png", "b_fake.png": "b.png"}
+
+
+def test_an_original_is_of_the_fakes_own_compression(photo, tmp_path):
+    """Bug: with several compressions of FF++ the original was the last one's, whichever the fake's was.
+
+    Its own is taken although another is nearer in its pixels; without one of its own a fake keeps another's.
+    """
+    images = {"raw.png": photo, "c23.png": photo // 2 * 2 + 1, "c40.png": photo // 8 * 8 + 4}
+    images |= {"fake.png": with_patch(photo), "stranger.png": with_patch(photo // 4 * 4)}
+    lines = [
+        "raw.png,real,train,g,,ffpp-raw,7,0",
+        "c23.png,real,train,g,,ffpp-c23,7,0",
+        "c40.png,real,train,g,,ffpp-c40,7,0",
+        "fake.png,fake,train,g,swap,ffpp-c23,7,0",
+        "stranger.png,fake,train,g,swap,elsewhere,7,0",
+    ]
+    pairs = pairs_by_name(tmp_path / "photos", tmp_path / "set", images, lines)
+    assert pairs["fake.png"] == "c23.png" and pairs["stranger.png"] in ("raw.png", "c23.png", "c40.png")
+
+
 def test_facts_of_the_files_are_kept_and_failures_counted(built):
     """FIELD trap 4: what gave no face is counted by source, so that it can be reported and never scored."""
     row = table(built / "manifest.csv")[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from data_sim.dataset import FaceSet, difference_mask, training_batch
+from data_sim.dataset import FaceSet, difference_mask, faces_digest, training_batch
 from tests.tiny.faces import BORDER, add_known_fakes, save_tiny_faces
 
 SIZE = 64
@@ -55,6 +57,18 @@ def test_a_folder_that_is_no_set_is_said(folder, tmp_path):
         FaceSet.open(tmp_path, "train")
     with pytest.raises(ValueError, match=r"no split 'test'; it has \['train', 'val'\]"):
         FaceSet.open(folder, "test")
+
+
+def test_a_digest_tells_a_set_by_its_content(folder, tmp_path):
+    """Wherever it lies; of several splits each counts."""
+    train, val = FaceSet.open(folder, "train"), FaceSet.open(folder, "val")
+    moved = FaceSet.open(shutil.copytree(folder, tmp_path / "moved"), "train")
+    assert faces_digest(moved) == faces_digest(train, None) != faces_digest(train, val)
+    masks = np.zeros((1, *train.crops.shape[1:3]), np.uint8)
+    rows = ({**train.rows[0], "mask": "0"}, *train.rows[1:])
+    masked = [replace(train, rows=rows, masks=masks + value) for value in (0, 255)]
+    changed = replace(train, crops=255 - train.crops), replace(train, landmarks=train.landmarks + 1)
+    assert len({faces_digest(faces) for faces in (train, val, *changed, *masked)}) == 6
 
 
 def test_the_difference_mask_finds_the_pasted_place(folder):

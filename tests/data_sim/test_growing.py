@@ -15,7 +15,7 @@ def test_a_grown_array_is_the_file_that_numpy_writes(tmp_path: Path) -> None:
     np.save(tmp_path / "saved.npy", rows)
     with GrowingArray(tmp_path / "grown.npy", (3, 5), np.uint8) as array:
         places = [array.append(row) for row in rows]
-        assert places == list(range(1100)) and np.array_equal(array.row(7), rows[7])
+        assert places == list(range(1100)) and np.array_equal(array.rows()[7], rows[7])
         assert array.append(rows[0]) == 1100, "reading a row does not move the end"
         assert not (tmp_path / "grown.npy").exists()
         array.complete()

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ from data_sim.dataset import FaceSet
 from kfd import train
 from kfd.checkpoint import load_kfd, trained_state
 from kfd.encoders.base import EmbeddedConfig, EmbeddedEncoder
+from kfd.training import sampler as sampler_module
 from kfd.training.config import TrainConfig
 from kfd.training.record import read_worlds
-from kfd.training.sampler import PairSampler, balanced, choose_reals, named_masks
+from kfd.training.sampler import PairSampler, balanced, choose_reals, known_masks
 from kfd.training.step import update_average
+from kfd.training.validation import Validation
 from kfd.training.weights import LossWeights
 from tests.tiny.faces import add_known_fakes, save_tiny_faces
 
@@ -210,11 +213,63 @@ def test_a_fake_that_names_its_regions_is_forged_there_only(data):
     faces = FaceSet.open(data, "train")
     fake = faces.where(label="fake")[0]
     landmarks = faces.read([fake])[1]
-    assert named_masks(faces, [fake], landmarks).min() == 1
+    still = torch.zeros(1, 2, dtype=torch.long)
+    assert known_masks(faces, [fake], landmarks, still)[0].min() == 1
     faces.rows[fake].update(regions="left_eye|mouth")
-    mask = named_masks(faces, [fake], landmarks)[0, 0]
+    mask = known_masks(faces, [fake], landmarks, still)[0][0, 0]
     mouth, eye, brow = (landmarks[0, points].mean(0).long() for points in (MOUTH, LEFT_EYE, RIGHT_BROW))
     assert mask[mouth[1], mouth[0]] > 0.9 and mask[eye[1], eye[0]] > 0.9 and mask[brow[1], brow[0]] < 0.1
+
+
+def test_a_fake_is_forged_where_the_data_set_shows_it(data):
+    """Bug: of FF++ with its masks a KFD learnt that fakes without a pair are forged all over."""
+    faces = FaceSet.open(data, "train")
+    fakes = faces.where(label="fake")
+    masks = np.zeros((2, *faces.crops.shape[1:3]), np.uint8)
+    masks[:, :12, :12] = 255  # in a corner, where no fake differs from its real face
+    faces = replace(faces, masks=masks)
+    faces.rows[fakes[0]].update(mask="0")
+    faces.rows[fakes[1]].update(mask="1", pair="", regions="mouth")
+    shift = torch.tensor([[0, 0], [4, -4], [1, 1]])
+    landmarks = faces.read(fakes[:3], shift)[1]
+    found, compared = known_masks(faces, fakes[:3], landmarks, shift)
+    assert found[0].sum() == 8 * 8 and found[1].sum() == 4 * 12 and found[1, 0, :12, :4].min() == 1
+    assert found[2].min() == 1 and compared.tolist() == [False, False, True]
+
+    config = TrainConfig(data, Path("o"), recipe="all", batch=6, strength=0.0)
+    sampler = PairSampler(faces, config)
+    sampler._known = lambda draw: fakes[:3]
+    batch = sampler.batch(0)
+    assert batch.aligned[:3].tolist() == [True, False, True], "a mask does not end the comparison of the pair"
+    middle = batch.masks[:3, 0, 12:20, 12:20]  # where the fakes differ
+    assert middle[:2].max() == 0 and batch.masks[:2].sum() > 0 and middle[2].mean() > 0.5
+
+
+def test_a_set_without_masks_gives_the_batches_it_gave(data, monkeypatch):
+    faces = FaceSet.open(data, "train")
+    faces.rows[faces.where(label="fake")[0]].update(pair="", regions="mouth")
+    sampler = PairSampler(faces, TrainConfig(data, Path("o"), recipe="all", batch=6, generated_share=0.5))
+    real, seen = sampler_module.training_batch, []
+
+    def watched(images, landmarks, generator, *rest):
+        state = generator.get_state()
+        seen.append(real(images, landmarks, generator, *rest[:-1]))  # as it was: compared where aligned
+        return real(images, landmarks, generator.set_state(state), *rest)
+
+    monkeypatch.setattr(sampler_module, "training_batch", watched)
+    for step in range(4):
+        batch = sampler.batch(step)
+        assert all(torch.equal(getattr(batch, name), value) for name, value in vars(seen[-1]).items())
+    assert {bool(flag) for batch in seen for flag in batch.aligned[:3]} == {True, False}
+
+
+def test_validation_takes_its_real_faces_in_an_order_of_its_own(data):
+    """Bug: a resumed run validated on other real faces and could keep another checkpoint."""
+    faces = FaceSet.open(save_tiny_faces(data.parent / "worlds", 32, 24, ("val",)), "val")
+    for place, row in enumerate(faces.rows):
+        row.update(source=f"world {place // 2}", label=("real", "fake")[place % 2], kind="swap" * (place % 2))
+    by_source = sorted(faces.where(label="real"), key=lambda i: faces.rows[i]["source"])
+    assert Validation(faces, 12, known_fakes=True).sets["swap"][0] == by_source
 
 
 def test_training_in_bf16_keeps_float32_weights_and_learns(data, start, tmp_path):
@@ -300,6 +355,22 @@ def test_a_run_with_other_settings_is_not_continued(data, start, finished, capsy
     monkeypatch.setattr(sys, "argv", ["kfd.train", *words])
     with pytest.raises(SystemExit, match=r"other settings \(seed: expected '0', got '5'\)"):
         train.main()
+
+
+def test_a_run_on_other_faces_is_not_continued(data, start, tmp_path):
+    """Bug: a set that was built anew in the same place was trained on as if it were the old one.
+
+    The state of a run that began before its content was noted is continued.
+    """
+    own, out = shutil.copytree(data, tmp_path / "set"), tmp_path / "out"
+    run(own, start, out)
+    state = torch.load(out / "state.pt", weights_only=True)
+    np.save(own / "crops.npy", 255 - np.load(own / "crops.npy"))
+    with pytest.raises(SystemExit, match=r"other settings \(data_digest: "):
+        run(own, start, out)
+    del state["settings"]["data_digest"]
+    torch.save(state, out / "state.pt")
+    run(own, start, out)
 
 
 def test_settings_that_cannot_be_are_named_together(tmp_path):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +21,16 @@ from kfd.detector import Detector, regions_to_name
 from kfd.training.sampler import choose_reals
 from llm.model import ForgeryLLM
 from llm.training.align import align
-from llm.training.cases import Drawn, ground, ground_known, ground_once, mirror_case, mirror_maps, vary
+from llm.training.cases import (
+    Drawn,
+    GroundedCases,
+    ground,
+    ground_known,
+    ground_once,
+    mirror_case,
+    mirror_maps,
+    vary,
+)
 from media.regions import REGION_NAMES, WHOLE_FACE
 from tests.tiny.llm import detection
 
@@ -52,6 +65,52 @@ def test_judged_faces_are_remembered_until_something_changes(
     assert again.cases == first.cases and again.forged == first.forged
     torch.testing.assert_close(again.detections.heatmap, first.detections.heatmap)
     assert ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1).forged != first.forged
+
+
+@contextmanager
+def counted_judging() -> Iterator[list[FaceSet]]:
+    """The sets that are judged inside of it, each time."""
+    judged: list[FaceSet] = []
+
+    def watched(detector: Detector, faces: FaceSet, *rest: object) -> GroundedCases:
+        judged.append(faces)
+        return ground(detector, faces, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llm.training.cases.ground", watched)
+        yield judged
+
+
+def test_faces_of_a_set_that_was_built_anew_are_judged_anew(folder: Path, tmp_path: Path) -> None:
+    """Bug: what was found in the old set passed for the new one's, where it had as many faces."""
+    detector = Detector.from_pretrained(folder / "kfd")
+    data = shutil.copytree(folder / "set", tmp_path / "set")
+    moved = shutil.copytree(folder / "set", tmp_path / "moved")
+    with counted_judging() as judged:
+        ground_once(tmp_path / "kept", detector, data, "val", 2, seed=0)
+        ground_once(tmp_path / "kept", detector, moved, "val", 2, seed=0)
+        assert len(judged) == 1
+        np.save(data / "crops.npy", 255 - np.load(data / "crops.npy"))
+        ground_once(tmp_path / "kept", detector, data, "val", 2, seed=0)
+        assert len(judged) == 2
+
+
+def test_judged_faces_and_what_is_said_of_them_belong_together(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Bug: killed between the two files, a run left the cases of one and the detections of another."""
+    detector = Detector.from_pretrained(folder / "kfd")
+    first = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+
+    def killed(*file: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("llm.training.cases.write_text", killed)
+        ground_once(tmp_path, detector, folder / "set", "train", 3, seed=1)
+    with counted_judging() as judged:
+        again = ground_once(tmp_path, detector, folder / "set", "train", 3, seed=0)
+    assert len(judged) == 1 and again.cases == first.cases
 
 
 def test_faces_are_drawn_as_a_detector_would_and_forged_as_the_paper_does(folder: Path) -> None:

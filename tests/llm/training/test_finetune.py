@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,9 +26,10 @@ from llm import evaluate, finetune
 from llm.checks.regions import best_constant, region_f1, regions_in
 from llm.conversation import Conversation
 from llm.model import ForgeryLLM
-from llm.training.cases import ground, ground_once
-from llm.training.examples import face_example
-from llm.training.loop import ALONE, Data, validate
+from llm.tokens import collate
+from llm.training.cases import GroundedCases, ground, ground_once, mirror_maps
+from llm.training.examples import Example, face_example
+from llm.training.loop import ALONE, Data, batch_losses, validate
 from llm.training.schedule import FLOOR, Log
 from media.regions import REGION_NAMES
 from tests.tiny.checkpoint import save_tiny_checkpoint
@@ -186,6 +191,68 @@ def test_a_run_with_other_settings_is_not_continued(folder: Path, tmp_path: Path
     finetune.main(flags(folder, tmp_path / "assistant", steps=2))
     with pytest.raises(SystemExit, match=r"other settings \(lr: expected 0.001, got 0.5\)"):
         finetune.main(flags(folder, tmp_path / "assistant", steps=2, lr=0.5))
+
+
+def test_a_run_on_other_faces_is_not_continued(folder: Path, tmp_path: Path) -> None:
+    """Bug: with the set or the detector exchanged in its place, a run went on as if nothing had happened.
+
+    The state of a run that began before their content was noted is continued.
+    """
+    data, words = shutil.copytree(folder / "set", tmp_path / "set"), {"steps": 2}
+    finetune.main(flags(folder, tmp_path / "assistant", data=data, **words))
+    file = tmp_path / "assistant-run" / "state.pt"
+    state = torch.load(file)
+    np.save(data / "crops.npy", 255 - np.load(data / "crops.npy"))
+    with pytest.raises(SystemExit, match=r"other settings \(data_digest: "):
+        finetune.main(flags(folder, tmp_path / "assistant", data=data, **words))
+    assert state["settings"].pop("kfd_digest") == Detector.from_pretrained(folder / "kfd").digest
+    del state["settings"]["data_digest"]
+    torch.save(state, file)
+    finetune.main(flags(folder, tmp_path / "assistant", data=data, **words))
+
+
+def blank_and_seen(folder: Path, fpl: str) -> tuple[ForgeryLLM, GroundedCases, list[Example], list[Example]]:
+    """A model in training, judged faces, three conversations about them, and three in words alone."""
+    detector = Detector.from_pretrained(folder / "kfd")
+    faces = ground(detector, FaceSet.open(folder / "set", "train"), num_faces=2, seed=0)
+    config = finetune.FinetuneConfig(
+        llm=str(folder / "llm"), kfd="", data="", out="", told="finding", fpl=fpl, num_prompts=3
+    )
+    model = finetune.build(config, Data(faces, faces), ALONE).train()
+    rng = random.Random(0)
+    drawn = [face_example(config, model, faces, row, rng) for row in (1, 2, 3)]
+    seen = [replace(example, row=row) for example, row in zip(drawn, (1, 2, 3), strict=True)]
+    return model, faces, seen, [replace(example, row=None) for example in drawn]
+
+
+def test_a_conversation_in_words_alone_shows_no_face(folder: Path) -> None:
+    """Bug: with --fpl grid each put the first face into the statistics of the prompt learner's norms."""
+    model, faces, seen, blank = blank_and_seen(folder, "grid")
+    apart = deepcopy(model)
+    batch_losses(model, faces, [blank[0], *seen, *blank[1:]], 512)
+    for part in (seen, blank):
+        assert batch_losses(apart, faces, part, 512).total.isfinite()
+    means = {name: value for name, value in apart.prompt_learner.named_buffers() if "running" in name}
+    assert means
+    for name, value in model.prompt_learner.named_buffers():
+        if name in means:
+            torch.testing.assert_close(value, means[name])
+
+
+def test_what_is_blank_is_blanked_as_ever(folder: Path) -> None:
+    """Losses and gradients are those of prompts computed for every conversation, then set to zero."""
+    model, faces, seen, blank = blank_and_seen(folder, "places")
+    for examples in ([blank[0], *seen, *blank[1:]], blank):
+        found = batch_losses(model, faces, examples, 512, 0.5)
+        mirrored = torch.tensor([example.mirrored for example in examples])
+        maps = mirror_maps(faces.detection([example.row or 0 for example in examples]), mirrored)
+        shown = torch.tensor([example.row is not None for example in examples])[:, None, None]
+        soft = torch.cat(model.soft_prompts(maps), dim=1) * shown
+        expected = model.losses(collate([example.tokens for example in examples], 512), soft, 0.5)
+        torch.testing.assert_close(found.total, expected.total)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        ours, theirs = (torch.autograd.grad(losses.total, trainable) for losses in (found, expected))
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_four_bit_base_weights_train_on_a_cpu(folder: Path, tmp_path: Path, capsys) -> None:
