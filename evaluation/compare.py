@@ -13,6 +13,7 @@ import numpy as np
 from common.verdicts import Verdict
 from evaluation.metrics.classification import (
     FALSE_POSITIVE_RATES,
+    MIN_UNITS,
     NUM_RESAMPLES,
     draw,
     figure_of,
@@ -96,10 +97,10 @@ def agreement(
     there, and `log10_lr`: of falling there if forged over if genuine, a figure with interval, which does not
     depend on how many of each were measured. `supported`: whether the whole interval speaks for the verdict
     by a likelihood ratio of two at least, which is what a verdict needs; False says that it should be
-    withheld there (evaluation.withhold), None that too few were measured to say.
+    withheld there (evaluation.withhold), None that too few units were measured, of a class or there, to say.
     """
     pairs = _paired(first, second)
-    labels, units = labels_of([a for a, _ in pairs]), [a.unit for a, _ in pairs]
+    labels, units = labels_of([a for a, _ in pairs]), np.array([a.unit for a, _ in pairs])
     if set(labels.tolist()) != {0, 1}:
         return []
     places = {}
@@ -116,8 +117,12 @@ def agreement(
     alone, rows = statistics(np.ones((1, len(labels)))), []
     for (verdict, name), there in places.items():
         place, sign = (verdict, name), 1 if verdict == Verdict.FAKE else -1
-        none = None if there.any() else "no item"
-        figure = figure_of(float(alone[place][0]), none, spread.get(place), few)
+        none, found = None if there.any() else "no item", len(np.unique(units[there]))
+        # PRIOR keeps the ratio of even one item finite in every draw: an interval of it would be invented.
+        lacking = few or (
+            "" if found >= MIN_UNITS else f"no interval: {found} units there, at least {MIN_UNITS} are needed"
+        )
+        figure = figure_of(float(alone[place][0]), none, None if lacking else spread[place], lacking)
         bounds = [figure["low"], figure["high"]]
         known = None not in bounds
         rows.append({

@@ -40,7 +40,7 @@ from evaluation.seen import seen_in_training
 from evaluation.tables import tables, to_markdown, write_report
 from kfd.calibration.decision import decide
 from kfd.detection import Detection, Quality
-from kfd.detector import SMALLEST_MEASURED, Detector, oddities_of
+from kfd.detector import SMALLEST_MEASURED, Detector, doubts_of, oddities_of
 from kfd.encoders.backbones import Dtype
 from kfd.quality.estimate import compression, sharpness
 from kfd.scoring.opinions import digests
@@ -78,7 +78,7 @@ class DetectorJudge:
         self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray, found: Detection
     ) -> tuple[Verdict, tuple[Reason, ...]]:
         quality = self.quality(row, crop, landmarks)
-        return decide(self.decision, float(found.score), quality, *oddities_of(found))
+        return decide(self.decision, float(found.score), quality, *oddities_of(found), also=doubts_of(crop))
 
     def quality(self, row: dict[str, str], crop: np.ndarray, landmarks: np.ndarray) -> Quality:
         """Measure a stored crop. A set that does not tell a face's size had it large enough."""

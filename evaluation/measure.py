@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -127,11 +127,7 @@ def measure(judge: Judge, faces: FaceSet, config: MeasureConfig) -> tuple[dict[s
             "simulated": {"faces": config.simulated, "sha256": measured.simulated},
             "leaks": leaks,
         },
-        "thresholds": {
-            "fake_above": decision.fake_above,
-            "real_below": decision.real_below,
-            "fitted_on": decision.fitted_on,
-        },
+        "decision": asdict(decision),
         "failures": lost,
         "confounders": confounders(items, measured.facts, config.num_resamples),
         "results": {"frame": frame},

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.metrics.levels import Comparison, comparisons, labels_of
-from evaluation.metrics.video import video_scores
+from evaluation.metrics.levels import Comparison, comparisons, labels_of, score_videos, videos_of
 from evaluation.results import SIMULATED, Item
 from kfd.calibration.likelihood_ratio import ECE_BINS, coverage_accuracy
+from kfd.config import Decision
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from evaluation.metrics.video import Method
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)))
@@ -63,7 +65,8 @@ def draw_plots(results: Mapping[str, object], items: Sequence[Item]) -> dict[str
     scores = np.array([item.score for item in items])
     wholes = [c for c in comparisons(items) if c.name.startswith("all ") or c.name == SIMULATED]
     by_score = _panels(items, scores, wholes)
-    thresholds = results["thresholds"]["real_below"], results["thresholds"]["fake_above"]
+    decision = Decision(**results["decision"])
+    thresholds = decision.real_below, decision.fake_above
     plots = {
         "roc": _plot(
             "ROC, each face", "True against false positive rate; the diagonal is guessing.", panels, _roc
@@ -105,7 +108,7 @@ def draw_plots(results: Mapping[str, object], items: Sequence[Item]) -> dict[str
         plots["roc-video"] = _plot(
             "ROC, each video",
             f"Aggregation {results['aggregation']}; true against false positive rate.",
-            _video_panels(results, items),
+            _video_panels(items, decision, results["aggregation"]),
             _roc,
         )
     return plots
@@ -130,14 +133,9 @@ def _panels(items: Sequence[Item], values: np.ndarray, found: Sequence[Compariso
     return panels
 
 
-def _video_panels(results: Mapping[str, object], items: Sequence[Item]) -> dict[str, list[Curve]]:
-    fake_above = results["thresholds"]["fake_above"]
-    scores = video_scores([item.frame for item in items], results["aggregation"], fake_above)
-    first: dict[object, Item] = {}
-    for item in items:
-        first.setdefault(item.frame.key, item)
-    videos = list(first.values())
-    values = np.array([scores[item.frame.key] for item in videos])
+def _video_panels(items: Sequence[Item], decision: Decision, method: Method) -> dict[str, list[Curve]]:
+    scores, found = score_videos(items, decision, method), videos_of(items)
+    videos, values = list(found.values()), np.array([scores[key] for key in found])
     return _panels(videos, values, comparisons(videos))
 
 

@@ -1,7 +1,8 @@
 """The file that a measurement leaves behind: JSON from which every figure can be computed again.
 
     schema, command, created, config, environment, seeds      how it was made
-    checkpoint, data, thresholds                              what was measured, by digest
+    checkpoint, data                                          what was measured, by digest
+    decision                                                  from logits to verdicts, see kfd.config.Decision
     failures, note                                            what was left out, and what to keep in mind
     results, calibration, confounders, fairness               figures (evaluation.metrics.classification)
     seen                                                      what was trained on, see evaluation.seen

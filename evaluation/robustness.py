@@ -31,8 +31,9 @@ from common.verdicts import Verdict
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from evaluation.metrics.classification import auc_figure, wilson_interval
-from kfd.calibrate import Reading, read
-from kfd.calibration.decision import decide, log_odds, score_of
+from evaluation.results import data_digest
+from kfd.calibrate import Reading, read, verdicts
+from kfd.calibration.decision import log_odds, score_of
 from kfd.calibration.error_rates import (
     CONDITIONS,
     LARGE,
@@ -42,8 +43,6 @@ from kfd.calibration.error_rates import (
     digest_of_decision,
     refuse_stale,
 )
-from kfd.config import Decision
-from kfd.detection import Quality
 from kfd.detector import Detector
 from kfd.quality.corruptions import HELD_OUT_SEED, scale_of, spread_over_sources
 
@@ -85,7 +84,7 @@ def measure_grid(detector: Detector, faces: FaceSet, config: RobustnessConfig) -
     head = {
         "detector": detector.digest,
         "decision": digest_of_decision(detector.decision),
-        "data": config.data.name,
+        "data": data_digest(faces),
         "split": config.split,
         "real": config.real,
         "fake": config.fake,
@@ -139,34 +138,18 @@ def _cell(
     decision = detector.decision
     odds, scores = log_odds(decision, reading.logits), score_of(decision, reading.logits)
     flagged = scores >= decision.fake_above
-    verdicts = np.array(_verdicts(decision, reading, scores))
+    called = np.array([verdict for verdict, _ in verdicts(decision, reading)])
     cell: dict[str, object] = {"auc": auc_figure(labels, odds, units, NUM_RESAMPLES)}
     for name, label in (("real", 0), ("fake", 1)):
         own = labels == label
         cell[f"{name}_above"] = _share(flagged[own], units[own])  # by the score alone
-        cell[f"{name}_called_fake"] = _share((verdicts == Verdict.FAKE)[own], units[own])
-        cell[f"{name}_inconclusive"] = _share((verdicts == Verdict.INCONCLUSIVE)[own], units[own])
+        cell[f"{name}_called_fake"] = _share((called == Verdict.FAKE)[own], units[own])
+        cell[f"{name}_inconclusive"] = _share((called == Verdict.INCONCLUSIVE)[own], units[own])
     cell["losses"] = [round(float(value), 3) for value in np.median(reading.losses, axis=0)]
     cell["large"] = scale >= LARGE
     cell["bands"] = "".join(str(band_of(*losses)) for losses in reading.losses)
     cell["above"] = "".join(str(int(hit)) for hit in flagged)
     return cell
-
-
-def _verdicts(decision: Decision, reading: Reading, scores: np.ndarray) -> list[Verdict]:
-    """The verdict of every face, the limits on the photograph included.
-
-    The size of the face is left out: a set does not tell how large its faces were.
-    """
-    odd = [
-        [None] * len(scores) if values is None else values.tolist()
-        for values in (reading.gaps, reading.strangeness)
-    ]
-    read = zip(scores.tolist(), *odd, reading.losses.tolist(), reading.sharpness.tolist(), strict=True)
-    return [
-        decide(decision, score, Quality(decision.min_face, sharp, *losses), gap, strange)[0]
-        for score, gap, strange, losses, sharp in read
-    ]
 
 
 def _rates(cells: dict[str, dict[str, object]], labels: np.ndarray, units: np.ndarray) -> Iterator[ErrorRate]:

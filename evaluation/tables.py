@@ -12,6 +12,8 @@ from common.storage import write_atomically, write_text
 from evaluation.metrics.levels import COVERAGES, coverage_name
 from evaluation.results import Item
 from evaluation.seen import by_seen
+from kfd.calibration.map_cut import HALF
+from kfd.config import Decision
 
 Cell = str | int | Mapping[str, object] | None
 NOTHING = "–"
@@ -27,11 +29,6 @@ VERDICTS = {
 }  # fmt: skip
 CALIBRATION = {"cllr": "Cllr", "brier": "Brier", "ece": "ECE"} | {
     coverage_name(share): f"ACC, surest {round(100 * share)} %" for share in COVERAGES
-}
-_VERDICT_NOTES = {
-    "frame": ", or where the picture or its mirror image forbid a verdict",
-    "video": "; these are the thresholds of single faces, none was fitted for videos (a vote: more than half "
-    "of the frames read as fake), and what forbids a verdict on a face is not counted",
 }
 SEEN_COLUMNS = ("kind trained on", "source trained on")
 PLACES = {"pixel_auc": "pixel AUC", "iou": "IoU", "pointing": "pointing game"}
@@ -91,7 +88,7 @@ def _failures(lost: Sequence[Mapping[str, object]]) -> Table:
 
 
 def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
-    level, told = results["results"][name], results.get("thresholds", {})
+    level, decision = results["results"][name], Decision(**results["decision"])
     counts, seen = ("kind", "real", "fake", "units"), results.get("seen")
     best = {kind: _strongest(facts) for kind, facts in (results.get("confounders") or {}).items()}
     rows = tuple(
@@ -111,21 +108,37 @@ def _level(results: Mapping[str, object], name: str, what: str) -> list[Table]:
     if seen is not None and name == "frame":
         found.append(_by_seen(by_seen(level, seen)))
     note = (
-        f"Fake at a score of {told['fake_above']:.3g} or more, real at {told['real_below']:.3g} or less, "
-        f"inconclusive between{_VERDICT_NOTES[name]}; fitted on: {told['fitted_on']}. ACC and F1 decide all, "
-        "at the first threshold."
+        f"Fake at a score of {decision.fake_above:.3g} or more, real at {decision.real_below:.3g} or less, "
+        f"inconclusive between{_beside_thresholds(results, name)}; "
+        f"fitted on: {decision.fitted_on}. ACC and F1 decide all, at the first threshold."
     )
     rows = tuple((kind, f["real"], f["fake"], *(f[n] for n in VERDICTS)) for kind, f in level.items())
     found.append(Table(f"Verdicts, {what}", note, ("kind", "real", "fake", *VERDICTS.values()), rows))
     found += _reasons(level)
     rows = tuple((kind, *(f[n] for n in PLACES)) for kind, f in level.items() if "iou" in f)
     if rows:
+        cut = f"{HALF:g}" if decision.map_share is None else f"{decision.map_share:g} of its own peak"
         note = (
-            "Heat map, cut at 0.5 for IoU, against the true mask, on the fakes that have one: the data set's "
-            "own, else the difference to an aligned real face, else the union of the regions that it names."
+            f"Heat map, cut at {cut} for IoU, against the true mask, on the fakes that have one: the data "
+            "set's own, else the difference to an aligned real face, else the union of the regions that it "
+            "names."
         )
         found.append(Table("Localization", note, ("kind", *PLACES.values()), rows))
     return found
+
+
+def _beside_thresholds(results: Mapping[str, object], name: str) -> str:
+    """What else decides the verdicts of a level, to follow the thresholds."""
+    if name == "frame":
+        return ", or where the picture or its mirror image forbid a verdict"
+    frames, method = results["decision"]["clip_frames"], results["aggregation"]
+    if method == "vote":
+        told = "so read single frames, and more than half of them decide for the video"
+    elif method == "mean" and frames is not None:
+        told = f"a mean of {frames} frames or more first goes through the line fitted on clips"
+    else:
+        told = "these are the thresholds of single faces, none was fitted for videos"
+    return f"; {told}, and what forbids a verdict on a face is not counted"
 
 
 def _seen_cells(seen: Mapping[str, Mapping[str, str]] | None, kind: str) -> tuple[Cell, ...]:

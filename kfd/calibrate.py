@@ -3,10 +3,11 @@
     python -m kfd.calibrate --data runs/set --checkpoint runs/kfd
     python -m kfd.calibrate --data runs/set --checkpoint runs/kfd --real 40 --fake 20 --limits 10   # seconds
 
-Fits the score, the likelihood ratio and its bounds, the two thresholds, and the limits beyond which no
-verdict is given: for compression, for the quality of a JPEG file, and for how much the readings of a face
-and of its mirror image may differ. Training ends with the same. What was measured before, such as
-robustness.json, speaks of the former decision and has to be measured again.
+Fits the limits beyond which no verdict is given: for compression, for the quality of a JPEG file, for how
+much the readings of a face and of its mirror image may differ, and for what is unfamiliar. Then, on the faces
+within them, the score, the likelihood ratio and its bounds, and the two thresholds. Training ends with the
+same. What was measured before, such as robustness.json, speaks of the former decision and has to be measured
+again.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from tqdm import tqdm
 from common.cli import parse
 from common.locks import one_writer
 from common.storage import save_config
+from common.verdicts import SCORE_REASONS, Reason, Verdict
 from data_sim.dataset import FaceSet, unit_of
 from data_sim.simulate import simulate
 from kfd.calibration.clips import ENOUGH as ENOUGH_CLIPS
 from kfd.calibration.clips import fit_clips, read_clips
-from kfd.calibration.decision import score_of
+from kfd.calibration.decision import decide, log_odds, score_of
 from kfd.calibration.familiar import Familiar, fit_familiar, save_familiar
 from kfd.calibration.fit import MISS_RATE, fit_decision
 from kfd.calibration.map_cut import fit_map_share
 from kfd.checkpoint import DECISION_FILE
 from kfd.config import Decision
-from kfd.detector import Detector
+from kfd.detection import Quality
+from kfd.detector import Detector, doubts_of
 from kfd.quality.corruptions import (
     AS_IT_IS,
     HELD_OUT_SEED,
@@ -70,6 +73,7 @@ class CalibrationSettings:
     limits: int = 70  # real faces, and fakes, in each condition that the limits are fitted on
     known_fakes: bool = True  # False: only simulated forgeries, as the paper's protocol asks
     flip: bool = True  # read every face a second time as its mirror image
+    kinds: tuple[str, ...] = ()  # of the known fakes; empty: all
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Reading:
     logits: (N,). gaps: (N,) |logit of the crop - logit of its mirror image|, or None. losses: (N, 2), by
     JPEG and by video or WebP, and sharpness: (N,), see kfd.quality.estimate. embeddings: (N, D) of the image,
     and strangeness: (N,) of these; None where the detector has none, or was not fitted to tell it.
+    doubts: of each face, see kfd.detector.doubts_of.
     """
 
     logits: np.ndarray
@@ -95,6 +100,14 @@ class Reading:
     sharpness: np.ndarray
     embeddings: np.ndarray | None = None
     strangeness: np.ndarray | None = None
+    doubts: tuple[tuple[Reason, ...], ...] = ()
+
+    @classmethod
+    def join(cls, parts: list[Reading]) -> Reading:
+        """The readings of several batches as one."""
+        doubts = tuple(doubts for part in parts for doubts in part.doubts)
+        columns = [[getattr(part, name) for part in parts] for name in vars(parts[0]) if name != "doubts"]
+        return cls(*(None if some[0] is None else np.concatenate(some) for some in columns), doubts)
 
 
 def main() -> None:
@@ -123,36 +136,47 @@ def calibrate(
     settings = settings or CalibrationSettings()
     probe = Detector(detector.model, Decision(flip=settings.flip), detector.digest, detector.device)
     chosen, words = _chosen(faces, settings)
+    reading, labels, rows = _read_chosen(probe, faces, chosen)
+    groups, sources = (np.array([key(row) for row in rows]) for key in (unit_of, _source))
+    first = fit_decision(reading.logits, labels, words, groups, sources)
+    found = None if reading.embeddings is None else fit_familiar(reading.embeddings, groups, sources)
+    familiar, most_strange, figures = found or (None, None, {})
+    limits = {name: getattr(detector.decision, name) for name in ("min_face", "min_sharpness")}
+    limits |= {"flip": settings.flip, "max_strangeness": most_strange}
+    limits |= _limits(probe, faces, first, chosen, settings.limits)
+    # Beyond the limits no ratio is told and no verdict given, so such faces have no say in either.
+    limited = replace(first, max_views_gap=_views_limit(reading, first), **limits)
+    within = _within_limits(limited, reading, familiar)
+    if set(labels[within].tolist()) != {0, 1}:
+        raise ValueError(
+            f"of {len(within)} faces only {within.sum()} lie within the limits that allow a verdict, not of "
+            "both labels: train further, or give a validation split of better photographs"
+        )
+    words += f". Left out for lying beyond a limit that forbids any verdict: {(~within).sum()}"
+    fitted = fit_decision(reading.logits[within], labels[within], words, groups[within], sources[within])
+    fitted = replace(fitted, max_views_gap=_views_limit(reading, fitted), **limits)
+    fitted = _with_map_share(probe, faces, fitted, chosen["simulated"])
+    if min(len(chosen["real"]), settings.clips) >= ENOUGH_CLIPS:
+        fitted = fit_clips(fitted, *read_clips(probe, faces, chosen, settings.clips))
+    return replace(fitted, measured=fitted.measured | figures), familiar
+
+
+def _read_chosen(
+    probe: Detector, faces: FaceSet, chosen: dict[str, list[int]]
+) -> tuple[Reading, np.ndarray, list[dict[str, str]]]:
+    """Readings of all the faces, their labels (N,) 0 real, 1 fake, and their N rows of the manifest."""
     readings, labels, rows = [], [], []
     for name, positions in chosen.items():
         for start in tqdm(range(0, len(positions), BATCH), desc=name, unit="batch"):
             part = positions[start : start + BATCH]
-            readings.append(read(probe, _images(faces, part, name, start), measured=False))
+            readings.append(read(probe, _images(faces, part, name, start)))
             labels += [int(name != "real")] * len(part)
-            rows += part
-    logits = np.concatenate([reading.logits for reading in readings])
-    groups, sources = (np.array([key(faces.rows[i]) for i in rows]) for key in (unit_of, _source))
-    fitted = fit_decision(logits, np.array(labels), words, groups, sources)
-    kept = {name: getattr(detector.decision, name) for name in ("min_face", "min_sharpness")}
-    fitted = replace(fitted, flip=settings.flip, max_views_gap=_views_limit(readings, fitted), **kept)
-    fitted = replace(fitted, **_limits(probe, faces, fitted, chosen, settings.limits))
-    fitted = _with_map_share(probe, faces, fitted, chosen["simulated"])
-    if min(len(chosen["real"]), settings.clips) >= ENOUGH_CLIPS:
-        fitted = fit_clips(fitted, *read_clips(probe, faces, chosen, settings.clips))
-    if readings[0].embeddings is None:
-        return fitted, None
-    found = fit_familiar(np.concatenate([r.embeddings for r in readings]), groups, sources)
-    if found is None:
-        return fitted, None
-    familiar, limit, figures = found
-    return replace(fitted, max_strangeness=limit, measured=fitted.measured | figures), familiar
+            rows += [faces.rows[i] for i in part]
+    return Reading.join(readings), np.array(labels), rows
 
 
-def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured: bool = True) -> Reading:
-    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.quality.corruptions.
-
-    measured: False leaves the measures of quality out (NaN).
-    """
+def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS) -> Reading:
+    """Read (B, 3, S, S) crops in [0, 1] under a condition of kfd.quality.corruptions."""
     seen = apply(condition, images)
     found = [detector(part) for part in seen.split(BATCH)]
     logits = torch.cat([detection.logit for detection in found]).numpy()
@@ -160,11 +184,36 @@ def read(detector: Detector, images: Tensor, condition: str = AS_IT_IS, measured
         None if getattr(found[0], name) is None else torch.cat([getattr(d, name) for d in found]).numpy()
         for name in ("views_gap", "embedding", "strangeness")
     )
-    losses, sharp = np.full((len(images), 2), np.nan), np.full(len(images), np.nan)
-    if measured:
-        losses = np.array([compression(pixels) for pixels in to_uint8(shrunk(condition, images))])
-        sharp = np.array([sharpness(pixels) for pixels in to_uint8(seen)])
-    return Reading(logits, gaps, losses, sharp, embeddings, strangeness)
+    losses = np.array([compression(pixels) for pixels in to_uint8(shrunk(condition, images))])
+    crops = to_uint8(seen)
+    sharp = np.array([sharpness(pixels) for pixels in crops])
+    return Reading(logits, gaps, losses, sharp, embeddings, strangeness, tuple(map(doubts_of, crops)))
+
+
+def verdicts(decision: Decision, reading: Reading) -> list[tuple[Verdict, tuple[Reason, ...]]]:
+    """Verdict and reasons of every face, the limits on the photograph included.
+
+    The size of the face is left out: a set does not tell how large its faces were.
+    """
+    scores = score_of(decision, reading.logits).tolist()
+    odd = [
+        [None] * len(scores) if values is None else values.tolist()
+        for values in (reading.gaps, reading.strangeness)
+    ]
+    read = zip(scores, *odd, reading.losses.tolist(), reading.sharpness.tolist(), reading.doubts, strict=True)
+    return [
+        decide(decision, score, Quality(decision.min_face, sharp, *losses), gap, strange, doubts)
+        for score, gap, strange, losses, sharp, doubts in read
+    ]
+
+
+def _within_limits(decision: Decision, reading: Reading, familiar: Familiar | None) -> np.ndarray:
+    """(N,) whether nothing but the score forbids a verdict. reading: by a probe, with gaps of logits."""
+    reading = replace(reading, gaps=_views_gaps(reading, decision))
+    if familiar is not None:
+        strange = familiar.strangeness(torch.from_numpy(reading.embeddings)).numpy()
+        reading = replace(reading, strangeness=strange)
+    return np.array([SCORE_REASONS.issuperset(reasons) for _, reasons in verdicts(decision, reading)])
 
 
 def _source(row: dict[str, str]) -> str:
@@ -176,7 +225,8 @@ def _chosen(faces: FaceSet, settings: CalibrationSettings) -> tuple[dict[str, li
     reals = spread_over_sources(faces, faces.where(label="real"), settings.real)
     chosen = {"real": reals, "simulated": spread_over_sources(faces, reals, settings.fake)}
     fakes = faces.where(label="fake") if settings.known_fakes else []
-    for kind in sorted({faces.rows[i]["kind"] for i in fakes}):
+    found = {faces.rows[i]["kind"] for i in fakes}
+    for kind in sorted(found & set(settings.kinds) if settings.kinds else found):
         own = [i for i in fakes if faces.rows[i]["kind"] == kind]
         chosen[kind or "fake"] = spread_over_sources(faces, own, settings.fake)
     counts = Counter(faces.rows[i]["source"] for i in reals)
@@ -215,13 +265,18 @@ def _with_map_share(probe: Detector, faces: FaceSet, fitted: Decision, reals: li
     return replace(fitted, map_share=share, measured=fitted.measured | figures)
 
 
-def _views_limit(readings: list[Reading], fitted: Decision) -> float | None:
-    """The log-odds by which few calibration faces and their mirror images differ."""
-    gaps = [reading.gaps for reading in readings if reading.gaps is not None]
-    if not gaps:
+def _views_gaps(reading: Reading, fitted: Decision) -> np.ndarray | None:
+    """(N,) by how much the log-odds of face and mirror image differ, out of their logits' mean and gap."""
+    if reading.gaps is None:
         return None
-    # A gap of logits becomes one of log-odds by the slope, which the isotonic line has on average.
-    return round(float(np.quantile(np.concatenate(gaps) * fitted.slope, 1 - VIEWS_DISAGREE_RATE)), 3)
+    views = (log_odds(fitted, reading.logits + side * reading.gaps / 2) for side in (1, -1))
+    return np.abs(np.subtract(*views))
+
+
+def _views_limit(reading: Reading, fitted: Decision) -> float | None:
+    """The log-odds by which few calibration faces and their mirror images differ."""
+    gaps = _views_gaps(reading, fitted)
+    return None if gaps is None else round(float(np.quantile(gaps, 1 - VIEWS_DISAGREE_RATE)), 3)
 
 
 def _limits(

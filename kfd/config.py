@@ -81,7 +81,7 @@ class Decision:
         verdict is withheld; None as above. familiar_sha256: of the file that the distance needs.
     fitted_on: the images, in words for the report; NOT_FITTED gives no verdicts.
     map_share: of a heat map's hottest value, from which a pixel counts as forged; None: from 0.5 on.
-    clip_frames: frames from which the next three hold, of the kfd.calibration.clips they are fitted on; None:
+    clip_frames: frames from which the next two hold, of the kfd.calibration.clips they are fitted on; None:
         a clip is judged as a photograph with the mean logit of its frames.
     clip_slope, clip_intercept: the line that carries such a mean to the logit of a photograph of equal worth.
     clip_disagree: share of a clip's frames that must read the other way for its frames to disagree.

@@ -206,9 +206,8 @@ class Detector:
             crop = crop_face(image, face, self.image_size, shrink=shrink)
             quality = Quality(face.side, sharpness(crop.pixels), *_compression(crop), jpeg_quality)
             uncertain = () if face.sure else (Reason.FACE_UNCERTAIN,)
-            drawn = (Reason.NOT_A_PHOTOGRAPH,) if is_drawn(crop.pixels) else ()
             box = tuple(round(v) for v in face.box)
-            views.append(FaceView(box, crop, quality, (*uncertain, *drawn, *also)))
+            views.append(FaceView(box, crop, quality, (*uncertain, *doubts_of(crop.pixels), *also)))
         return views
 
     def judge_all(self, pictures: Sequence[Sequence[FaceView]]) -> list[list[FaceFinding]]:
@@ -239,7 +238,7 @@ class Detector:
                 values = region_scores(detection.heatmap, landmarks)[0]
                 scores = dict(zip(REGION_NAMES, values.tolist(), strict=True))
                 named = regions_to_name(verdict, values)
-            # The calibration faces were none of those that forbid a verdict: of such a face it says nothing.
+            # It was fitted on faces that no limit forbids a verdict on: of others it says nothing.
             if SCORE_REASONS.issuperset(reasons):
                 worth = evidence_of(self.decision, float(detection.logit), score)
         return FaceFinding(
@@ -261,6 +260,11 @@ def oddities_of(detection: Detection | None) -> tuple[float | None, float | None
     """The gap of the two views and the strangeness of one face, None where they were not measured."""
     found = (None, None) if detection is None else (detection.views_gap, detection.strangeness)
     return tuple(None if value is None else float(value) for value in found)
+
+
+def doubts_of(pixels: np.ndarray) -> tuple[Reason, ...]:
+    """Reasons against any verdict that lie in the looks of a crop, (S, S, 3) uint8 RGB."""
+    return (Reason.NOT_A_PHOTOGRAPH,) if is_drawn(pixels) else ()
 
 
 def _compression(crop: FaceCrop) -> tuple[float, float]:

@@ -178,8 +178,6 @@ class AnswerJudge:
     Maps and embedding stay the detector's.
     """
 
-    decision = YES_OR_NO
-
     def __init__(
         self,
         model: ForgeryLLM,
@@ -212,6 +210,8 @@ class AnswerJudge:
             style = replace(old.style, told="nothing")
             model.prompter = PromptTokenizer(old.tokenizer, style, old.num_prompts)
         self.model, self.detector, self.soft, self.others = model, detector, soft, others
+        # The maps are the detector's, so they are cut as its own are.
+        self.decision = replace(YES_OR_NO, map_share=detector.decision.map_share)
         self.batch_size, self.hard = batch_size, hard
         self.rng = random.Random(SEED)
 

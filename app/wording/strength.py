@@ -11,7 +11,7 @@ from typing import Any
 from app.analysis import Analysis
 from app.wording.findings import flaws
 from app.wording.lead import strength_of
-from kfd.calibration.error_rates import LARGE, ErrorRate, band_of
+from kfd.calibration.error_rates import LARGE, ErrorRate, Robustness, band_of
 from kfd.calibration.likelihood_ratio import Evidence
 from kfd.detection import FaceFinding
 
@@ -37,7 +37,7 @@ RATIO_KEY = (  # ENFSI's words as common.enfsi.VERBAL_SCALE has them
     "it, as ENFSI recommends: weak from a ratio of 2, moderate from 10, moderately strong from 100, strong "
     "from 1,000."
 )
-OF_PHOTOGRAPHS = "Not measured on videos, but on single photographs like the frame shown. "
+OF_PHOTOGRAPHS = "Measured on single photographs like the frame shown, not on videos or clips. "
 WHAT_IT_IS_NOT = (
     "This is not the probability that the face was manipulated. That depends also on all that is known "
     "besides this file, which the reader has to weigh; the ratio says by how much this one observation "
@@ -139,8 +139,9 @@ def error_rate_words(analysis: Analysis, finding: FaceFinding) -> str:
         "genuine ones were tested, each as often as one of its copies, compressed or otherwise degraded, was "
         "of this kind. "
         f"{_percent(rate.false_alarms)} of these readings reached the score from which a face counts as "
-        f"manipulated, and so would have been called manipulated wrongly.{fakes} All come from the sources "
-        "that the detector was calibrated on; on photographs from elsewhere expect more errors."
+        f"manipulated, and so would have been called manipulated wrongly.{fakes}{_seen_before(grid)} All "
+        "come from the sources that the detector was calibrated on; on photographs from elsewhere expect "
+        "more errors."
     )
 
 
@@ -162,6 +163,16 @@ def strength_data(analysis: Analysis, finding: FaceFinding) -> dict[str, Any]:
         errors |= {"real": rate.real, "false_alarms": list(rate.false_alarms), "fake": rate.fake}
         errors |= {"found": None if rate.found is None else list(rate.found)}
     return {"evidence": ratio, "error_rate": errors}
+
+
+def _seen_before(grid: Robustness) -> str:
+    """A warning where the photographs measured are those that chose checkpoint and thresholds."""
+    if grid.split == "test":
+        return ""
+    return (
+        " These are largely the photographs by which the detector was chosen and that score was set, so the "
+        "rates look better than they are."
+    )
 
 
 def _why_none(finding: FaceFinding) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,12 @@ def frame_level(items: Sequence[Item], decision: Decision, num_resamples: int = 
     return level
 
 
+def score_videos(items: Sequence[Item], decision: Decision, method: Method) -> dict[VideoKey, float]:
+    """One score per video (evaluation.metrics.video), a mean carried as page and report carry it."""
+    carry = partial(clip_logit, decision) if method == "mean" else None
+    return video_scores([item.frame for item in items], method, decision.fake_above, carry)
+
+
 def video_level(
     items: Sequence[Item], decision: Decision, method: Method, num_resamples: int = NUM_RESAMPLES
 ) -> Level:
@@ -91,11 +98,10 @@ def video_level(
     fake_above, real_below = video_thresholds(
         method, decision.fake_above, decision.real_below, lambda score: logit_of(decision, score)
     )
-    carry = (lambda mean, frames: clip_logit(decision, mean, frames)) if method == "mean" else None
-    scores = video_scores([item.frame for item in items], method, decision.fake_above, carry)
+    scores = score_videos(items, decision, method)
     level = {}
     for comparison in comparisons(items):
-        videos = _videos([items[i] for i in comparison.positions])
+        videos = videos_of([items[i] for i in comparison.positions])
         values = np.array([scores[key] for key in videos])
         verdicts = np.select(
             [values >= fake_above, values <= real_below], [Verdict.FAKE, Verdict.REAL], Verdict.INCONCLUSIVE
@@ -178,9 +184,9 @@ def aggregations(
     local = all(item.local is not None for item in items)
     result: dict[str, dict[str, Figure]] = {}
     for method in (m for m in METHODS if local or m != "fusion"):
-        scores = video_scores([item.frame for item in items], method, decision.fake_above)
+        scores = score_videos(items, decision, method)
         for comparison in comparisons(items):
-            videos = _videos([items[i] for i in comparison.positions])
+            videos = videos_of([items[i] for i in comparison.positions])
             values = np.array([scores[key] for key in videos])
             figure = auc_of(list(videos.values()), values, num_resamples)
             result.setdefault(method, {})[comparison.name] = figure
@@ -214,7 +220,7 @@ def _as_score(figure: Figure, decision: Decision) -> Figure:
     return {name: score(value) for name, value in figure.items()}
 
 
-def _videos(items: Sequence[Item]) -> dict[VideoKey, Item]:
+def videos_of(items: Sequence[Item]) -> dict[VideoKey, Item]:
     """The first item of every video, for its label and unit."""
     found: dict[VideoKey, Item] = {}
     for item in items:

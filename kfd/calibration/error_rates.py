@@ -53,11 +53,14 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Robustness:
-    """A finished grid: cells by condition as in the file, error rates by (large, band)."""
+    """A finished grid: cells by condition as in the file, error rates by (large, band), and the split that
+    they were measured on.
+    """
 
     cells: dict[str, dict[str, object]]
     rates: dict[tuple[bool, int], ErrorRate]
     image_size: int
+    split: str
 
     @classmethod
     def load(cls, folder: str | Path, detector: Detector) -> Robustness | None:
@@ -74,7 +77,7 @@ class Robustness:
             if set(CONDITIONS) - set(stored["cells"]):
                 return None
             rates = {(rate["large"], rate["band"]): _rate(rate) for rate in stored["rates"]}
-        return cls(stored["cells"], rates, detector.image_size)
+            return cls(stored["cells"], rates, detector.image_size, stored["split"])
 
     def rate_of(self, quality: Quality, crop_side: float) -> ErrorRate | None:
         """The error rates of photographs like the present one; None where too few were measured.

@@ -1,9 +1,9 @@
 """From logits to calibrated scores, likelihood ratios and thresholds, on validation images only.
 
 Two calibrations are tried, both scikit-learn's: logistic (Platt; two numbers, monotone everywhere) and
-isotonic (a line through the centres of the pooled blocks; bends where the logits ask for it). The one with
-the lower Cllr on faces it was not fitted on is kept, in five folds that never split a group; isotonic must
-win by MARGIN, because it has more ways to be wrong beyond the faces it saw.
+isotonic (a line along the pooled blocks; bends where the logits ask for it). The one with the lower Cllr on
+faces it was not fitted on is kept, in five folds that never split a group; isotonic must win by MARGIN,
+because it has more ways to be wrong beyond the faces it saw.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FOLDS = 5
 MARGIN = 0.005  # of Cllr
 OWN_RATE = 50  # real groups from which a source keeps FALSE_ALARM_RATE by itself; smaller ones do together
 MAX_KNOTS = 12  # of the isotonic line
+TILT = 1e-3  # of log-odds from knot to knot where the line is flat: it has an inverse
 EXTREMES = 1e-3, 1 - 1e-3  # scores between which the thresholds lie
 
 
@@ -110,10 +111,11 @@ def fit_logistic(logits: np.ndarray, labels: np.ndarray) -> Decision:
 
 
 def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
-    """A rising line through the centres of the blocks that pooling adjacent violators gives.
+    """A rising line through the centres of MAX_KNOTS equal parts of the faces, at the odds that pooling
+    adjacent violators gives them.
 
-    One misleading face is added at either end, so that no block is certain; blocks are merged until
-    at most MAX_KNOTS are left. Falls back to the logistic one where fewer than two blocks remain.
+    One misleading face is added at either end, so that no part is certain. Parts that were pooled keep their
+    common odds, but for TILT. Falls back to the logistic one where all logits are equal.
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -126,20 +128,17 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Decision:
     bins = np.array_split(order, min(MAX_KNOTS, len(order) // 2))
     centres = np.array([np.average(x[part], weights=weights[part]) for part in bins])
     means = np.array([np.average(fitted[part], weights=weights[part]) for part in bins])
-    odds = np.log(means) - np.log1p(-means)
-    keep = [0]
-    for k in range(1, len(bins)):
-        if odds[k] > odds[keep[-1]] + 1e-3 and centres[k] > centres[keep[-1]] + 1e-6:
-            keep.append(k)
-    if len(keep) < 2 or not np.isfinite(odds[keep]).all():
+    # Every part stays a knot: a line from the first part of a flat block to the next overstates the others.
+    odds = np.log(means) - np.log1p(-means) + TILT * np.arange(len(bins))
+    x_knots, first = np.unique(np.round(centres, 5), return_index=True)
+    if len(first) < 2:
         return logistic
-    x_knots, y_knots = (tuple(np.round(values[keep], 5).tolist()) for values in (centres, odds))
     return Decision(
         logistic.slope,
         logistic.intercept,
         method="isotonic",
-        knot_logits=x_knots,
-        knot_log_odds=y_knots,
+        knot_logits=tuple(x_knots.tolist()),
+        knot_log_odds=tuple(np.round(odds[first], 5).tolist()),
     )
 
 

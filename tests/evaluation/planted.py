@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def results_of(items: list[Item], **data: object) -> dict[str, object]:
         "checkpoint": {"folder": "kfd", "sha256": "c1"}, "data": found, "seeds": {"bootstrap": 0},
         "environment": {"commit": "x", "python": "3", "platform": "p", "device": "d", "threads": 1,
                         "packages": {}},
-        "thresholds": {"fake_above": 0.8, "real_below": 0.3, "fitted_on": "planted"},
+        "decision": asdict(DECISION),
         "failures": [],
         "results": {"frame": frame_level(items, DECISION, num_resamples=20)},
     }  # fmt: skip

@@ -67,6 +67,15 @@ def test_a_verdict_is_supported_where_those_who_hear_both_are_right():
     assert silent["log10_lr"]["value"] is None and silent["supported"] is None
 
 
+def test_a_place_that_hardly_anything_fell_in_is_not_judged():
+    """Bug: one right verdict where nothing else fell was called unsupported, and all such were withheld."""
+    first = _told("F" * 80, "fake", 0) + _told("R" * 80, "real", 0)
+    second = _told("F" * 79 + "R", "fake", 0) + _told("R" * 80, "real", 0)
+    row = next(r for r in agreement(first, second, num_resamples=200) if r["second"] == "says the opposite")
+    assert (row["real"], row["fake"]) == (0, 1) and row["log10_lr"]["value"] > 0
+    assert row["supported"] is None and "1 units there" in row["log10_lr"]["reason"]
+
+
 def test_agreement_does_not_depend_on_how_many_of_each_class_were_measured():
     first, second = _told("F" * 40, "fake", 0), _told("F" * 20 + "R" * 20, "fake", 0)
     real = [_told("F" * 10 * n + "R" * 10 * n, "real", 0) for n in (1, 8)]

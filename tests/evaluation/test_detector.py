@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_one_file_tells_all(data, checkpoint, tmp_path, monkeypatch, capsys):
         40,
     )
     results, items = read_results(out)
-    assert results["thresholds"] == {"fake_above": 0.8, "real_below": 0.2, "fitted_on": "planted"}
+    assert results["decision"] == json.loads(json.dumps(dataclasses.asdict(DECISION)))
     assert results["checkpoint"]["sha256"] == digest_of(checkpoint / "model.safetensors")
     assert results["data"]["split"] == "test" and len(results["data"]["sha256"]) == 64
     assert {"command", "config", "seeds", "environment", "failures"} <= results.keys()
@@ -132,7 +133,7 @@ def test_videos_are_measured_as_wholes(checkpoint, tmp_path, monkeypatch, capsys
     assert set(results["aggregations"]) == {"mean", "median", "vote", "fusion", "top"}
     assert video["square"]["auc"]["low"] is None, "three units are too few for an interval, and it says so"
     faces, videos = capsys.readouterr().out.split("## Ranking, each video, aggregation `vote`")
-    assert "mirror image forbid a verdict" in faces and "none was fitted for videos" in videos
+    assert "mirror image forbid a verdict" in faces and "half of them decide for the video" in videos
 
 
 def test_named_regions_are_a_mask_where_there_is_no_aligned_face(checkpoint, tmp_path):
@@ -263,7 +264,10 @@ def test_the_detector_sees_the_centre_of_the_stored_crop(data, checkpoint):
 
 
 def test_verdicts_are_those_that_users_see(data, checkpoint):
-    """What forbids a verdict on a photograph forbids it here: a small face, a poor file, two readings."""
+    """What forbids a verdict on a photograph forbids it here: a small face, a poor file, two readings.
+
+    Bug: drawings, on which no user gets a verdict, counted as called real or fake.
+    """
     detector = evaluate.Detector.from_pretrained(checkpoint)
     limits = {"min_face": 48.0, "min_sharpness": 0.0, "min_jpeg_quality": 30, "max_views_gap": 1.0}
     limits["max_strangeness"] = 3.0
@@ -271,7 +275,8 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     judge = evaluate.DetectorJudge(detector)
     faces = evaluate.FaceSet.open(data, "val")
     images, landmarks = faces.read([0])
-    crop = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    drawn = (images[0] * 255).round().byte().permute(1, 2, 0).numpy()  # blocks, which no photograph shows
+    crop = cv2.GaussianBlur(drawn, (0, 0), 3)
     found = judge(images, landmarks)
 
     def reasons(gap: float = 0.0, strange: float = 0.0, **facts: str) -> set[str]:
@@ -283,6 +288,8 @@ def test_verdicts_are_those_that_users_see(data, checkpoint):
     assert reasons(box="10 10 50 40") == {"face_too_small"}
     assert reasons(jpeg_quality="20") == {"heavy_compression"}
     assert reasons(gap=1.5) == {"views_disagree"} and reasons(strange=3.5) == {"unfamiliar"}
+    told = judge.verdict(faces.rows[0], drawn, landmarks[0].numpy(), found)
+    assert told[1][0] == "not_a_photograph"
     assert judge.quality(faces.rows[0], crop, landmarks[0].numpy()).face_pixels == 48.0, "a set may not tell"
     judge.decision = detector.decision = dataclasses.replace(detector.decision, max_video_loss=-1.0)
     assert reasons() == {"heavy_compression"}, "any estimate is above this limit"

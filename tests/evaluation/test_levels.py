@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from evaluation.metrics.fairness import fairness, labels_of_name
 from evaluation.metrics.levels import (
@@ -19,8 +20,9 @@ from evaluation.metrics.levels import (
     has_videos,
     video_level,
 )
-from evaluation.plots import _panels, draw_plots
+from evaluation.plots import _panels, _video_panels, draw_plots
 from evaluation.results import SCHEMA, SIMULATED, Item, environment, read_results, write_results
+from evaluation.tables import tables, to_markdown
 from kfd.calibration import likelihood_ratio as evidence
 from kfd.calibration.decision import logit_of
 from tests.evaluation.planted import DECISION, item, planted, results_of, saved
@@ -119,6 +121,24 @@ def test_four_methods_of_one_video_name_are_four_videos():
     assert every["vote"]["deepfakes"]["value"] == 1
     without = aggregations([replace(i, local=None) for i in items], DECISION, num_resamples=20)
     assert "fusion" not in without
+
+
+def test_a_mean_is_the_same_in_table_list_and_plot():
+    """Bug: a video's mean had one AUC in the table and another in the list of aggregations and in the ROC."""
+    line = replace(DECISION, clip_frames=2, clip_slope=1.0, clip_intercept=-5.0, map_share=0.4)
+    items = [item(f"r{k}", 0.1 * k, video=f"r{k}", unit=f"r{k}") for k in range(6)]
+    items += [item(f"f{k}-{n}", 3.0 + k, "fake", "swap", video=f"f{k}", unit=f"f{k}")
+              for k in range(6) for n in range(2)]  # fmt: skip
+    table = video_level(items, line, "mean", num_resamples=20)
+    found = aggregations(items, line, num_resamples=20)["mean"]["swap"]["value"]
+    (curve,) = _video_panels(items, line, "mean")["a"]
+    assert table["swap"]["auc"]["value"] == found == roc_auc_score(curve.labels, curve.values) < 1
+    results = results_of(items) | {"decision": asdict(line), "aggregation": "mean", "aggregations": {}}
+    places = {"pixel_auc": None, "iou": None, "pointing": None}
+    results["results"] = {"frame": results["results"]["frame"], "video": {"swap": table["swap"] | places}}
+    told = to_markdown(tables(results))
+    assert "a mean of 2 frames or more first goes through the line fitted on clips" in told
+    assert "cut at 0.4 of its own peak" in told and "none was fitted for videos" not in told
 
 
 def test_the_environment_names_the_device_that_computed(monkeypatch):

@@ -13,7 +13,7 @@ from evaluation.withhold import main
 from kfd.config import Decision
 from kfd.scoring.withheld import WITHHELD_FILE, Withheld, place_of
 from tests.tiny.checkpoint import save_opposed_opinions
-from tests.tiny.faces import add_known_fakes, save_tiny_faces
+from tests.tiny.faces import add_known_fakes, save_tiny_faces, soften_crops
 from tests.tiny.kfd import save_tiny_kfd
 
 SURE = Decision(real_below=0.001, fake_above=0.002, fitted_on="a test", min_sharpness=0.0)
@@ -25,7 +25,9 @@ def place(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("withhold")
     save_tiny_kfd(folder / "kfd", SURE)
     lenient, _ = save_opposed_opinions(folder, folder / "kfd")
-    data = add_known_fakes(save_tiny_faces(folder / "set", faces=12, splits=("train", "val", "test")))
+    data = add_known_fakes(
+        soften_crops(save_tiny_faces(folder / "set", faces=12, splits=("train", "val", "test")))
+    )
     for name, kfd, split in (("a", "kfd", "val"), ("b", "lenient", "val"), ("test", "kfd", "test")):
         words = {"data": data, "split": split, "checkpoint": folder / kfd, "simulated": 0,
                  "num-resamples": 50, "out": folder / f"{name}.json"}  # fmt: skip

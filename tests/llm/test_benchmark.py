@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from evaluation import detector as evaluate
+from evaluation.measure import Measured, score_stored
 from evaluation.results import folder_digest, read_results
 from kfd.checkpoint import save_kfd
 from kfd.config import Decision
@@ -64,7 +65,7 @@ def test_answers_are_measured_like_a_detector(data, models, tmp_path, monkeypatc
     detector = Detector.from_pretrained(models / "kfd")
     assert results["kfd"]["sha256"] == detector.digest
     assert results["checkpoint"]["sha256"] == folder_digest(models / "assistant")
-    assert results["thresholds"]["fitted_on"].startswith("nothing")
+    assert results["decision"]["fitted_on"].startswith("nothing")
     assert set(results["results"]["frame"]) == {"square", "all drawn", "simulated"} and len(items) == 10
     assert "Ranking, each face" in capsys.readouterr().out
     own = tmp_path / "kfd.json"
@@ -93,6 +94,20 @@ def test_the_score_is_the_probability_of_yes(data, models):
     alone = benchmark.AnswerJudge(model, detector, batch_size=1)(crops, landmarks)
     torch.testing.assert_close(alone.score, found.score, rtol=0, atol=1e-5)
     assert found.logit.sigmoid().tolist() == pytest.approx(found.score.tolist(), abs=1e-5)
+
+
+def test_maps_are_cut_as_the_detector_cuts_them(data, models):
+    """Bug: the very same maps had another IoU beside the answers than beside the detector's scores."""
+    detector = Detector.from_pretrained(models / "kfd")
+    detector.decision = replace(detector.decision, map_share=0.4)
+    judge = benchmark.AnswerJudge(ForgeryLLM.from_pretrained(models / "assistant"), detector)
+    faces = benchmark.FaceSet.open(data, "val")
+    counts = []
+    for one in (judge, evaluate.DetectorJudge(detector)):
+        measured = Measured(one)
+        score_stored(measured, faces)
+        counts.append([found.iou.item() for found in measured.maps.values()])
+    assert counts[0] == counts[1] and max(counts[0]) > 0
 
 
 def test_without_words_and_soft_prompts_every_face_is_the_same(data, seeing):

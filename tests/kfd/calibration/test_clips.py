@@ -19,7 +19,7 @@ from kfd.calibration.clips import (
     minority,
     read_clips,
 )
-from kfd.calibration.decision import clip_logit, decide_track, score_of
+from kfd.calibration.decision import clip_logit, decide_track, logit_of, score_of
 from kfd.calibration.fit import FALSE_ALARM_RATE, MISS_RATE, fit_decision
 from kfd.config import Decision
 from kfd.detector import Detector
@@ -62,7 +62,7 @@ def test_no_more_clips_are_called_wrong_than_the_rule_allows(within):
     photos, clips = photographs(within)
     logits, labels = clips[:2]
     fitted = fit_clips(photos, *clips)
-    assert fitted.clip_frames == FRAMES
+    assert fitted.clip_frames == (FRAMES if within else None), "one frame's worth needs no line"
     scores = np.array([decide_track(fitted, frames)[0] for frames in logits])
     assert (scores >= fitted.fake_above)[labels == 0].mean() <= FALSE_ALARM_RATE
     assert (scores <= fitted.real_below)[labels == 1].mean() <= MISS_RATE + 0.001
@@ -71,12 +71,12 @@ def test_no_more_clips_are_called_wrong_than_the_rule_allows(within):
 
 
 def test_frames_that_repeat_each_other_are_worth_no_more_than_one():
-    """All frames alike: the line changes nothing. Frames with noise of their own: their mean says more, and
-    with the line more fakes are found and the ratios cost less than with photographs' calibration.
+    """All frames alike: there is no line. Frames with noise of their own: their mean says more, and with the
+    line more fakes are found and the ratios cost less than with photographs' calibration.
     """
     photos, clips = photographs(within=0.0)
     alike = fit_clips(photos, *clips)
-    assert alike.clip_slope == pytest.approx(1.0, abs=0.02) and abs(alike.clip_intercept) < 0.05
+    assert alike.clip_frames is None and (alike.clip_slope, alike.clip_intercept) == (1.0, 0.0)
     photos, clips = photographs(within=2.0)
     apart = fit_clips(photos, *clips)
     assert apart.clip_slope > 1.2
@@ -87,6 +87,24 @@ def test_frames_that_repeat_each_other_are_worth_no_more_than_one():
         for m in (fakes, apart.clip_slope * fakes + apart.clip_intercept)
     ]
     assert found[1] > found[0]
+
+
+def test_a_line_that_harms_is_not_kept_unless_the_rates_need_it():
+    """Bug: videos got ratios that cost more than without the line that was fitted to make them better."""
+    photos, clips = photographs(within=0.0)
+    logits, labels, groups, sources = clips
+    plain = fit_clips(photos, *clips)
+    reasons = ("clips_line_for_cllr", "clips_line_for_rates")
+    assert plain.measured["clips_cllr"] > plain.measured["clips_cllr_as_photographs"]
+    assert plain.clip_frames is None and [plain.measured[name] for name in reasons] == [0, 0]
+    above = float(logit_of(photos, photos.fake_above))
+    some = np.flatnonzero(labels == 0)[::30]  # more than FALSE_ALARM_RATE of the real clips, yet just above
+    logits = np.where(np.isin(np.arange(len(logits)), some)[:, None], above + 0.01, logits)
+    mute = replace(photos, min_log10_lr=0.0, max_log10_lr=0.0)  # no ratio becomes better by any line
+    forced = fit_clips(mute, logits, labels, groups, sources)
+    assert forced.clip_frames == FRAMES and [forced.measured[name] for name in reasons] == [0, 1]
+    scores = np.array([decide_track(forced, frames)[0] for frames in logits])
+    assert (scores >= forced.fake_above)[labels == 0].mean() <= FALSE_ALARM_RATE
 
 
 def test_few_clips_or_useless_ones_change_nothing():

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from common.storage import read_config
 from common.verdicts import Reason, Verdict
-from evaluation import robustness
-from kfd.calibrate import Reading
+from kfd.calibrate import Reading, verdicts
 from kfd.calibration.decision import (
     decide,
     decide_track,
@@ -154,11 +153,17 @@ def test_the_robustness_grid_gives_the_verdicts_of_the_rule():
     qualities = [GOOD, replace(GOOD, jpeg_loss=0.9), replace(GOOD, sharpness=0.0), GOOD, GOOD, GOOD]
     scores, gaps = np.array([0.9, 0.9, 0.9, 0.9, 0.05, 0.5]), np.array([0.0, 0.0, 0.0, 9.0, 0.0, 0.0])
     losses = np.array([[q.jpeg_loss, q.video_loss] for q in qualities])
-    reading = Reading(np.zeros(6), gaps, losses, np.array([q.sharpness for q in qualities]))
+    logits, sharp = (
+        np.array([logit_of(LIMITED, s) for s in scores]),
+        np.array([q.sharpness for q in qualities]),
+    )
+    reading = Reading(logits, gaps, losses, sharp, doubts=((),) * 6)
     expected = [Verdict.FAKE, UNDECIDED, UNDECIDED, UNDECIDED, Verdict.REAL, UNDECIDED]
-    assert robustness._verdicts(LIMITED, reading, scores) == expected
+    assert [verdict for verdict, _ in verdicts(LIMITED, reading)] == expected
     alone = replace(reading, gaps=None)  # each crop read once
-    assert robustness._verdicts(LIMITED, alone, scores)[3] == Verdict.FAKE
+    assert verdicts(LIMITED, alone)[3] == (Verdict.FAKE, ())
+    drawn = replace(reading, doubts=((Reason.NOT_A_PHOTOGRAPH,),) * 6)
+    assert verdicts(LIMITED, drawn)[0] == (UNDECIDED, (Reason.NOT_A_PHOTOGRAPH,))
 
 
 def test_the_shipped_grid_belongs_to_the_shipped_decision():

@@ -171,6 +171,14 @@ class TestCalibration:
             if 1e-9 < score < 1 - 1e-9:
                 assert logit_of(decision, score) == pytest.approx(logit, abs=1e-3)
 
+    def test_a_flat_block_is_read_as_flat(self):
+        """Bug: between two steps, an LR was told up to three times as high as the faces there bear out."""
+        logits = np.linspace(0, 1, 1200)
+        share = np.select([logits < 0.22, logits < 0.5, logits < 0.78], [1, 6, 4], 9)  # fakes of ten
+        labels = (np.arange(1200) % 10 < share).astype(int)
+        odds = log_odds(fit_isotonic(logits, labels), np.array([0.1, 0.35, 0.5, 0.65, 0.9]))
+        assert odds == pytest.approx(np.log([1 / 9, 1, 1, 1, 9]), abs=0.1)
+
     def test_every_large_source_keeps_its_rate_of_false_alarms(self):
         """A mean over sources hid one whose real people were called fake in 45 of 100 cases."""
         values, labels = drawn(600, 2.0)
