@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ def fits(value: object, hint: Any) -> bool:
         return value is None
     if hint in (int, float):
         number = isinstance(value, int | (float if hint is float else int)) and not isinstance(value, bool)
-        return number and math.isfinite(value)
+        return number and abs(value) <= sys.float_info.max  # of a whole number math.isfinite may not be asked
     return not isinstance(hint, type) or isinstance(value, hint)
 
 

@@ -46,6 +46,11 @@ def without_bystanders(analysis: Analysis, shown: Collection[int]) -> Analysis:
     return replace(analysis, image=blur(analysis.image, hidden, [boxes[index] for index in shown]))
 
 
+def hidden_faces(analysis: Analysis, shown: Collection[int] | None) -> list[int]:
+    """The numbers, from 1, of the faces that are not `shown`; none of them where that is None."""
+    return [face.index + 1 for face in analysis.faces if shown is not None and face.index not in shown]
+
+
 def faces_left(case: Case, blurred: Mapping[int, Collection[int]]) -> dict[int, frozenset[int] | None] | None:
     """The faces to show, as a report wants them, where those to blur are known.
 

@@ -36,6 +36,8 @@ REPORT = "report.json"
 FOLDER = "files"
 CHUNK = 2**20
 MAX_REPORT_BYTES = 2**28
+SMALL_REPORT_BYTES = 2**24
+MAX_INFLATION = 20  # of a report that is not small: it is pictures most of all, which pack to two thirds
 MAX_SAVED_BYTES = 2**31 - 2**20  # of the files together; a zip file of more would need another format
 MAX_DIRECTORY_BYTES = 2**16  # of a zip file's list of what is in it
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
@@ -140,8 +142,8 @@ def _check_seal(report: Report) -> None:
     """Raise ValueError where a report is not what was sealed and signed."""
     if not report.intact or (report.signer is not None and not report.is_signed):
         raise ValueError(
-            "CHANGED: this case is not as it was saved, its seal does not fit. Nothing in it can be relied "
-            "on; its files can be examined by themselves"
+            "CHANGED: this case is not as it was saved, its seal or its signature does not fit. Nothing in "
+            "it can be relied on; its files can be examined by themselves"
         )
 
 
@@ -182,12 +184,8 @@ def _opened(path: Path):
         _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            for member in members:
-                if member.flag_bits & 1 or member.compress_type not in (
-                    zipfile.ZIP_STORED,
-                    zipfile.ZIP_DEFLATED,
-                ):
-                    raise ValueError("this is no saved case: it is encrypted, or packed in an unusual way")
+            if not all(map(_is_plain, members)):
+                raise ValueError("this is no saved case: it is encrypted, or packed in an unusual way")
             names = {member.filename for member in members}
             if len(names) < len(members):
                 raise ValueError("this is no saved case: a name stands in it twice")
@@ -196,6 +194,18 @@ def _opened(path: Path):
         raise ValueError(
             f"this saved case is damaged ({printable(str(error))[:120]}); take another copy"
         ) from None
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is packed as `_write_zip` packs it: small ones of other ways can fill a disk.
+
+    What it is said to hold is all that is read of it.
+    """
+    if member.flag_bits & 1:  # encrypted
+        return False
+    if member.filename != REPORT or member.compress_type != zipfile.ZIP_DEFLATED:
+        return member.compress_type == zipfile.ZIP_STORED
+    return member.file_size <= max(SMALL_REPORT_BYTES, MAX_INFLATION * member.compress_size)
 
 
 def _check_directory(path: Path) -> None:

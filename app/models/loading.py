@@ -60,12 +60,10 @@ def model_record(choice: ModelChoice, detector: Detector, backend: ChatBackend) 
     if detector.config.encoder_digest:
         files.append(WeightsFile(f"encoder {detector.config.encoder}", detector.config.encoder_digest))
     name = choice.checkpoint.name if choice.kfd is None else folder.resolve().name
-    decision = detector.decision
     return ModelRecord(
         name=name,
         good_for=purpose(folder),
-        thresholds=(decision.real_below, decision.fake_above),
-        fitted_on=decision.fitted_on,
+        decision=detector.decision,
         files=(*files, *backend.weights),
         chat=backend.record,
         robustness=Robustness.load(folder, detector),

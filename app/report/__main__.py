@@ -146,7 +146,8 @@ def write_report(config: ReportConfig) -> list[Path]:
                 pass
     assistant = Assistant.load(config, key)
     with TemporaryDirectory(prefix="unmask-case-") as folder:
-        case, form, language = _case(assistant, config, Path(folder) if saved else None)
+        case, form, language, kept = _case(assistant, config, Path(folder) if saved else None)
+        shown = kept if shown is None else shown
         check_numbers(len(case), notes, verdicts, shown or ())
         annotate(case, notes, verdicts)
         try:
@@ -160,24 +161,28 @@ def write_report(config: ReportConfig) -> list[Path]:
         print(printable(report.data["finding"]))
         written = [] if config.out is None else [report.save(config.out)]
         if config.save_case is not None:
-            written.append(save_case(assistant, case, config.save_case, form, language))
+            written.append(save_case(assistant, case, config.save_case, form, language, shown))
     return written
 
 
-def _case(assistant: Assistant, config: ReportConfig, folder: Path | None) -> tuple[Case, CourtForm, str]:
-    """The case with its court form and language, which flags change where it was saved before.
+def _case(
+    assistant: Assistant, config: ReportConfig, folder: Path | None
+) -> tuple[Case, CourtForm, str, dict[int, frozenset[int] | None] | None]:
+    """The case with its court form, its language and the faces that are not blurred.
 
+    Flags change them where it was saved before, but for a conversation that was to be left out.
     folder: where the files of a saved case go; None where the files themselves are given.
     """
     given = config.court_form()
     if folder is None:
         files = [ExaminedFile(assistant.analyse(path), path) for path in config.source]
-        return Case(files), given, config.language
+        return Case(files), given, config.language, None
     opened = open_case(assistant, config.source[0], folder)
     for words in opened_words(opened.case.opened):
         print(printable(words), file=sys.stderr)
-    form = replace(opened.form, **given.as_json(), annex=given.annex)
-    return opened.case, form, opened.language if config.language == ENGLISH else config.language
+    form = replace(opened.form, **given.as_json(), annex=opened.form.annex and given.annex)
+    language = opened.language if config.language == ENGLISH else config.language
+    return opened.case, form, language, opened.shown
 
 
 def _ask_everything(assistant: Assistant, analysis: Analysis, questions: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from app.analysis import Analysis, ChatRecord, Exchange
-from app.cases.blur import without_bystanders
+from app.cases.blur import hidden_faces, without_bystanders
 from app.cases.case import Case, ExaminedFile, Opened
 from app.court import CourtForm
 from app.facts import facts_of
@@ -29,6 +29,10 @@ from media.regions import REGION_NAMES
 
 SCHEMA = "unmask-report/2"
 FIRST_SCHEMA = "unmask-report/1"  # of one file, whose fields stood where those of the whole report stand now
+CALIBRATION = (  # of kfd.config.Decision: what a score is computed of
+    "method", "slope", "intercept", "knot_logits", "knot_log_odds",
+    "clip_frames", "clip_slope", "clip_intercept", "clip_disagree",
+)  # fmt: skip
 PHOTO_SIDE = 1200  # pixels; the report identifies the photograph, it does not replace it
 FACE_SIDE = 400
 
@@ -39,13 +43,14 @@ def report_data(
     form: CourtForm | None = None,
     language: str = ENGLISH,
     shown: Mapping[int, Collection[int] | None] | None = None,
+    wishes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything a report says, without its seal and signature. Numbers are rounded as they are printed.
 
     signer: the public key of who will sign it; None where nobody does. form: the examiner's own entries.
     language: of the summary that the drawn forms show; the data are English. shown: files to their faces,
     both by their index from 0, that are not blurred in the pictures, while all others are; None blurs none,
-    in all files or in one.
+    in all files or in one. wishes: what reports on a saved case are to leave out, see app.cases.opening.
     Raises ValueError for a language, a file or a face that there is not, for a case without files, for files
     examined by different models, and where not all faces of a file can be blurred.
     """
@@ -63,6 +68,7 @@ def report_data(
         "created": _utc(max(analysis.created for analysis in found)),
         "language": language,
         "court_form": form.as_json(),
+        **({} if wishes is None else {"wishes": dict(wishes)}),
         "propositions": list(PROPOSITIONS),
         "finding": case_sentence(case),
         "opened_from": _opened(case.opened),
@@ -101,7 +107,7 @@ def _file(file: ExaminedFile, form: CourtForm, shown: Collection[int] | None) ->
     """
     override, analysis = file.override, file.analysis
     found, exchanges = _found(analysis), analysis.session.exchanges
-    blurred = [face.index + 1 for face in analysis.faces if shown is not None and face.index not in shown]
+    blurred = hidden_faces(analysis, shown)
     analysis = analysis if shown is None else without_bystanders(analysis, shown)
     own = None if override is None else {"verdict": override.verdict, "reason": override.reason}
     return {
@@ -117,7 +123,7 @@ def _file(file: ExaminedFile, form: CourtForm, shown: Collection[int] | None) ->
         "photo": data_uri(overview(analysis, PHOTO_SIDE), "JPEG"),
         "blurred": {"faces": blurred, "words": blurred_words(blurred)},
         "examiner": {"notes": file.notes, "override": own},
-        "transcript": [exchange_data(exchange) for exchange in exchanges] if form.annex else [],
+        "transcript": [exchange_data(said, analysis.models.chat) for said in exchanges] if form.annex else [],
         "transcript_left_out": "" if form.annex else left_out_words(len(exchanges)),
     }
 
@@ -173,11 +179,15 @@ def _computed_by(analyses: Sequence[Analysis]) -> dict[str, Any]:
             "fake_at_least": round(fake, 4),
             "fitted_on": models.fitted_on,
         },
+        "calibration": {
+            name: list(value) if isinstance(value := getattr(models.decision, name), tuple) else value
+            for name in CALIBRATION
+        },
         "models": {
             "name": models.name,
             "good_for": models.good_for,
             "files": [{"name": file.name, "sha256": file.sha256} for file in models.files],
-            "language_model": _language_model(models.chat, any(map(_was_asked, analyses))),
+            "language_model": _language_model(analyses),
         },
     }
 
@@ -296,29 +306,45 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _language_model(chat: ChatRecord, asked: bool) -> dict[str, Any]:
-    """The language model in fields and in words; that something was sent only where something was asked."""
-    words = f"{answers.answered_by(chat)}. {answers.sent_away(chat)}" if asked else "No question was asked."
+def _language_model(analyses: Sequence[Analysis]) -> dict[str, Any]:
+    """The language model in fields and in words, and in words those whose answers were taken over.
+
+    That something was sent it says only where something was asked; face_sent holds for any of them.
+    """
+    chat, asked = analyses[0].models.chat, any(map(_was_asked, analyses))
+    others = dict.fromkeys(author for analysis in analyses for author in analysis.session.authors)
+    words = [f"{answers.answered_by(chat)}. {answers.sent_away(chat)}"] if asked else []
+    words += map(answers.taken_over_words, others)
     return {
-        "name": chat.name,
-        "tuned": chat.tuned,
-        "endpoint": chat.host or None,
-        "face_sent": chat.face_sent and asked,
-        "words": words,
+        **author_data(chat),
+        "face_sent": (chat.face_sent and asked) or any(author.face_sent for author in others),
+        "words": " ".join(words) or "No question was asked.",
     }
 
 
 def _was_asked(analysis: Analysis) -> bool:
     """Whether the language model was told anything of the file."""
-    return bool(analysis.session.exchanges or analysis.session.narratives)
+    session = analysis.session
+    return bool(session.narratives) or any(exchange.author is None for exchange in session.exchanges)
+
+
+def author_data(chat: ChatRecord) -> dict[str, Any]:
+    """A language model in fields."""
+    return {
+        "name": chat.name,
+        "tuned": chat.tuned,
+        "endpoint": chat.host or None,
+        "face_sent": chat.face_sent,
+        "words": answers.answered_by(chat),
+    }
 
 
 def _reasons(reasons: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"code": reason, "words": wording.reason_words(reason)} for reason in reasons]
 
 
-def exchange_data(exchange: Exchange) -> dict[str, Any]:
-    """A question and its answer, as they stand in the report."""
+def exchange_data(exchange: Exchange, chat: ChatRecord) -> dict[str, Any]:
+    """A question and its answer, as they stand in the report. chat: the language model of the analysis."""
     return {
         "face": exchange.face + 1,
         "question": exchange.question,
@@ -327,6 +353,7 @@ def exchange_data(exchange: Exchange) -> dict[str, Any]:
         "failure": exchange.failure,
         "remark": exchange.remark,
         "asked": _utc(exchange.asked),
+        "answered_by": author_data(exchange.author or chat),
     }
 
 

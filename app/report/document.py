@@ -24,6 +24,7 @@ from app.report.blocks import (
 from app.report.data import files_of
 from app.report.file_sections import (
     annex,
+    author_of,
     digest_rows,
     examiner_blocks,
     file_rows,
@@ -53,6 +54,7 @@ def _in_english(data: dict[str, Any]) -> Document:
     what = _medium(files[0]) if len(files) == 1 else f"{len(files)} files"
     subject = f"Examination of {'a ' if len(files) == 1 else ''}{what} for face manipulation"
     named = files[0]["file"]["name"] if len(files) == 1 else f"{len(files)} files"
+    authors = {author_of(exchange) for file in files for exchange in file["transcript"]}
     return Document(
         title=f"Report on {named}",
         author=f"{data['software']['name']} {data['software']['version']}",
@@ -84,7 +86,7 @@ def _in_english(data: dict[str, Any]) -> Document:
             *(
                 section
                 for number, file in enumerate(files, 1)
-                for section in annex(place_of(number, files), file)
+                for section in annex(place_of(number, files), file, len(authors) < 2)
             ),
         ),
     )
@@ -152,8 +154,12 @@ def _summary_of(file: dict[str, Any], language: str, one_of_many: bool) -> Itera
 
 def _seal_rows(data: dict[str, Any]) -> Rows:
     """The seal, the key and the signature; reports of older versions know of no key."""
-    signature = (("Signature", data["signature"]),) if data.get("signature") else ()
-    return (("Seal", data["seal"]), ("Signed by", signer_words(data.get("signed_by"))), *signature)
+    signature, key = data.get("signature"), data.get("signed_by")
+    return (
+        ("Seal", data["seal"]),
+        ("Signed by", signer_words(key, bool(signature))),
+        *((("Signature", signature),) if signature else ()),
+    )
 
 
 def _heading_rows(data: dict[str, Any], files: list[dict[str, Any]]) -> Rows:

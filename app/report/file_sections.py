@@ -199,21 +199,32 @@ def _region_bar(row: dict[str, Any]) -> Bar:
     return Bar(row["words"], row["score"], "", "bar")
 
 
-def annex(place: str, file: dict[str, Any]) -> Iterator[Section]:
-    """Questions and answers; that they were left out, where the examiner wished so."""
+def annex(place: str, file: dict[str, Any], one_author: bool) -> Iterator[Section]:
+    """Questions and answers; that they were left out, where the examiner wished so.
+
+    one_author: all answers of the report are by one language model; else each names its own.
+    """
     heading = f"{ANNEX} ({place.strip(', ').lower()})" if place else ANNEX
     if file["transcript"]:
-        told = ((f"On face {row['face']}: {row['question']}", _answer(row)) for row in file["transcript"])
-        yield Section(heading, (Transcript(TRANSCRIPT_NOTE, tuple(told)),))
+        told = tuple(
+            (f"On face {row['face']}: {row['question']}", _answer(row, "" if one_author else author_of(row)))
+            for row in file["transcript"]
+        )
+        yield Section(heading, (Transcript(TRANSCRIPT_NOTE, told),))
     elif file.get("transcript_left_out"):
         yield Section(heading, (Note(file["transcript_left_out"]),))
 
 
-def _answer(exchange: dict[str, Any]) -> str:
+def author_of(exchange: dict[str, Any]) -> str:
+    """The language model of an answer, in words; "" where an older version did not note it."""
+    return exchange.get("answered_by", {"words": ""})["words"]
+
+
+def _answer(exchange: dict[str, Any], author: str) -> str:
     """An answer; one that was broken off or failed says so, and a remark follows it."""
     broken_off = not exchange["complete"] and not exchange["failure"]
     answer = exchange["answer"] + (" [broken off]" if broken_off else "")
-    return answer_words(answer, exchange["failure"], exchange["remark"])
+    return answer_words(answer, exchange["failure"], exchange["remark"], author)
 
 
 def digest_rows(place: str, file: dict[str, Any]) -> Rows:

@@ -19,6 +19,8 @@ from common.strict_json import fits, parse_json, to_json
 from media.images import sha256_of
 
 SUFFIXES = (".pdf", ".html", ".json")
+MAX_VALUES = 2**20  # each takes hundreds of bytes of memory; a report on 24 photographs has 7,000
+VALUE_MARKS = (b"{", b"[", b",")  # one of them stands before every value, or before its name
 OUTSIDE = ("seal", "signature")  # of what both are computed of
 
 
@@ -36,14 +38,15 @@ class Report:
         form: CourtForm | None = None,
         language: str = ENGLISH,
         shown: Mapping[int, Collection[int] | None] | None = None,
+        wishes: Mapping[str, Any] | None = None,
     ) -> Report:
         """The report on the files of a case, or on one analysis, with what was asked until now.
 
         key: signs it. form: its entries. language: of the summary that it shows besides English.
-        shown: of each file the faces that are not blurred, see report_data.
+        shown: of each file the faces that are not blurred. wishes: of a saved case. See report_data.
         """
         case = Case.of(examined) if isinstance(examined, Analysis) else examined
-        data = report_data(case, None if key is None else key.public, form, language, shown)
+        data = report_data(case, None if key is None else key.public, form, language, shown, wishes)
         signature = {} if key is None else {"signature": key.sign(canonical(data))}
         return cls({**data, "seal": seal_of(data), **signature})
 
@@ -52,8 +55,11 @@ class Report:
         """Read the canonical form, whose seal may not fit it.
 
         Raises ValueError for anything else: for what is no JSON, names a key twice, holds a number that is
-        not finite, or lacks what `--verify` tells of.
+        not finite, has more than MAX_VALUES values, or lacks what `--verify` tells of.
         """
+        content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        if sum(map(content.count, VALUE_MARKS)) > MAX_VALUES:
+            raise ValueError("expected a report, got a file with more values than any report has")
         try:
             data = parse_json(text, "the file")
         except ValueError as error:
@@ -91,8 +97,8 @@ class Report:
 
     @property
     def signer(self) -> str | None:
-        """The public key that it says it is signed by; None of a report that is not signed."""
-        return self.data.get("signed_by") if "signature" in self.data else None
+        """The public key that it says it is signed by; None of a report that names none."""
+        return self.data.get("signed_by")
 
     @property
     def is_signed(self) -> bool:

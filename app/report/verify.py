@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from re import fullmatch
 from typing import Any
 
 from app.assistant import Assistant
@@ -15,7 +15,7 @@ from app.report.embedded import json_form
 from app.report.program import draws_alike
 from app.report.sealed import Report, seal_of
 from app.signing import public_key_of
-from app.wording.checking import PROVED
+from app.wording.checking import PROVED, TOLERANCE
 from common.terminal import printable
 from media.files import open_file
 
@@ -50,6 +50,12 @@ NOT_PROVEN = (
 ASK_FOR_KEY = "Whose key is that? Compare it with the one that the examiner gave out: --signer KEY."
 MAX_DIFFERENCES = 5  # that are told
 FIGURES = ("number", "box", "verdict", "score", "regions", "quality", "error_rate")
+SLACK = {  # by how much figures may differ: by TOLERANCE, or by one in the last of the digits that are told
+    **dict.fromkeys(("score", "region_table", "frames", "opinions"), TOLERANCE),
+    **{"box": 1, "face_pixels": 0.1, "sharpness": 0.1, "jpeg_loss": 0.001, "video_loss": 0.001},
+    "log10_lr": 0.01,
+}
+EXACT = 1e-9  # more than subtracting such figures rounds
 COMPUTED_BY = ("kfd/", "encoder ", "second opinion ")  # weights that figures depend on
 
 
@@ -75,7 +81,7 @@ def verify(
     examined again. Returns whether all of it agrees. Raises ValueError for a file that is no report, OSError
     and ImageError for one that cannot be read.
     """
-    if expect is not None and not fullmatch("[0-9a-fA-F]{16,64}", expect.strip()):
+    if expect is not None and not re.fullmatch("[0-9a-fA-F]{16,64}", expect.strip()):
         raise ValueError(f"--expect: expected 16 to 64 hexadecimal digits, got {expect!r}")
     key = None if signer is None else public_key_of(signer)
     content = path.read_bytes()
@@ -88,7 +94,7 @@ def verify(
     for check in _checks(report, content, form, expect, photos, key, rerun):
         print(check.words, flush=True)
         agrees &= check.agrees is not False
-    if report.signer is not None:
+    if report.is_signed:
         print(PROVED)
     return agrees
 
@@ -132,6 +138,9 @@ def _signature(report: Report, key: str | None) -> Iterator[Check]:
         # Whoever takes a signature away can do no better than this, so that a key which was asked for fails.
         yield Check(None if key is None else False, "signature: none; nothing shows who wrote this report")
         return
+    if "signature" not in report.data:
+        yield Check(False, f"signature: none; names a key but is not signed by it: {printable(str(named))}")
+        return
     yield Check(report.is_signed, f"signature: {SIGNED[report.is_signed]}")
     if not report.is_signed:
         return
@@ -161,22 +170,36 @@ def _again(report: Report, told: dict[str, Any], photo: Path, assistant: Assista
     weights = _weights(before) == _weights(again)
     yield Check(weights, f"the weights are {SAME[weights]}")
     shared = {"thresholds": before.get("thresholds")}
-    old, new = dict(_flat(figures({**told, **shared}))), dict(_flat(figures(again)))
-    missing = object()
-    differ = [name for name in sorted({*old, *new}) if old.get(name, missing) != new.get(name, missing)]
+    differ = differing({**told, **shared}, again)
     yield Check(not differ, f"the figures, examined again, are {SAME[not differ]}")
-    for name in differ[:MAX_DIFFERENCES]:
-        told = [repr(values.get(name, "nothing")) for values in (old, new)]
-        yield Check(False, printable(f"  {name}: {told[0]} in the report, {told[1]} now"))
+    for name, (old, new) in list(differ.items())[:MAX_DIFFERENCES]:
+        yield Check(False, printable(f"  {name}: {old!r} in the report, {new!r} now"))
     if len(differ) > MAX_DIFFERENCES:
         yield Check(False, f"  and {len(differ) - MAX_DIFFERENCES} more")
 
 
-def figures(data: dict[str, Any]) -> dict[str, Any]:
-    """What of a finding was computed from the file: everything but its words, its pictures and its answers.
+def differing(told: dict[str, Any], again: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The figures of a file that do not come out again, each by its name: as told, and now.
 
-    data: of a file in a report, with the report's thresholds.
+    told, again: of a file in a report, with the report's thresholds. Figures agree that differ by less than
+    another processor or library changes them; a verdict has to be the same.
     """
+    old, new = dict(_flat(_figures(told))), dict(_flat(_figures(again)))
+    same = {name for name in old.keys() & new.keys() if _agree(name, old[name], new[name])}
+    names = sorted((old.keys() | new.keys()) - same)
+    return {name: (old.get(name, "nothing"), new.get(name, "nothing")) for name in names}
+
+
+def _agree(name: str, told: Any, now: Any) -> bool:
+    """Whether a figure is the same but for its last digits. told: any value, a number of any size too."""
+    slack = SLACK.get(re.sub(r"\[\d+\]$", "", name).rpartition(".")[2], 0)
+    if not slack or not all(type(value) in (int, float) for value in (told, now)):
+        return told == now
+    return now - slack - EXACT <= told <= now + slack + EXACT
+
+
+def _figures(data: dict[str, Any]) -> dict[str, Any]:
+    """What of a finding was computed from the file: all but its words, its pictures and its answers."""
     faces = data.get("faces")
     return {
         "pixels_sha256": _at(data, "file", "pixels_sha256"),
@@ -217,9 +240,11 @@ def _weights(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested JSON values with the way to each."""
+    """The leaves of nested JSON values with the way to each, without those in words."""
     if isinstance(value, dict):
         for key, inner in value.items():
+            if key == "words":
+                continue
             yield from _flat(inner, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for number, inner in enumerate(value):

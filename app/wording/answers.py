@@ -53,6 +53,15 @@ def sent_away(chat: ChatRecord) -> str:
     return f"Questions go to {chat.host}, and with them the findings as text; the picture does not."
 
 
+def taken_over_words(chat: ChatRecord) -> str:
+    """The language model behind answers that a saved case brought, and what they sent elsewhere."""
+    sent = sent_away(chat)
+    return (
+        f"Answers taken over from a saved case are by {answered_by(chat)}; for those it holds that "
+        f"{sent[:1].lower()}{sent[1:]}"
+    )
+
+
 def remark(case: Case, evidence: Evidence | None, question: str, answer: str) -> str:
     """A remark on an answer that names other regions, or another strength, than the finding; else ""."""
     said = []
@@ -66,7 +75,12 @@ def remark(case: Case, evidence: Evidence | None, question: str, answer: str) ->
     return f"Note: by the finding, {join_words(said)}." if said else ""
 
 
-def answer_words(answer: str, failure: str = "", remark: str = "") -> str:
-    """An answer, followed in brackets by the reason why it failed and by what Unmask remarks on it."""
-    added = (f"[failed: {failure}]" if failure else "", f"[{remark}]" if remark else "")
+def answer_words(answer: str, failure: str = "", remark: str = "", author: str = "") -> str:
+    """An answer, followed in brackets by the reason why it failed, by what Unmask remarks on it, and by whose
+    it is; "" leaves any of these out."""
+    added = (
+        f"[failed: {failure}]" if failure else "",
+        f"[{remark}]" if remark else "",
+        f"[by {author}]" if author else "",
+    )
     return " ".join(part for part in (answer, *added) if part)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from app.analysis import Analysis
 
+TOLERANCE = 0.001  # of scores and region means: another processor or library can change later digits
+
 CHECKING = (
     "Run python -m app.report --verify REPORT --signer KEY --photo FILE, with REPORT in any of its forms: it "
     "says whether the report is unchanged since it was signed, by which key, and whether FILE is the one "
@@ -11,7 +13,8 @@ CHECKING = (
     "Compute the SHA-256 digest of the file (sha256sum FILE) and compare it with the one above.",
     "Compute the digests of the weight files in the checkpoint folder and compare them with the list above.",
     "Run python -m app.report FILE -o again.json with the same program and models, whose digests it lists as "
-    "well: scores and regions must agree to 0.001. Another processor or library can change later digits.",
+    f"well: scores and regions must agree to {TOLERANCE}. Another processor or library can change later "
+    "digits.",
     "Without a signature, note the seal where the report's recipient keeps it and give it as --expect SEAL. "
     "It is the SHA-256 digest of the report's JSON form, a checksum: whoever changes a report can compute it "
     "anew.",
@@ -39,6 +42,8 @@ def checking(analysis: Analysis) -> list[str]:
     return [*CHECKING, *([] if analysis.video is None else [VIDEO_DIGEST]), PROVED]
 
 
-def signer_words(public: str | None) -> str:
-    """By which key a report is signed, as a row of it."""
-    return public or "nobody: this report was made without a key (python -m app.keys new)"
+def signer_words(public: str | None, is_signed: bool) -> str:
+    """By which key a report is signed, as a row of it. public: the key that it names."""
+    if not public:
+        return "nobody: this report was made without a key (python -m app.keys new)"
+    return public if is_signed else f"nobody: it names the key {public}, but bears no signature"

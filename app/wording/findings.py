@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.analysis import Analysis
+from app.analysis import Analysis, ChatRecord
 from common.verdicts import Reason, Verdict
 from data_sim.dialogue import join_words, reasons_in_words, region_words
 from kfd.calibration.likelihood_ratio import Evidence
-from kfd.config import NOT_FITTED
+from kfd.config import NOT_FITTED, Decision
 from kfd.detection import FaceFinding
 from kfd.video import FRAMES
 from media.face_detector import SMALLEST_FACE
@@ -74,43 +74,81 @@ VIDEO = (
     f"Of a video, up to {FRAMES} frames spread evenly over its length are examined, each as a photograph. "
     "Faces are followed from frame to frame by place and size: people who are in the picture together are "
     "judged apart; at a cut, told by the colours of the picture, following ends, so a person who is seen "
-    "before and after it, or who moves far, may count as two. The score of a face is that of the mean "
-    "logit of its frames without a flaw: sharp, large, little compressed, read alike when mirrored. Where "
-    "these are fewer than half, no verdict is given, nor where the frames contradict each other. A single "
-    "frame's reading is no finding, it errs more often. Box, heat map and regions are those of one frame, "
-    "the one whose score is nearest that of all, or highest where frames contradict each other; answers "
-    "combine them with the score and verdict of all. That several frames agree does not raise the "
-    "likelihood ratio: frames of one video resemble each other. Faces that are never surely one, or seen "
-    "in a single frame that does not read as manipulated, are left out."
+    "before and after it, or who moves far, may count as two. The score of a face rests on the mean logit m "
+    "of its frames without a flaw: sharp, large, little compressed, read alike when mirrored. {worth} "
+    "{logit} Where fewer than half of the frames are without a flaw, no verdict is given, nor where they "
+    "contradict each other: where a share of {share} of them or more reads as manipulated, and as large a "
+    "one as without signs. A single frame's reading is no finding, it errs more often. Box, heat map and "
+    "regions are those of one frame, the one whose score is nearest that of all, or highest where frames "
+    "contradict each other; answers combine them with the score and verdict of all. Faces that are never "
+    "surely one, or seen in a single frame that does not read as manipulated, are left out."
+)
+CLIP_WORTH = (
+    "Of {frames} such frames or more it is the score of the logit {line}, of fewer that of m. This line was "
+    "fitted on clips that were made of photographs kept apart from training: a face drifts and wavers in "
+    "them, and they are coded as H.264. Frames that agree count for more only as far as such clips show it."
+)
+MEAN_WORTH = (
+    "It is the score of m: that several frames agree does not raise the likelihood ratio, because frames of "
+    "one video resemble each other."
+)
+LOGIT = "A score s is that of the logit x where ln(s / (1 - s)) = {line}."
+LOGIT_BY_KNOTS = (
+    "A score s is that of the logit x where ln(s / (1 - s)) lies over x on the line through the knots, and "
+    "beyond them with the slope, that stand under “calibration” in the JSON form."
 )
 VIDEO_LIMIT = (
     "Frames between those examined, and the sound, were not looked at. Thresholds, likelihood ratio and "
-    "error rates are those of single photographs and were not measured on videos, which compress every frame "
-    "and so hide traces."
+    "error rates were measured on single photographs and at most on clips made of such, not on filmed "
+    "videos, which compress every frame and so hide traces."
 )
 
 
 def method(analysis: Analysis) -> list[str]:
     """The method behind the findings, and behind the answers: a paragraph for each."""
-    chat = analysis.models.chat
-    if chat.tuned:
-        given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
-    else:
-        given = "the score, the verdict and its reasons, the regions named and means of the heat map, as text"
-    if chat.face_sent:
-        given += ", and the picture of the face"
+    given = _given(analysis.models.chat)
     answers = (
         f"The answers to questions are written by a language model. It is given {given}; it is not given the "
         "file's origin or any other knowledge. The score, the verdict and the region table do not depend on "
         "it. The method follows Yu et al., Unlocking the Capabilities of Vision-Language Models for "
         "Generalizable and Explainable Deepfake Detection."
     )
+    others = [
+        f"“{author.name}”, whose answers were taken over from a saved case, was given {_given(author)}."
+        for author in analysis.session.authors
+    ]
     parts = [DETECTION.format(reader=analysis.models.reader or KFD_READER)]
     parts += (
         [MAPS] if any(face.region_scores for face in analysis.faces) or not analysis.models.reader else []
     )
     parts += [EXPLAINED] if analysis.explain is not None else []
-    return [" ".join(parts), *([] if analysis.video is None else [VIDEO]), answers]
+    video = [] if analysis.video is None else [video_method(analysis.models.decision)]
+    return [" ".join(parts), *video, answers, *others]
+
+
+def _given(chat: ChatRecord) -> str:
+    """What a language model is told of a face."""
+    if chat.tuned:
+        given = "the score, the verdict and, through a learned prompt, the heat map and the comparison maps"
+    else:
+        given = "the score, the verdict and its reasons, the regions named and means of the heat map, as text"
+    return f"{given}, and the picture of the face" if chat.face_sent else given
+
+
+def video_method(decision: Decision) -> str:
+    """How a video is examined, with all that its score is computed of out of the scores of its frames."""
+    worth, logit = MEAN_WORTH, LOGIT_BY_KNOTS
+    if decision.clip_frames is not None:
+        line = _line("m", decision.clip_slope, decision.clip_intercept)
+        worth = CLIP_WORTH.format(frames=decision.clip_frames, line=line)
+    if decision.method == "logistic":
+        logit = LOGIT.format(line=_line("x", decision.slope, decision.intercept))
+    return VIDEO.format(worth=worth, logit=logit, share=f"{decision.clip_disagree:.6g}")
+
+
+def _line(name: str, slope: float, intercept: float) -> str:
+    """A line as it is printed: "1.0147 m - 0.27603"."""
+    return f"{slope:.6g} {name} {'-' if intercept < 0 else '+'} {abs(intercept):.6g}"
 
 
 def limits(analysis: Analysis) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from app.wording.lead import strength_of
 from kfd.detection import FaceFinding
 
 FOLDER = Path(__file__).with_name("languages")
@@ -26,8 +27,8 @@ class Stated:
     """What the fixed sentences say of one face.
 
     score: as the English text beside it prints it, "" where there is none. reasons: codes of common.verdicts.
-    support: "fake", "real", "neither" or, where no likelihood ratio is
-    stated, "none". verbal: the word for it, of common.enfsi.
+    support: "fake", "real" or "neither"; "undecided" where there is no verdict, and "none" where there is no
+    likelihood ratio. verbal: the word for it, of common.enfsi; "" where no strength is stated.
     """
 
     number: int
@@ -41,20 +42,18 @@ class Stated:
     @classmethod
     def of(cls, finding: FaceFinding) -> Stated:
         """What is stated of a finding."""
-        found = finding.evidence
-        support, verbal = ("none", "") if found is None else (found.support or "neither", found.verbal)
-        reasons = tuple(map(str, finding.reasons))
+        found, reasons = finding.evidence, tuple(map(str, finding.reasons))
+        support = _support(found is not None, found and found.support, reasons)
         number, regions = finding.index + 1, tuple(finding.regions)
         score = "" if finding.score is None else f"{finding.score:.2f}"
-        return cls(number, str(finding.verdict), score, regions, reasons, support, verbal)
+        return cls(number, str(finding.verdict), score, regions, reasons, support, strength_of(finding))
 
     @classmethod
     def in_report(cls, face: dict[str, Any]) -> Stated:
         """The same out of a face of a report's JSON values."""
         found, reasons = face["evidence"], tuple(reason["code"] for reason in face["reasons"])
-        stated = found["log10_lr"] is not None
-        support, verbal = (found["support"] or "neither", found["verbal"]) if stated else ("none", "")
-        regions = tuple(face["regions"])
+        support = _support(found["log10_lr"] is not None, found.get("support"), reasons)
+        verbal, regions = found.get("verbal", ""), tuple(face["regions"])
         score = "" if face["score"] is None else f"{face['score']:.4f}"
         return cls(face["number"], face["verdict"], score, regions, reasons, support, verbal)
 
@@ -143,6 +142,13 @@ def chosen_by(accept_language: str) -> str:
     ranked = sorted(wishes, key=lambda wish: -_quality(wish[2]))
     codes = [name.split("-")[0] for name, _, quality in ranked if _quality(quality) > 0]
     return next((code for code in codes if code in languages()), ENGLISH)
+
+
+def _support(has_ratio: bool, side: str | None, reasons: tuple[str, ...]) -> str:
+    """`Stated.support`. side: the proposition that the ratio speaks for, None where for neither."""
+    if not has_ratio:
+        return "none"
+    return "undecided" if reasons else side or "neither"
 
 
 def _quality(text: str) -> float:

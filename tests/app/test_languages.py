@@ -22,6 +22,7 @@ from app.report.__main__ import ReportConfig
 from app.report.blocks import Document, Facts, Signature, Title
 from app.report.document import document
 from app.report.sealed import Report
+from app.wording.strength import evidence_words
 from app.wording.translated import (
     LABEL_GROUPS,
     Stated,
@@ -204,6 +205,24 @@ def test_a_foreign_question_gets_fixed_words_and_is_recorded(assistant):
     assert not analysis.session.conversations, "the language model was not asked"
     with pytest.raises(ValueError, match="question"):
         list(assistant.ask(analysis, " "))
+
+
+def test_a_finding_without_a_verdict_has_no_strength_in_any_language(tmp_path):
+    """Bug: where the English card said "too weak for a verdict", the German one said that the finding weakly
+    supports a manipulation, and the German report that it supports neither proposition."""
+    decision = Decision(
+        intercept=1.5, real_below=0.331, fake_above=0.961, min_sharpness=0.0, fitted_on="a test",
+        min_log10_lr=-0.91, max_log10_lr=0.85,
+    )  # fmt: skip
+    assistant = Assistant.from_pretrained(save_tiny_checkpoint(tmp_path, decision))
+    analysis = assistant.analyse(EXAMPLE)
+    (face,), (told,) = analysis.faces, assistant.report(analysis).files
+    assert face.verdict == "inconclusive" and face.evidence.support == "fake", "the score alone speaks"
+    for language in languages():
+        undecided = sentences(language)["strength"]["undecided"]
+        for stated in (Stated.of(face), Stated.in_report(told["faces"][0])):
+            assert finding_sentences(language, stated).endswith(undecided)
+    assert evidence_words(face) == sentences("en")["strength"]["undecided"]
 
 
 @pytest.mark.parametrize("language", ["de", "zh", "ar", "hi", "ru"])

@@ -16,7 +16,7 @@ from app.report.__main__ import main as report
 from app.report.data import SCHEMA
 from app.report.sealed import Report, seal_of
 from common.storage import read_config, save_config, write_rows
-from common.strict_json import parse_json, to_json
+from common.strict_json import fits, parse_json, to_json
 from common.terminal import printable
 from data_sim.manifests import LABELS, SPLITS, ManifestError, read_manifest
 from kfd.calibration.decision import decide
@@ -349,3 +349,8 @@ def test_the_folder_of_examples_is_not_left_behind():
     """hypothesis keeps failing examples in a folder of the working directory; it must not enter git."""
     ignored = (Path(__file__).parents[2] / ".gitignore").read_text(encoding="utf-8")
     assert ".hypothesis/" in ignored
+
+
+def test_a_whole_number_beyond_every_float_fits_nothing() -> None:
+    """Bug: it raised OverflowError, which no reader of a file expects."""
+    assert not fits(10**400, int) and not fits(10**400, float) and fits(10**300, int)

@@ -278,7 +278,8 @@ class TestShown:
         assert len(told["file"]["video"]["examined"]) == FRAMES
         assert [len(face["track"]["frames"]) for face in told["faces"]] == [16, 13, 1]
         assert [sum(f["shown"] for f in face["track"]["frames"]) for face in told["faces"]] == [1, 1, 1]
-        assert wording.VIDEO in data["method"] and wording.VIDEO_LIMIT in data["limits"]
+        method = wording.video_method(assistant.models.decision)
+        assert method in data["method"] and wording.VIDEO_LIMIT in data["limits"]
         pages = PdfReader(BytesIO(report.to_pdf())).pages
         text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
         for words in (
@@ -289,6 +290,30 @@ class TestShown:
             "0:01.5",
         ):
             assert words in text and words in report.to_html()
+
+    def test_the_score_follows_from_the_frames_by_the_printed_method(self, clip, tmp_path):
+        """Bug: the report called the score that of the mean logit, and named no line; who recomputed it from
+        the table of the frames got another score, and another verdict."""
+        decision = Decision(
+            slope=0.7, intercept=-0.3, clip_frames=6, clip_slope=1.2, clip_intercept=-2.0, fitted_on="a test",
+            min_sharpness=0.0,
+        )  # fmt: skip
+        assistant = Assistant.from_pretrained(save_tiny_checkpoint(tmp_path, decision))
+        report = assistant.report(assistant.analyse(clip))
+        assert "ln(s / (1 - s)) = 0.7 x - 0.3." in report.to_html()
+        assert "Of 6 such frames or more it is the score of the logit 1.2 m - 2, of" in report.to_html()
+        told = report.data["calibration"]
+        face = report.files[0]["faces"][0]
+        scores = np.array([frame["score"] for frame in face["track"]["frames"]])
+        mean = np.mean((np.log(scores / (1 - scores)) - told["intercept"]) / told["slope"])
+        carried = told["clip_slope"] * mean + told["clip_intercept"]
+        score = 1 / (1 + np.exp(-(told["slope"] * carried + told["intercept"])))
+        assert score == pytest.approx(face["score"], abs=0.001)
+        assert abs(scores.mean() - face["score"]) > 0.1, "the line changes much here"
+        isotonic = wording.video_method(
+            Decision(method="isotonic", knot_logits=(-1.0, 1.0), knot_log_odds=(-1.0, 2.0))
+        )
+        assert "knots" in isotonic and "It is the score of m" in isotonic
 
     def test_the_page_has_a_bar_and_a_picture_for_each_frame(self, analysis):
         panel = panels.face_panel(analysis, 1)
@@ -324,7 +349,7 @@ class TestShown:
         report = assistant.report(photo)
         (told,) = report.files
         assert "timeline" not in panels.face_panel(photo, 0) and told["file"]["video"] is None
-        assert wording.VIDEO not in report.data["method"] and told["faces"][0]["track"] is None
+        assert len(report.data["method"]) == 3 and told["faces"][0]["track"] is None
 
     def test_a_damaged_video_is_a_sentence_and_forgotten(self, assistant, clip, tmp_path):
         cut = tmp_path / "cut.mp4"

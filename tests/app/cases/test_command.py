@@ -49,6 +49,17 @@ def test_a_case_goes_round(run, photos, tmp_path):
     assert [told["transcript"] for told in after.files] == [told["transcript"] for told in before.files]
 
 
+def test_what_reports_leave_out_is_kept_with_a_case(run, photos, tmp_path):
+    """Bug: a case saved with --blur-all-but and --no-annex, and opened without them, showed everything."""
+    case, again, report = tmp_path / "case.zip", tmp_path / "again.zip", tmp_path / "r.json"
+    assert run(photos[1], "--save-case", case, "--blur-all-but", "1: 2", "--no-annex")[0] == 0
+    assert run(case, "--save-case", again)[0] == run(again, "-o", report)[0] == 0
+    (told,) = Report.from_json(report.read_bytes()).files
+    assert told["blurred"]["faces"] == [1] and told["transcript"] == [] and told["transcript_left_out"]
+    assert run(again, "-o", report, "--blur-all-but", "1: 1, 2")[0] == 0
+    assert Report.from_json(report.read_bytes()).files[0]["blurred"]["faces"] == []
+
+
 def test_a_case_can_be_saved_without_a_report(run, photos, tmp_path):
     assert run(photos[0], "--save-case", tmp_path / "case")[0] == 0
     assert sorted(path.name for path in (tmp_path / "case").rglob("*")) == ["1.jpg", "files", "report.json"]

@@ -15,9 +15,11 @@ from app.cases.case import MAX_FILES, Case, ExaminedFile, Override
 from app.cases.opening import OpenedCase, open_case, save_case
 from app.cases.saved import is_case, member_of, read_case
 from app.court import CourtForm
-from app.report.sealed import canonical, seal_of
+from app.models.choice import ModelChoice
+from app.report.sealed import MAX_VALUES, VALUE_MARKS, canonical, seal_of
 from app.signing import SigningKey
 from common.verdicts import Verdict
+from tests.tiny.openai_server import MODEL, serving
 
 FORM = CourtForm(
     case_number="3 O 12/26", examiner="A. Miller", examiner_opinion="It was altered.", annex=False
@@ -49,6 +51,11 @@ def read(path: Path, place: Path):
     return read_case(path, place)
 
 
+def made(place: Path) -> Path:
+    place.mkdir()
+    return place
+
+
 def rewritten(archive: Path, path: Path, change) -> Path:
     """The same archive with other members. change: {name: content} -> the same, changed."""
     with zipfile.ZipFile(archive) as old:
@@ -75,7 +82,7 @@ def test_a_case_is_opened_elsewhere_and_reported(signing, case, folder, tmp_path
     (tmp_path / "elsewhere").mkdir()
     elsewhere = Assistant.from_pretrained(folder)
     opened = open_case(elsewhere, path, tmp_path / "elsewhere")
-    assert opened.form.as_json() == FORM.as_json() and opened.language == "de"
+    assert opened.form == FORM and opened.language == "de" and opened.shown is None
     for before, after in zip(case, opened.case, strict=True):
         assert (after.notes, after.override) == (before.notes, before.override)
         assert after.analysis.source == before.analysis.source
@@ -99,6 +106,74 @@ def test_a_case_opened_can_be_saved_and_opened_again(signing, archive, tmp_path)
     assert opened.case.opened.seal and len(opened.case[1].analysis.session.exchanges) == 1
 
 
+def test_what_reports_leave_out_is_kept(signing, case, tmp_path):
+    """Bug: bystanders were chosen to be blurred and the conversation not to be annexed, and the report on the
+    case, opened again, showed both."""
+    path = save_case(signing, case, tmp_path / "case.zip", FORM, shown={0: None, 1: {1}})
+    opened = open_case(signing, path, made(tmp_path / "place"))
+    assert opened.blurred == (frozenset(), {0}) and opened.form.annex is False
+    report = signing.report(opened.case, opened.form, opened.language, opened.shown)
+    assert [told["blurred"]["faces"] for told in report.files] == [[], [1]]
+    assert [told["transcript"] for told in report.files] == [[], []] and "wishes" not in report.data
+    whole = json.loads(zipfile.ZipFile(path).read("report.json"))
+    assert whole["files"][1]["transcript"] and whole["files"][1]["blurred"]["faces"] == []
+
+
+def test_answers_stay_those_of_the_model_that_wrote_them(folder, photos, tmp_path):
+    """Bug: a case with answers of an endpoint, opened with the local model, said of them that this one wrote
+    them, and that nothing was sent anywhere else."""
+    with serving(lambda body: ["Ask the examiner."]) as server:
+        choice = ModelChoice(checkpoint=folder, llm_url=server.url, llm_model=MODEL, send_image=True)
+        remote = Assistant.load(choice)
+        case = Case([ExaminedFile(remote.analyse(photos[0]), photos[0])])
+        list(remote.ask(case[0].analysis, "Where?"))
+    archive, local = save_case(remote, case, tmp_path / "case.zip"), Assistant.from_pretrained(folder)
+    for number in range(2):  # the second time saved by one that wrote no answer
+        opened = open_case(local, archive, made(tmp_path / str(number)))
+        model = local.report(opened.case).data["models"]["language_model"]
+        assert model["face_sent"] is True and model["endpoint"] is None
+        assert model["words"].startswith(f"Answers taken over from a saved case are by “{MODEL}”, not tuned")
+        assert remote.models.chat.host in model["words"] and "Nothing is sent" not in model["words"]
+        archive = save_case(local, opened.case, tmp_path / f"{number}.zip")
+    list(local.ask(opened.case[0].analysis, "How sure?"))
+    report = local.report(opened.case)
+    names = [row["answered_by"]["name"] for row in report.files[0]["transcript"]]
+    assert names == [MODEL, local.models.chat.name]
+    page = report.to_html()
+    assert f"Ask the examiner. [by “{MODEL}”, not tuned" in page and page.count("[by “") == 2
+    assert report.data["method"][-2].startswith(f"“{MODEL}”, whose answers") and report.to_pdf()
+
+
+def test_a_case_of_an_older_version_is_opened(signing, case, archive, tmp_path):
+    """It tells neither what its reports leave out nor whose each answer is."""
+
+    def older(members):
+        data = json.loads(members["report.json"])
+        del data["wishes"]
+        for told in data["files"]:
+            for row in told["transcript"]:
+                del row["answered_by"]
+        return {**members, "report.json": resealed(json.dumps(data).encode())}
+
+    opened = open_case(signing, rewritten(archive, tmp_path / "old.zip", older), made(tmp_path / "place"))
+    assert opened.form.annex is True and opened.shown is None
+    (exchange,), (before,) = (of[1].analysis.session.exchanges for of in (opened.case, case))
+    assert exchange.answer == before.answer and exchange.author is None
+
+
+def test_the_last_digits_of_a_figure_are_no_difference(signing, archive, tmp_path):
+    """Bug: one digit of one score, another on another processor, and an opened case was said to be examined
+    by another program or other models."""
+
+    def change(members):
+        told = json.loads(members["report.json"])["files"]
+        told[0]["faces"][0]["score"] += 0.0004
+        return {**members, "report.json": resealed(members["report.json"], files=told)}
+
+    opened = open_case(signing, rewritten(archive, tmp_path / "a.zip", change), made(tmp_path / "place"))
+    assert opened.case.opened.differences == ()
+
+
 def test_another_model_is_told(signing, archive, tmp_path, tmp_path_factory):
     from kfd.config import Decision
     from tests.tiny.checkpoint import save_tiny_checkpoint
@@ -111,6 +186,17 @@ def test_another_model_is_told(signing, archive, tmp_path, tmp_path_factory):
     first, second = opened.case.opened.differences
     assert "File 1: portrait.jpg: it was saved with “Signs of manipulation”" in first and "File 2" in second
     assert first in other.report(opened.case).to_html()
+
+
+def test_a_key_named_without_a_signature_is_told(signing, archive, tmp_path):
+    """Bug: a changed case that named an examiner's key, and had no signature, was opened like any other."""
+
+    def change(members):
+        data = json.loads(resealed(members["report.json"])) | {"signed_by": signing.key.public}
+        return {**members, "report.json": json.dumps({**data, "seal": seal_of(data)})}
+
+    with pytest.raises(ValueError, match="CHANGED"):
+        read(rewritten(archive, tmp_path / "case.zip", change), tmp_path / "place")
 
 
 def test_a_changed_file_or_report_is_told(archive, tmp_path):
@@ -162,14 +248,32 @@ def test_the_report_s_own_names_choose_none_either(archive, tmp_path):
     assert member_of(3, "a.MP4") == "files/3.MP4" and member_of(3, "a.b c") == member_of(3, "..") == "files/3"
 
 
-def test_sizes_are_bounded_while_they_are_read(archive, tmp_path, monkeypatch):
-    """A few kilobytes of zip can be gigabytes of zeros."""
-    bomb = rewritten(archive, tmp_path / "bomb.zip", lambda m: m)
+@pytest.mark.parametrize(
+    ("report", "photo", "words"),
+    [
+        (None, bytes(2**24), "packed in an unusual way"),
+        (b" " * (2**24 + 1), None, "packed in an unusual way"),
+        (b"[" + b"{}," * (MAX_VALUES // 2) + b"{}]", None, "more values than any report has"),
+    ],
+    ids=["file", "spaces", "objects"],
+)
+def test_a_small_archive_fills_neither_disk_nor_memory(archive, tmp_path, report, photo, words):
+    """Bug: a zip file of under a megabyte took gigabytes, of a file in it or of the values in its report."""
+    bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new, zipfile.ZipFile(archive) as old:
-        new.writestr("report.json", old.read("report.json"))
-        new.writestr("files/1.jpg", bytes(2**24))
-        new.writestr("files/2.png", b"")
+        new.writestr("report.json", report or old.read("report.json"))
+        if photo:
+            new.writestr("files/1.jpg", photo)
     assert bomb.stat().st_size < 2**20
+    with pytest.raises(ValueError, match=words):
+        read(bomb, tmp_path / "place")
+    assert list((tmp_path / "place").iterdir()) == []
+    content = zipfile.ZipFile(archive).read("report.json")
+    assert 24 * sum(map(content.count, VALUE_MARKS)) < MAX_VALUES / 20, "what reports hold is far less"
+
+
+def test_sizes_are_bounded_while_they_are_read(archive, tmp_path, monkeypatch):
+    bomb = rewritten(archive, tmp_path / "bomb.zip", lambda m: {**m, "files/1.jpg": bytes(2**24)})
     monkeypatch.setattr(storage, "MAX_SAVED_BYTES", 2**22)
     with pytest.raises(ValueError, match="larger than a saved case has room for"):
         read(bomb, tmp_path / "place")
@@ -228,11 +332,15 @@ def broken_states():
         "face": 1, "question": "Where?", "answer": "No.", "complete": True, "failure": "", "remark": "",
         "asked": "2026-01-01T00:00:00Z",
     }  # fmt: skip
+    author = {"name": "x", "tuned": True, "endpoint": None, "face_sent": False, "words": ""}
     yield "transcript", [{**row, "face": 99}], "was not found this time"
     yield "transcript", [{**row, "question": "x" * 501}], "question"
     yield "transcript", [{**row, "answer": "x" * 20_001}], "too long"
     yield "transcript", [{**row, "more": 1}], "question"
     yield "transcript", [{**row, "asked": "today"}], "time"
+    yield "transcript", [{**row, "answered_by": {"name": "x"}}], "language model"
+    yield "transcript", [{**row, "answered_by": author | {"name": "x" * 301}}], "language model"
+    yield "transcript", [{**row, "answered_by": author | {"endpoint": "\ud800"}}], "language model"
     yield "transcript", [row] * 1001, "conversation"
     yield "transcript", {"a": row}, "conversation"
     yield "examiner", {"notes": "x" * 4001, "override": None}, "shorten"
@@ -263,6 +371,11 @@ def test_what_is_taken_over_is_checked(signing, archive, tmp_path, name, value, 
         {"court_form": {"evil": "x"}},
         {"language": "xx"},
         {"created": "now"},
+        {"wishes": None},
+        {"wishes": {"annex": True}},
+        {"wishes": {"annex": 1, "blurred": [[], []]}},
+        {"wishes": {"annex": True, "blurred": [[]]}},
+        {"wishes": {"annex": True, "blurred": [[], ["1"]]}},
         {"not_examined": "all"},
         {"not_examined": [{"name": "a.jpg"}]},
         {"not_examined": [{"name": "\ud800.jpg", "reason": "x"}]},
