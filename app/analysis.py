@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from kfd.detection import FaceFinding
 
 if TYPE_CHECKING:
     from kfd.calibration.error_rates import Robustness
+    from kfd.config import Decision
     from kfd.scoring.opinions import Opinion
     from kfd.video import VideoAnalysis
     from llm.conversation import Conversation
@@ -67,21 +69,29 @@ class ModelRecord:
     """The models behind a finding.
 
     name: of the checkpoint folder. good_for: one paragraph out of the model card.
-    thresholds: (real, fake) scores in [0, 1]; at or below the first the verdict is real, at or above
-    the second fake, between them inconclusive. fitted_on: the images that they and the calibration were
-    fitted on, in words, or "not fitted". chat: what answers the questions. robustness: measured error
-    rates by kind of photograph, None where they were not measured. reader: what a detector that is not the
-    KFD does, as a clause with its full stop; "" for the KFD.
+    decision: the detector's way from a logit to a score to a verdict. chat: what answers the questions.
+    robustness: measured error rates by kind of photograph, None where they were not measured. reader: what a
+    detector that is not the KFD does, as a clause with its full stop; "" for the KFD.
     """
 
     name: str
     good_for: str
-    thresholds: tuple[float, float]
-    fitted_on: str
+    decision: Decision
     files: tuple[WeightsFile, ...]
     chat: ChatRecord
     robustness: Robustness | None = None
     reader: str = ""
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """(real, fake) scores in [0, 1]: at or below the first the verdict is real, at or above the second
+        fake, between them inconclusive."""
+        return self.decision.real_below, self.decision.fake_above
+
+    @property
+    def fitted_on(self) -> str:
+        """The images that thresholds and calibration were fitted on, in words, or "not fitted"."""
+        return self.decision.fitted_on
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,8 @@ class Exchange:
 
     failure: why there is no (whole) answer, where the language model could not be reached; else "".
     remark: what Unmask has to say of an answer that differs from the finding; else "".
+    author: the language model of an answer that was taken over from a saved case; None where it is that of
+    the analysis.
     """
 
     face: int
@@ -99,6 +111,7 @@ class Exchange:
     asked: datetime
     failure: str = ""
     remark: str = ""
+    author: ChatRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -117,14 +130,24 @@ class Passage:
 class Session:
     """The questions and answers about one analysis; by face the maps computed when asked for, and narratives.
 
-    It belongs to that analysis alone, so users cannot meet in it.
+    It belongs to that analysis alone, so users cannot meet in it. writing: held while an answer is written.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
     grad_cams: dict[int, np.ndarray] = field(default_factory=dict)
     conversations: dict[int, Conversation] = field(default_factory=dict)
     narratives: dict[int, tuple[Passage, ...]] = field(default_factory=dict)
-    answering: bool = False
+    writing: Lock = field(default_factory=Lock)
+
+    @property
+    def answering(self) -> bool:
+        """Is an answer being written?"""
+        return self.writing.locked()
+
+    @property
+    def authors(self) -> tuple[ChatRecord, ...]:
+        """The other language models whose answers were taken over, each once."""
+        return tuple(dict.fromkeys(said.author for said in self.exchanges if said.author is not None))
 
     def about(self, face: int) -> list[Exchange]:
         """The exchanges about one face, in order."""

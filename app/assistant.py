@@ -33,6 +33,7 @@ from app.intake.batches import SharedDetector
 from app.intake.examples import EXAMPLE, draw_examples
 from app.models.backends import ChatBackend
 from app.models.choice import DEFAULT_CHECKPOINT, ModelChoice
+from app.models.held import HeldConversations
 from app.models.loading import load_models
 from app.models.narrative import PASSAGES, written_narrative
 from app.question_language import foreign_answer, foreign_language
@@ -45,7 +46,7 @@ from kfd.detector import Detector, to_batch
 from kfd.examine import examine_file
 from kfd.scoring.opinions import SecondReader, heeded, second_opinions
 from kfd.video import Watch
-from llm.conversation import ConversationFull
+from llm.conversation import ConversationFull, FinishedTurn
 from llm.questions.topics import plain_topics
 from llm.serving.endpoint import EndpointError
 from media.files import MediaFile, open_file
@@ -79,6 +80,7 @@ class Assistant:
         self.detector = SharedDetector(detector)
         self.llm = llm
         self.models = models
+        self.held = HeldConversations()
         self.readers = readers
         self.key = key
 
@@ -139,7 +141,7 @@ class Assistant:
         """Answer a question about one face, piece by piece, and note both in the analysis.
 
         face: index into `analysis.faces`. The conversation about it goes on where it stood; where the
-            language model can hold no more of it, it begins anew, and earlier answers are not remembered.
+            language model can hold no more of it, it begins anew with the last that was said.
         A question in another language is answered by fixed words, see app.question_language.
         An answer that is not read to its end is noted as broken off, one that fails as failed.
         Raises llm.serving.endpoint.EndpointError, while it is read, when the language model's endpoint fails;
@@ -148,27 +150,34 @@ class Assistant:
         photograph is still being written.
         """
         session = analysis.session
-        if session.answering:
-            raise RuntimeError("an answer about this photograph is still being written; wait for its end")
         language = foreign_language(question) if 0 <= face < len(analysis.faces) else None
         if language:  # the language model knows English alone, and would write broken sentences
             said = foreign_answer(language, Stated.of(analysis.faces[face]))
             return _noted(session, face, question.strip(), iter([said]), lambda answer: "")
-        conversation = self._conversation(analysis, face)
+        _claim(session)  # to begin a question ends the answer that its conversation is writing
         try:
-            pieces = conversation.ask(question, checked=True)
-        except ConversationFull:
-            if not conversation.history:
-                raise
-            # The evidence is in every conversation; what was said stays in the session.
-            del session.conversations[face]
-            conversation = self._conversation(analysis, face)
-            pieces = conversation.ask(question, checked=True)
+            conversation, pieces = self._asked(analysis, question, face)
+        finally:
+            session.writing.release()
 
         def remark(answer: str) -> str:
             return answers.remark(conversation.case, analysis.faces[face].evidence, question, answer)
 
         return _noted(session, face, question.strip(), pieces, remark)
+
+    def _asked(
+        self, analysis: Analysis, question: str, face: int
+    ) -> tuple[Conversation | RemoteConversation, Iterator[str]]:
+        """The conversation about a face, and the pieces of its answer; anew where it can hold no more."""
+        conversation = self._conversation(analysis, face)
+        try:
+            return conversation, conversation.ask(question, checked=True)
+        except ConversationFull:
+            if not conversation.history:
+                raise
+            del analysis.session.conversations[face]
+            conversation = self._conversation(analysis, face)
+            return conversation, conversation.ask(question, checked=True)
 
     def narrate(self, analysis: Analysis, most: int = 4) -> None:
         """Have the language model write the narrative of the report; see `narrating`."""
@@ -218,18 +227,23 @@ class Assistant:
         return self.detector.grad_cam(to_batch([crop]))[0, 0].numpy()
 
     def _conversation(self, analysis: Analysis, face: int) -> Conversation | RemoteConversation:
-        conversations = analysis.session.conversations
-        if face not in conversations:
+        session = analysis.session
+
+        def begin() -> Conversation | RemoteConversation:
             case = (facts_of if self.llm.told_facts else case_of)(analysis, face)
-            conversations[face] = self.llm.conversation(case, analysis.faces[face])
-        return conversations[face]
+            conversation = self.llm.conversation(case, analysis.faces[face])
+            said = (one for one in session.about(face) if one.answer)
+            conversation.recall([FinishedTurn(one.question, one.answer) for one in said])
+            return conversation
+
+        return self.held.of(session, face, begin)
 
 
 def _noted(
     session: Session, face: int, question: str, pieces: Iterator[str], remark: Callable[[str], str]
 ) -> Iterator[str]:
     """Pass the pieces on and write the exchange down when they end, however they end."""
-    session.answering = True
+    _claim(session)
     asked, answer, complete, failure = datetime.now(UTC), "", False, ""
     try:
         for piece in pieces:
@@ -240,7 +254,12 @@ def _noted(
         failure = str(error)
         raise
     finally:
-        session.answering = False
+        session.writing.release()
         answer = answer.strip()
         said = Exchange(face, question, answer, complete, asked, failure, remark(answer))
         session.exchanges.append(said)
+
+
+def _claim(session: Session) -> None:
+    if not session.writing.acquire(blocking=False):
+        raise RuntimeError("an answer about this photograph is still being written; wait for its end")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -88,11 +89,42 @@ class Conversation:
         self._cache = DynamicCache()
         self._logits: Tensor | None = None  # (V,) after the last cached token
         self._open: _Answer | None = None  # the answer that is being written
+        self._ear = lru_cache(maxsize=8)(model.ear)  # every draft of an answer is held against its question
 
     @property
     def said(self) -> list[str]:
         """The answers so far."""
         return [turn.answer for turn in self.history]
+
+    @property
+    def num_bytes(self) -> int:
+        """What the cache of this conversation takes in memory."""
+        filled = (layer for layer in self._cache.layers if layer.is_initialized)
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in filled)
+
+    def recall(self, turns: Sequence[FinishedTurn]) -> None:
+        """Go on from an earlier conversation about the face: as if its last turns had been held here.
+
+        Of the turns those are taken that fill no more than half of the model's window.
+        """
+        room = self.model.max_tokens // 2 - len(self.model.prompter.tokenise(self._opening()))
+        kept: list[FinishedTurn] = []
+        for turn in reversed(turns):
+            room -= len(self._told(turn, first=False))
+            if room < 0:
+                break
+            kept.insert(0, turn)
+        if kept:
+            self._read_opening()
+        for turn in kept:
+            self._pending = self._pending + self._told(turn, first=not self.history)
+            self.history.append(turn)
+
+    def _told(self, turn: FinishedTurn, first: bool) -> list[int]:
+        """The tokens of a finished turn, as they stand in the cache when it was held here."""
+        prompter = self.model.prompter
+        asked = prompter.tokenise(question(prompter.markers, turn.question, first=first))
+        return [*asked.input_ids, *prompter.encode(prompter.markers.lead + turn.answer), *prompter.end_ids]
 
     def ask(
         self,
@@ -156,7 +188,7 @@ class Conversation:
             self._read(self.model.prompter.tokenise(segments))
             writing.start = len(self.input_ids)
             writing.limit = min(writing.limit, room)
-            if writing.checked and is_counted(writing.question):
+            if writing.checked and is_counted(writing.question, self._ear):
                 self._say_plainly(writing)
             while self._open is writing and writing.goes_on:
                 if writing.checked:
@@ -175,7 +207,7 @@ class Conversation:
         """Put a plain answer out of the facts in the place of one that was never agreed upon."""
         prompter = self.model.prompter
         writing.composed = writing.ended = True
-        writing.text = plain_answer(self.case, writing.question, self.said)
+        writing.text = plain_answer(self.case, writing.question, self.said, self._ear)
         writing.ids = prompter.encode(prompter.markers.lead + writing.text)[: writing.limit]
 
     def _write_token(self, writing: _Answer) -> None:
@@ -187,7 +219,7 @@ class Conversation:
     def _write_sentence(self, writing: _Answer) -> None:
         """Write to the end of a sentence that agrees with the case; of several tries keep the best."""
         before = (writing.ids, writing.text)
-        best = agreed(self._drafts(writing), self.case, writing.question, self.said)
+        best = agreed(self._drafts(writing), self.case, writing.question, self.said, self._ear)
         if best is None:
             writing.ids, writing.text = before
         else:

@@ -136,13 +136,13 @@ class Desk:
                 task.check()
                 yield "waiting", {"ahead": ahead}
                 place.wait(1.0)
+            self.examinations.give_way()
             with contextlib.closing(self.assistant.ask(kept.analysis, question, face)) as pieces:
-                self.examinations.give_way()
                 for piece in pieces:
                     yield "piece", {"text": piece}
                     self.examinations.give_way()
             outcome = "answered"
-            yield "answer", exchange_data(kept.analysis.session.about(face)[-1])
+            yield "answer", exchange_data(kept.analysis.session.about(face)[-1], kept.analysis.models.chat)
         except EndpointError as error:
             outcome = "endpoint"
             yield "error", Problem(502, "endpoint", str(error), 30).as_json()

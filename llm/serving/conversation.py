@@ -13,6 +13,7 @@ from llm.checks.redraw import REDRAW_TEMPERATURE, Draft, agreed, sentence_length
 from llm.conversation import FinishedTurn
 from llm.serving.endpoint import EndpointError
 
+RECALLED = 6  # turns of an earlier conversation that are sent again
 DRAWS = 3  # wordings of a sentence that are asked for; fewer than locally, because they may cost money
 
 
@@ -56,6 +57,15 @@ class RemoteConversation:
     def said(self) -> list[str]:
         """The answers so far."""
         return [turn.answer for turn in self.history]
+
+    @property
+    def num_bytes(self) -> int:
+        """What the cache of this conversation takes in memory here: it is kept elsewhere."""
+        return 0
+
+    def recall(self, turns: Sequence[FinishedTurn]) -> None:
+        """Go on from an earlier conversation about the face, its last RECALLED turns."""
+        self.history += turns[-RECALLED:]
 
     def ask(
         self,

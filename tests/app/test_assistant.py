@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import socket
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,6 +137,30 @@ def test_an_answer_that_is_broken_off_says_so(assistant):
     assert "".join(assistant.ask(analysis, "Where?"))
 
 
+def test_conversations_together_have_a_bound_in_memory(assistant, monkeypatch):
+    """Bug: every face ever asked about kept its cache, tens of megabytes each, until its visitor left."""
+    monkeypatch.setattr(assistant.held, "most_bytes", 1)
+    mine, yours = assistant.analyse(EXAMPLE), assistant.analyse(EXAMPLE)
+    for analysis in (mine, yours):
+        list(assistant.ask(analysis, OPENING_QUESTION))
+    assert mine.session.conversations == {} and yours.session.conversations[0].num_bytes > 1
+    list(assistant.ask(mine, "Where?"))
+    asked = [turn.question for turn in mine.session.conversations[0].history]
+    assert asked == [OPENING_QUESTION, "Where?"], "what was said before is recalled"
+
+
+def test_of_two_questions_let_in_at_once_one_is_answered(assistant):
+    """Bug: on a busy server both were written into one conversation, by two threads."""
+    analysis = assistant.analyse(EXAMPLE)
+    first, second = (assistant.ask(analysis, OPENING_QUESTION) for _ in range(2))
+    assert next(first)
+    with pytest.raises(RuntimeError, match="still being written"):
+        next(second)
+    list(first)
+    (exchange,) = analysis.session.exchanges
+    assert exchange.complete and not analysis.session.answering
+
+
 def test_a_long_conversation_never_ends_in_a_refusal(assistant):
     """After some twenty questions the page said that the conversation was full, with no way to a new one."""
     analysis = assistant.analyse(EXAMPLE)
@@ -226,22 +252,24 @@ class TestPageHandlers:
         assert "notice" in note and question.startswith("why?")
         assert MAX_QUESTION < 5000
 
-    def test_reports_of_two_windows_lie_apart_and_go_with_them(self, handlers, tmp_path):
+    def test_reports_of_two_windows_lie_apart_and_go_with_them(self, handlers):
         """FIELD trap 13: a peer's demo wrote one output.png for all its users."""
-        state = list(handlers.example())[-1][0]
         first, second = SimpleNamespace(session_hash="one"), SimpleNamespace(session_hash="two")
-        for request in (first, second):
+        places = set()
+        for request in (second, first):
+            state = list(handlers.example(request))[-1][0]
             _, _, *buttons = handlers.write_report(state, request)
             assert all(Path(button["value"]).is_file() for button in buttons)
-        assert len(list(tmp_path.iterdir())) == 2
+            places |= {Path(button["value"]).parent for button in buttons}
+        assert len(places) == 2
         note, *_ = handlers.write_report(state, first, "", "", "", "x" * 501, "", True)
         assert "shorten it" in note
         filled = "3 O 12/26", None, None, "Is it real?", None, True
         _, _, *buttons = handlers.write_report(state, first, *filled)
         written = json.loads(Path(buttons[2]["value"]).read_text(encoding="utf-8"))
         assert written["court_form"] == {"case_number": "3 O 12/26", "question": "Is it real?"}
-        handlers.leave(first)
-        assert len(list(tmp_path.iterdir())) == 1
+        handlers.close("one")
+        assert [place.exists() for place in sorted(places, key=Path.exists)] == [False, True]
 
     def test_turning_to_a_face_opens_its_conversation_once(self, handlers, two_faces, tmp_path):
         photo = tmp_path / "two.png"
@@ -261,6 +289,12 @@ class TestPageHandlers:
 
     def test_the_page_builds(self, handlers):
         assert "Unmask" in str(build_page(handlers).get_config_file()["title"])
+
+    def test_a_case_stays_however_long_its_window_is_open(self, handlers):
+        """Bug: an hour after the last file came, notes, answers and downloads were gone."""
+        page = build_page(handlers)
+        (state,) = (block for block in page.blocks.values() if isinstance(block, gr.State))
+        assert state.time_to_live == math.inf and page.delete_cache is None
 
 
 def test_a_taken_port_is_named_with_our_flags():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_sim.dialogue import Case, Turn
-from llm.conversation import Conversation
+from llm.conversation import Conversation, FinishedTurn
 from llm.model import ForgeryLLM
 from llm.tokens import collate
 from tests.tiny.llm import FAKE, detection, dialogue, save_base, tiny_model
@@ -45,6 +45,19 @@ def test_a_chat_holds_the_tokens_it_was_trained_on(chat: bool) -> None:
     trained = model.prompter.conversation(FAKE, turns).input_ids
     assert conversation.input_ids + conversation._pending == trained
     assert [exchange.answer for exchange in conversation.history] == [turn.answer for turn in turns]
+    recalled = Conversation(model, FAKE, detection())
+    recalled.recall(conversation.history)
+    assert recalled.input_ids + recalled._pending == trained and recalled.history == conversation.history
+
+
+def test_of_a_long_conversation_the_last_turns_are_recalled() -> None:
+    model = tiny_model(max_tokens=512)
+    turns = [FinishedTurn(f"Question {number}?", "It is said. " * 3) for number in range(40)]
+    conversation = Conversation(model, FAKE, detection())
+    conversation.recall(turns)
+    assert 1 < len(conversation.history) < 40 and conversation.history == turns[-len(conversation.history) :]
+    assert len(conversation.input_ids + conversation._pending) <= 256
+    assert say(conversation, "Why?") and len(conversation.said) == len(conversation.history)
 
 
 def test_cached_tokens_equal_uncached_over_three_turns() -> None:
@@ -151,7 +164,7 @@ def test_an_error_while_reading_leaves_the_conversation_usable(monkeypatch) -> N
 
 
 def test_a_full_conversation_says_so_and_stays_usable() -> None:
-    conversation = Conversation(tiny_model(max_tokens=256), FAKE, detection())
+    conversation = Conversation(tiny_model(max_tokens=512), FAKE, detection())
     with pytest.raises(ValueError, match=r"of 256 tokens.*Start a new one"):
         for _ in range(50):
             say(conversation, QUESTIONS[0], max_new_tokens=30)
