@@ -70,6 +70,7 @@ train-embedded: $(VENV)/.installed-train
 	$(BIN)/python -m llm.finetune --llm smollm2-135m-instruct --kfd $(OUT)/kfd --data $(RUN)/set --out $(OUT)/assistant \
 	  --run $(RUN)/finetune --dtype bf16 --faces 600 --val-faces 10 --align-steps 1000 --steps 400 --batch-size 3 \
 	  --max-turns 8 --warmup 12 --blank-share 0.2 --val-every 100 --save-every 25
+	$(BIN)/python -m llm.training.hearing --assistant $(OUT)/assistant
 	@echo "look at it: make chat ARGS='--checkpoint $(OUT)'"
 
 $(VENV)/bin/python:

@@ -50,7 +50,6 @@ from kfd.detector import Detector
 from llm.checks.asked import Talk, judged
 from llm.checks.claims import FIRST_WORDS, contradictions
 from llm.checks.garbled import garbled
-from llm.checks.plain import plain_answer
 from llm.checks.pointed import read_conversations
 from llm.checks.regions import measure_regions
 from llm.conversation import Conversation
@@ -213,9 +212,8 @@ def _converse(
         conversation = conversation_about(model, faces, row, case)
         before = found.total()
         for turn in _asked(case, rng, config.turns):
-            plain = plain_answer(case, turn.question, conversation.said)
             reply = "".join(conversation.ask(turn.question, config.max_new_tokens, checked=checked))
-            speechless += reply == plain
+            speechless += conversation.history[-1].composed
             spoilt += [{"answer": reply, "signs": signs} for signs in [garbled(reply)] if signs]
             problems = contradictions(reply, case, turn.question, check_regions=False)
             apart += len(contradictions(reply, case, turn.question)) > len(problems)

@@ -31,6 +31,7 @@ from data_sim.dialogue import Case
 from kfd.encoders.backbones import DTYPES, Dtype
 from llm.model import AssistantInfo, ForgeryLLM, find_base, read_info, trained_in_4_bits
 from llm.packaged import PACKAGED
+from llm.questions.hearing import ModelEar
 from llm.serving.exported import INFO_FILE, PROMPTS, TABLE, TABLE_FILE, ExportInfo
 from media.regions import REGION_NAMES
 
@@ -120,6 +121,8 @@ def _write(model: ForgeryLLM, info: AssistantInfo, base: str, dtype: torch.dtype
         model.prompt_learner.save_pretrained(prompts / "prompt_learner")
     if model.projector is not None:
         model.projector.save_pretrained(prompts / "projector")
+    if isinstance(model.ear, ModelEar):
+        model.ear.save(prompts)
     save_file({TABLE: _token_embeddings(model)}, str(prompts / TABLE_FILE))
     exported = ExportInfo(
         base=Path(base).name if Path(base).is_dir() else base,

@@ -19,6 +19,8 @@ from llm.adapter import load_adapter, save_adapter
 from llm.base import BaseShape, base_digest, base_shape, load_base, shard_base
 from llm.packaged import PACKAGED
 from llm.prompt import PromptStyle
+from llm.questions.hearing import EAR_FILE, ModelEar
+from llm.questions.likeness import Ear, by_letters
 from llm.tokens import IGNORED, NO_SOFT, Batch, Counts, PromptTokenizer, Tokens, collate
 from llm.training.losses import Losses, conversation_losses
 from prompt_learner import ForgeryPromptLearner, VisualProjector
@@ -77,8 +79,9 @@ class ForgeryLLM(nn.Module):
         self.prompt_learner = prompt_learner
         self.projector = projector
         self.info: AssistantInfo | None = None  # set by from_pretrained
+        self.ear: Ear = by_letters  # set by from_pretrained where the assistant has one of its own
         self._digest: str | None = None  # of the base model, where its weights are no longer in one place
-        width = llm.get_input_embeddings().embedding_dim
+        self.width = width = llm.get_input_embeddings().embedding_dim
         for part in (prompt_learner, projector):
             if part is not None and part.config.llm_dim != width:
                 raise ValueError(
@@ -186,6 +189,10 @@ class ForgeryLLM(nn.Module):
         if hasattr(self.llm, "merge_and_unload") and not getattr(self._base(), "is_loaded_in_4bit", False):
             self.llm = self.llm.merge_and_unload()
 
+    def load_ear(self, folder: str | Path) -> None:
+        """Hear with the ear in a folder, by letters where there is none. Raises ValueError for another's."""
+        self.ear = ModelEar.load(folder, self) or by_letters
+
     def save_pretrained(
         self, folder: str | Path, base: str | Path, kfd_digest: str = "", **facts: Any
     ) -> None:
@@ -196,6 +203,7 @@ class ForgeryLLM(nn.Module):
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / EAR_FILE).unlink(missing_ok=True)  # one fitted to other weights
         has_adapter = hasattr(self.llm, "peft_config")
         base = os.path.relpath(base, folder) if Path(base).is_dir() else str(base)
         if has_adapter:
@@ -251,6 +259,7 @@ class ForgeryLLM(nn.Module):
             projector = VisualProjector.from_pretrained(folder / "projector").to(device)
         model = cls(llm, AutoTokenizer.from_pretrained(str(folder)), info.style, learner, projector)
         model.info = info
+        model.load_ear(folder)
         return model if trainable else model.eval()
 
     @classmethod

@@ -97,9 +97,13 @@ def test_the_recipe_of_the_makefile_is_understood():
     words = ["make", "-n", "train-embedded", "PHOTOS=.", "RECIPE=all", "MANIFEST=m.csv", "START=start"]
     lines = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     recipe = list(commands(lines))
-    assert {"data_sim.build", "kfd.train", "evaluation.robustness", "llm.finetune"} == {
-        module for module, _ in recipe if module != "venv"
-    }
+    assert {
+        "data_sim.build",
+        "kfd.train",
+        "evaluation.robustness",
+        "llm.finetune",
+        "llm.training.hearing",
+    } == {module for module, _ in recipe if module != "venv"}
     for module, given in recipe:
         if module != "venv":
             understand(module, given)

@@ -1,6 +1,6 @@
 """Whole conversations: questions in many people's manners, answers composed from the facts.
 
-The same `rng` state gives the same conversation. Questions of wordings.yaml and topics.yaml are
+The same `rng` state gives the same conversation. Questions of wordings.yaml, topics.yaml and voices.yaml are
 asked; answers come from the functions below, or, where they need no more than the state of the face, from
 answers.yaml.
 """
@@ -155,15 +155,17 @@ _THANKED = 0.15  # share of conversations that end with thanks
 
 @lru_cache(maxsize=1)
 def _topics() -> Mapping[str, Mapping[str, tuple[tuple[str, ...], ...]]]:
-    """topics.yaml: topic -> kind of pattern -> patterns, each as the tuple of its wordings."""
-    raw = yaml.safe_load((files("data_sim.dialogues") / "topics.yaml").read_text(encoding="utf-8"))
-    stray = set(raw) - set(TOPICS)
-    if stray:
-        raise ValueError(f"topics.yaml: nothing answers {sorted(stray)}; topics: {TOPICS}")
-    return {
-        topic: {kind: tuple(map(expand, patterns)) for kind, patterns in kinds.items()}
-        for topic, kinds in raw.items()
-    }
+    """topics.yaml and voices.yaml: topic -> kind of pattern -> patterns, each the tuple of its wordings."""
+    found: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {}
+    for name in ("topics.yaml", "voices.yaml"):
+        raw = yaml.safe_load((files("data_sim.dialogues") / name).read_text(encoding="utf-8"))
+        if stray := set(raw) - set(TOPICS):
+            raise ValueError(f"{name}: nothing answers {sorted(stray)}; topics: {TOPICS}")
+        for topic, kinds in raw.items():
+            own = found.setdefault(topic, {})
+            for kind, patterns in kinds.items():
+                own[kind] = (*own.get(kind, ()), *map(expand, patterns))
+    return found
 
 
 def wordings_of(topic: str) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ from data_sim.dialogue import format_score
 from data_sim.dialogues.conversation import AFTER_REGIONS, answer_to
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing, level, marked
+from llm.questions.likeness import Ear, by_letters
 from llm.questions.parts import PART, names_extreme, names_of, parts_spoken_of
 from llm.questions.spelling import plain_spelling
 from llm.questions.topics import asks_whether_fake, asks_whether_real, of_parts, plain_topics
@@ -94,22 +95,24 @@ def _length(terms: set[str], weights: Mapping[str, float]) -> float:
     return math.sqrt(sum(weights.get(term, unknown) ** 2 for term in terms)) or 1.0
 
 
-def beside_the_point(answer: str, facts: Facts, question: str, said: Collection[str] = ()) -> bool:
+def beside_the_point(
+    answer: str, facts: Facts, question: str, said: Collection[str] = (), ear: Ear = by_letters
+) -> bool:
     """Does an answer not open with what was asked for?
 
     Of parts asked about it names one or its value; a plain yes or no opens with one, and "is it genuine?" is
     not answered "No" because nothing was found; the strongest and the weakest part are named, and a
     strongest one that is low is called that; what is of a plain topic opens like an answer of that topic.
 
-    said: earlier answers of the conversation.
+    said: earlier answers of the conversation. ear: what hears which topic a question is most like.
     """
-    if facts.score is not None and (asked := of_parts(question)):
+    if facts.score is not None and (asked := of_parts(question, ear)):
         text = answer.lower()
         named = {word for part in asked for word in (part, *names_of(part))}
         return not any(
             word in text for word in (*named, *(format_score(facts.value(names_of(p, False))) for p in asked))
         )
-    topics = plain_topics(question, said)
+    topics = plain_topics(question, said, ear)
     if not topics:
         return False
     if topics[0] in ("verdict", "yes_or_no") and asks_whether_fake(question):

@@ -12,6 +12,7 @@ from data_sim.dialogues.conversation import answer_to
 from data_sim.dialogues.facts import Facts
 from data_sim.dialogues.phrasing import Phrasing, sentences
 from llm.questions.cues import cued_topics
+from llm.questions.likeness import Ear, by_letters
 from llm.questions.parts import other_parts_asked, parts_spoken_of
 from llm.questions.spelling import plain_spelling
 from llm.questions.topics import asks_whether_fake, of_parts, plain_topics
@@ -37,33 +38,33 @@ _YES_OR_NO = re.compile(
 _BARE = 4  # words of a question that does no more than name a part
 
 
-def plain_answer(case: Case, question: str, said: Collection[str] = ()) -> str:
+def plain_answer(case: Case, question: str, said: Collection[str] = (), ear: Ear = by_letters) -> str:
     """One or two sentences composed from the facts: on the parts asked about, on what the question asks for,
     else on the finding. A choice or a yes or no that was asked for comes first.
 
     said: earlier answers of the conversation: what a short question leans on, and not to be repeated where
-    there is another wording.
+    there is another wording. ear: what hears which topic a question is most like.
     Never empty, and the same for the same arguments.
     """
     if case.score is not None and {name for name, _ in case.heat} != set(REGION_NAMES):
         return sentences(PREFACE, _finding(case))
     facts = case if isinstance(case, Facts) else Facts.of(case)
     for seed in range(WORDINGS):
-        answer = _composed(facts, question, said, Phrasing(random.Random(seed), terse=True))
+        answer = _composed(facts, question, said, ear, Phrasing(random.Random(seed), terse=True))
         if answer not in said:
             break
     return answer
 
 
-def is_counted(question: str) -> bool:
+def is_counted(question: str, ear: Ear = by_letters) -> bool:
     """Is a number of sentences asked for? A small language model cannot count; such answers are composed."""
-    return bool({"two_sentences", "three_sentences"} & set(cued_topics(question)))
+    return bool({"two_sentences", "three_sentences"} & set(cued_topics(question, ear=ear)))
 
 
-def _composed(facts: Facts, question: str, said: Collection[str], say: Phrasing) -> str:
-    if asked := of_parts(question):
-        return _on_parts(facts, asked, question, say)
-    topics, others = plain_topics(question, said), other_parts_asked(question)
+def _composed(facts: Facts, question: str, said: Collection[str], ear: Ear, say: Phrasing) -> str:
+    if asked := of_parts(question, ear):
+        return _on_parts(facts, asked, question, ear, say)
+    topics, others = plain_topics(question, said, ear), other_parts_asked(question)
     if others and not set(topics) - {"verdict", "where", "why"}:
         return on_map.other_part(facts, others[:1], say)
     if not topics:
@@ -74,12 +75,12 @@ def _composed(facts: Facts, question: str, said: Collection[str], say: Phrasing)
     return sentences(*(answer_to(topic, facts, spoken, say) for topic in topics))
 
 
-def _on_parts(facts: Facts, asked: tuple[str, ...], question: str, say: Phrasing) -> str:
+def _on_parts(facts: Facts, asked: tuple[str, ...], question: str, ear: Ear, say: Phrasing) -> str:
     if len(asked) > 2:
         return on_map.each_of(facts, asked, say)
     if len(asked) == 2:
         return on_map.compare(facts, asked, say)
-    cued = next((topic for topic in cued_topics(question) if topic in _OF_PART), "")
+    cued = next((topic for topic in cued_topics(question, ear=ear) if topic in _OF_PART), "")
     words = plain_spelling(question)
     if cued:
         return _OF_PART[cued](facts, asked, say)

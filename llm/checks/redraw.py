@@ -11,6 +11,7 @@ from data_sim.dialogue import Case
 from data_sim.dialogues.facts import Facts
 from llm.checks.claims import MINOR, NO_FAULT, SEVERE, fault
 from llm.checks.on_topic import beside_the_point
+from llm.questions.likeness import Ear, by_letters
 
 DRAWS = 6  # wordings of a sentence that are tried before it is given up
 FIRST_DRAWS = 3  # of an answer's first sentence, for which a composed one can stand
@@ -35,25 +36,32 @@ class Draft:
     first: bool = False
 
 
-def agreed(drafts: Iterable[Draft], case: Case, question: str, said: Collection[str] = ()) -> Draft | None:
+def agreed(
+    drafts: Iterable[Draft],
+    case: Case,
+    question: str,
+    said: Collection[str] = (),
+    ear: Ear = by_letters,
+) -> Draft | None:
     """The first draft without fault, else the one that is least at fault.
 
     drafts: drawn one by one, only as many as are needed. said: earlier answers of the conversation; to say
-    one of them again word for word is a fault that can be borne.
+    one of them again word for word is a fault that can be borne. ear: what hears what a question asks for.
     Returns None when none can be borne: each contradicts the case (llm.checks.claims.fault), or begins an
     answer that is beside the point (llm.checks.on_topic).
     """
     tries: list[tuple[int, Draft]] = []
     for draft in drafts:
-        tries.append((_grade(draft, case, question, said), draft))
+        tries.append((_grade(draft, case, question, said, ear), draft))
         if tries[-1][0] == NO_FAULT:
             break
     found, best = min(tries, key=lambda one: one[0])
     return None if found == SEVERE else best
 
 
-def _grade(draft: Draft, case: Case, question: str, said: Collection[str]) -> int:
-    if draft.first and isinstance(case, Facts) and beside_the_point(draft.text, case, question, said):
+def _grade(draft: Draft, case: Case, question: str, said: Collection[str], ear: Ear) -> int:
+    judged = draft.first and isinstance(case, Facts)
+    if judged and beside_the_point(draft.text, case, question, said, ear):
         return SEVERE
     return max(fault(draft.text, case, question), MINOR if draft.text in said else NO_FAULT)
 

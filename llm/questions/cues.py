@@ -1,5 +1,5 @@
-"""What a question asks for, by the words that people use for it: cues.yaml, first found first; or by its
-likeness to the wordings of training (llm.questions.likeness) where that is plainer, or nothing is cued.
+"""What a question asks for: by the words that people use for it (cues.yaml, first found first) and by its
+likeness to the wordings of training (llm.questions.likeness), weighed against each other.
 
 A question is cut into its sentences, and where "and" joins two questions, there as well: each may ask for
 something else. What stands beside a question ("I took it myself. Why do you say so?") is context, and a
@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import yaml
 
-from llm.questions.likeness import LIKELY, SURE, likest_topic
+from llm.questions.likeness import LIKELY, SURE, Ear, by_letters, likest_topic
 from llm.questions.spelling import plain_spelling
 
 MOST = 2  # things that are answered at once
@@ -53,22 +53,24 @@ def _filled(pattern: str, words: Mapping[str, str]) -> str:
     return re.sub(r"<(\w+)>", lambda name: words[name[1]], pattern)
 
 
-def cued_topics(question: str, likely: bool = True) -> list[str]:
+def cued_topics(question: str, likely: bool = True, ear: Ear = by_letters) -> list[str]:
     """The topics that a question asks for, in its order, at most MOST; empty where none is plain.
 
-    likely: also where no cue is found and one topic is no more than likely.
+    likely: also where one topic is no more than likely. ear: what hears likeness.
     """
     pieces = [piece for piece in _PIECES.split(question) if piece.strip(" .?!")]
-    found = [(topic, _ASKS.search(piece) is not None) for piece in pieces if (topic := _cued(piece, likely))]
+    found = [
+        (topic, _ASKS.search(piece) is not None) for piece in pieces if (topic := _cued(piece, likely, ear))
+    ]
     if len(pieces) > 1 and not found:
-        whole = _cued(question, likely)
+        whole = _cued(question, likely, ear)
         return [whole] if whole else []
     found = [one for one in found if one[0] not in MANNERS] or found
     asked = [one for one in found if one[1]] or found
     return list(dict.fromkeys(topic for topic, _ in asked))[:MOST]
 
 
-def _cued(piece: str, likely: bool) -> str | None:
+def _cued(piece: str, likely: bool, ear: Ear) -> str | None:
     if len(_SCRIPT.findall(piece)) > 0:
         return "other_language"
     if _NAME.search(piece):
@@ -77,7 +79,5 @@ def _cued(piece: str, likely: bool) -> str | None:
     cued = next((topic for topic, pattern in load_cues() if pattern.search(words)), None)
     if cued in _PRECISE or " " not in words:  # one word is too little to be like anything
         return cued
-    likest, lead = likest_topic(piece)
-    if lead >= SURE or (likely and cued is None and lead >= LIKELY):
-        return likest
-    return cued
+    likest, lead = likest_topic(piece, ear, cued)
+    return likest if lead >= (LIKELY if likely else SURE) else None

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from data_sim.dialogue import ASKABLE
 from data_sim.dialogues.conversation import AFTER_REGIONS, OF_REGIONS
 from llm.questions.cues import cued_topics
+from llm.questions.likeness import Ear, by_letters
 from llm.questions.parts import parts_asked, parts_spoken_of
 from llm.questions.spelling import plain_spelling
 from media.regions import WHOLE_FACE
@@ -30,14 +31,14 @@ _ASKED_REAL = re.compile(
 )
 
 
-def plain_topics(question: str, said: Collection[str] = ()) -> list[str]:
+def plain_topics(question: str, said: Collection[str] = (), ear: Ear = by_letters) -> list[str]:
     """The topics that a question asks for, in its order; empty where none is plain.
 
     said: earlier answers of the conversation. A question that leans on the parts spoken of in the last one is
     of a topic of data_sim.dialogues.conversation.AFTER_REGIONS.
     """
     spoken = parts_spoken_of(said)
-    topics = (_in_context(topic, spoken) for topic in cued_topics(question))
+    topics = (_in_context(topic, spoken) for topic in cued_topics(question, ear=ear))
     return list(dict.fromkeys(topic for topic in topics if topic))
 
 
@@ -50,9 +51,9 @@ def _in_context(topic: str, spoken: tuple[str, ...]) -> str | None:
     return _WITHOUT_PARTS.get(topic)
 
 
-def of_parts(question: str) -> tuple[str, ...]:
+def of_parts(question: str, ear: Ear = by_letters) -> tuple[str, ...]:
     """The parts that a question is about, keys of ASKABLE; () where it asks something else of the case."""
-    asked, topics = parts_asked(question), set(cued_topics(question, likely=False))
+    asked, topics = parts_asked(question), set(cued_topics(question, likely=False, ear=ear))
     whole = all(WHOLE_FACE in ASKABLE[part] for part in asked) and "spread" in topics  # "or the entire face?"
     return () if whole or topics & set(_BESIDE_PARTS) else asked
 

@@ -119,7 +119,9 @@ def load_exported(
     """The whole exported assistant, to be run here. dtype, quantize: see llm.base.load_base."""
     info, place = read_export(folder), prompts_folder(folder)
     llm, _ = load_base(folder, device, dtype, quantize)
-    return _with_parts(llm, place, info, device)
+    model = _with_parts(llm, place, info, device)
+    model.load_ear(place)
+    return model
 
 
 def _with_parts(llm: nn.Module, place: Path, info: ExportInfo, device: str) -> ForgeryLLM:

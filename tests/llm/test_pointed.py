@@ -14,6 +14,7 @@ from llm.checks.pointed import Asked, read_conversations, states_a_fact, to_the_
 from tests.llm.test_values import FACTS
 
 ASKED = Path(__file__).parents[2] / "docs" / "conversations.yaml"
+MEASURED = (ASKED, ASKED.with_name("strangers.yaml"))
 UNSCORED = replace(FACTS, verdict="inconclusive", score=None, regions=(), heat=(), reasons=("blurred",))
 
 
@@ -21,8 +22,9 @@ def plain(text: str) -> str:
     return re.sub(r"\W+", " ", text.lower()).strip()
 
 
-def test_forty_conversations_hold_two_hundred_questions_and_none_is_trained_on() -> None:
-    conversations = read_conversations(ASKED)
+@pytest.mark.parametrize("path", MEASURED)
+def test_forty_conversations_hold_two_hundred_questions_and_none_is_trained_on(path: Path) -> None:
+    conversations = read_conversations(path)
     asked = [plain(one.question) for turns in conversations for one in turns]
     assert len(conversations) == 40 and len(asked) == len(set(asked)) == 200
     trained = {plain(text) for intent in INTENTS for text in questions(intent, heldout=False)}
@@ -33,7 +35,8 @@ def test_forty_conversations_hold_two_hundred_questions_and_none_is_trained_on()
 
 def test_no_wording_of_training_is_nearly_one_of_those_measured_on() -> None:
     """Longer questions that share three words in four are the same question to a language model."""
-    asked = [set(plain(one.question).split()) for turns in read_conversations(ASKED) for one in turns]
+    asked = [set(plain(one.question).split())
+             for path in MEASURED for turns in read_conversations(path) for one in turns]  # fmt: skip
     asked = [words for words in asked if len(words) > 4]
     trained = {frozenset(plain(text).split()) for kinds in _topics().values()
                for kind in ("train", "after") for p in kinds.get(kind, ()) for text in p}  # fmt: skip
