@@ -45,10 +45,12 @@ class Shelf(Generic[Case]):
         self._lock = RLock()
 
     def keep(self, name: str, case: Case, owner: str) -> None:
-        """Keep a case under a name of its own. Its size is that of its arrays and tensors."""
+        """Keep a case under a name of its own, or again as large as it is now, which counts as used. Its size
+        is that of its arrays and tensors."""
         kept = _Kept(owner, case, num_bytes(case), time.monotonic() + self.seconds)
         with self._lock:
             self._kept[name] = kept
+            self._kept.move_to_end(name)
             while len(self._kept) > 1 and self._too_much():
                 self.drop(self._to_go())
 
@@ -111,8 +113,7 @@ def num_bytes(value: Any) -> int:
             for item in value:
                 visit(item)
         elif isinstance(value, dict):
-            for item in value.values():
-                visit(item)
+            visit(list(value.values()))  # at once: a conversation may go on meanwhile
 
     visit(value)
     return sum(seen.values())

@@ -65,11 +65,7 @@ class Uploads:
 
     def waiting_bytes(self) -> int:
         """Bytes of all files that were uploaded and not yet examined."""
-        total = 0
-        for path in self.folder.rglob("*"):
-            with suppress(FileNotFoundError):  # examined and forgotten meanwhile
-                total += path.stat().st_size if path.is_file() else 0
-        return total
+        return folder_bytes(self.folder)
 
     def forget(self, path: Path) -> None:
         """Delete an upload, and nothing else."""
@@ -101,6 +97,16 @@ class Uploads:
             shutil.rmtree(place, ignore_errors=True)
             raise
         return path
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files in a folder, in which others delete meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):  # unlike rglob, it passes over a folder that is gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
 
 
 def _expected(field: str, most: int) -> str:

@@ -12,12 +12,13 @@ from pathlib import Path
 import gradio as gr
 
 from app.assistant import Assistant
-from app.cases.case import ExaminedFile
+from app.cases.case import Case, ExaminedFile
 from app.cases.opening import OpenedCase, opening
 from app.cases.saved import is_case
 from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
 from app.intake.line import Line, Place
-from app.intake.uploads import Uploads, without_path
+from app.intake.shelf import MAX_CASE_BYTES, num_bytes
+from app.intake.uploads import Uploads, folder_bytes, without_path
 from app.page import panels
 from app.page.desk import Entry, PageState
 from app.page.shown import HIDDEN, Shown, file_shown, files_shown, nothing_yet
@@ -27,6 +28,10 @@ from media.errors import Cancelled
 LINE_SECONDS = 1.0  # between two words about the line
 KEPT_BYTES = 8 * 2**30  # of the files of all open cases; those that come later cannot be saved with theirs
 CASE_AMONG_FILES = "This is a saved case; give it by itself to open it."
+PUT_AWAY = (
+    "This case is no longer kept: other windows were opened since, or this one lost its connection. "
+    "Give the file again; what was found and said is gone."
+)
 
 Wanted = Callable[[], bool]
 
@@ -46,7 +51,8 @@ class Arrivals:
         """Examine what waits in a case, in turn, until nothing does.
 
         is_wanted: whether anybody still waits. keep: is asked after each file whether the case is still that
-        of the window; what comes after a no is late, and not shown.
+        of the window; what comes after a no is late, and not shown. Where this ends early, what waits is
+        cancelled.
         """
         entries = state.entries  # a case that is put away has them no longer
         try:
@@ -56,40 +62,47 @@ class Arrivals:
                 with self.line.stand(window) as place:
                     for ahead in moves(place, is_wanted):
                         yield _before(state, entry, ahead)
-                    if not is_wanted():
-                        return
-                    self._read(state, entry, _watch(is_wanted))
+                    if is_wanted():
+                        self._read(state, entry, _watch(is_wanted))
                 if not keep():
-                    return
+                    break
                 yield _after(state, entry)
+            if state.is_put_away and is_wanted():  # other cases needed the room
+                yield nothing_yet(None, panels.notice(PUT_AWAY))
+        except BaseException:  # also where Gradio lets go of a window that is gone
+            if is_wanted():
+                state.cancel()
+            raise
         finally:
-            for entry in entries:
-                self._forget(entry.path)
+            for entry in entries:  # a newer examination goes through those that wait
+                if state.is_put_away or not entry.is_waiting:
+                    self._forget(entry.path)
 
     def open(
         self, state: PageState, path: Path, window: str, is_wanted: Wanted, keep: Wanted
     ) -> Iterator[Shown]:
         """Open a saved case in place of an empty one; see `examine`."""
         assert state.folder is not None
-        state.folder.mkdir(parents=True)
-        steps = opening(self._assistant, path, state.folder, _watch(is_wanted))
+        steps = opening(self._assistant, path, state.folder, _watch(is_wanted), check_room)
         step: tuple[int, int] | OpenedCase | None = None
         try:
+            state.folder.mkdir(parents=True)
             while not isinstance(step, OpenedCase):
                 with self.line.stand(window) as place:
                     for ahead in moves(place, is_wanted):
                         yield nothing_yet(state, panels.waiting(ahead, *(step or ())))
                     if not is_wanted():
-                        return state.put_away()
+                        return
                     step = next(steps)
-        except ValueError as error:
-            state.put_away()
+        except (ValueError, OSError) as error:
             if is_wanted():
-                yield nothing_yet(None, panels.notice(without_path(str(error), path)))
+                yield nothing_yet(None, panels.notice(_reason(error, path)))
             return
         finally:
             self._forget(path)
-        state.take(step.case)
+            if not isinstance(step, OpenedCase):
+                state.put_away()
+        state.take(step.case, step.blurred)
         state.form = step.form
         if keep():
             told = "" if step.case.opened is None else " ".join(opened_words(step.case.opened))
@@ -100,7 +113,7 @@ class Arrivals:
         path = entry.path
         assert path is not None
         try:
-            state.case.check_room()
+            check_room(state.case)
             if is_case(path):
                 raise ValueError(CASE_AMONG_FILES)
             analysis = self._assistant.analyse(path, watch=watch)
@@ -111,8 +124,8 @@ class Arrivals:
             entry.file, entry.face = file, analysis.most_suspicious
             if state.shown is None:
                 state.shown = state.entries.index(entry)
-        except ValueError as error:  # also a MediaError
-            entry.reason = entry.reason or without_path(str(error), path)  # it has one where it was cancelled
+        except (ValueError, OSError) as error:
+            entry.reason = entry.reason or _reason(error, path)  # it has one where it was cancelled
         finally:
             self._forget(path)
 
@@ -120,8 +133,7 @@ class Arrivals:
         """Where a file lies from now on, to be saved with its case; None where there is no room."""
         if path in (EXAMPLE, FORGED_EXAMPLE):
             return path
-        kept = sum(file.stat().st_size for file in self._kept.rglob("*") if file.is_file())
-        if state.folder is None or kept + path.stat().st_size > KEPT_BYTES:
+        if state.folder is None or folder_bytes(self._kept) + path.stat().st_size > KEPT_BYTES:
             return None
         place = state.folder / secrets.token_hex(8)
         place.mkdir(parents=True)
@@ -131,6 +143,17 @@ class Arrivals:
         if path is not None and path not in (EXAMPLE, FORGED_EXAMPLE):
             path.unlink(missing_ok=True)
             self._uploads.forget(path)
+
+
+def check_room(case: Case) -> None:
+    """Raise ValueError where no other file can be taken in, as Case.check_room does, or where the case alone
+    takes the memory of all."""
+    case.check_room()
+    if num_bytes(case) > MAX_CASE_BYTES:
+        raise ValueError(
+            f"a case has room for {MAX_CASE_BYTES / 2**30:.0f} GiB of pictures on this page; begin another "
+            "one for those that follow"
+        )
 
 
 def moves(place: Place, is_wanted: Wanted) -> Iterator[int]:
@@ -144,6 +167,13 @@ def moves(place: Place, is_wanted: Wanted) -> Iterator[int]:
             yield ahead
         else:
             place.wait(LINE_SECONDS)
+
+
+def _reason(error: ValueError | OSError, path: Path) -> str:
+    """Why a file is not examined: what is wrong with it, or with the server's disk."""
+    if isinstance(error, OSError):
+        return f"The server cannot store this file: {error.strerror}."
+    return without_path(str(error), path)
 
 
 def _watch(is_wanted: Wanted) -> Callable[[int, int], None]:

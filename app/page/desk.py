@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -54,8 +54,8 @@ class PageState:
     case: the files that are examined. entries: all files, in the order in which they came. shown: the index
     of the one that is shown, None until there is one. language: in which the finding stands besides English.
     narrated: whether the language model is to write the narrative of a report; what it writes ends where not.
-    folder: where the files themselves are kept while the case is, if they are. form: entries of the court
-    form out of a saved case, until the page shows them. busy: an examination goes through the entries.
+    folder: where its files, reports and archive lie, which go with it. form: entries of the court form out of
+    a saved case, until the page shows them. busy: an examination goes through the entries.
     """
 
     case: Case = field(default_factory=Case)
@@ -76,9 +76,14 @@ class PageState:
         state.take(Case.of(*analyses))
         return state
 
-    def take(self, case: Case) -> None:
-        """Lay a case that is examined before the visitor, its first file shown."""
+    def take(self, case: Case, blurred: Sequence[frozenset[int]] = ()) -> None:
+        """Lay a case that is examined before the visitor, its first file shown.
+
+        blurred: of each file the faces that are blurred in reports; none of any where it is empty.
+        """
         examined = [Entry.of(file) for file in case]
+        for entry, faces in zip(examined, blurred, strict=False):
+            entry.blurred = faces
         self.entries = [*examined, *(Entry(file.name, reason=file.reason) for file in case.unread)]
         self.case, self.shown = case, 0
 
@@ -161,7 +166,7 @@ class PageState:
         return case, faces_left(case, {number: blurred[file] for number, file in enumerate(case)})
 
     def put_away(self) -> None:
-        """Let go of the case and of its files; Gradio may hold on to this object for an hour."""
+        """Let go of the case and of its files; Gradio holds on to this object while the window is open."""
         self.is_put_away = True
         self.case, self.entries, self.shown = Case(), [], None
         if self.folder is not None:

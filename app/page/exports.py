@@ -19,7 +19,8 @@ NARRATING = (
     "Writing the narrative{file}, passage {number} of {count}. Untick it to have the report at once, with a "
     "narrative by fixed rules."
 )
-COURT_FIELDS = len(ENTRIES) + 1  # of the court form, the last of which is whether the conversation is annexed
+EMPTY_FORM = [*[""] * len(ENTRIES), True]  # the last is whether the conversation is annexed
+COURT_FIELDS = len(EMPTY_FORM)
 
 
 def narrating(assistant: Assistant, state: PageState) -> Iterator[str]:
@@ -54,8 +55,8 @@ def write_reports(assistant: Assistant, state: PageState, folder: Path, form: Co
 def write_archive(assistant: Assistant, state: PageState, folder: Path, form: CourtForm) -> Path:
     """Save a case as a zip file. folder: emptied first. Raises ValueError for files that are not kept."""
     _emptied(folder)
-    case, _ = state.to_report()
-    return save_case(assistant, case, folder / "unmask-case.zip", form, state.language)
+    case, shown = state.to_report()
+    return save_case(assistant, case, folder / "unmask-case.zip", form, state.language, shown)
 
 
 def opened_elsewhere(archive: Path, most: int = MAX_FILE_BYTES) -> str:

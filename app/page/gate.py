@@ -11,11 +11,13 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+
+from starlette.responses import StreamingResponse
 
 from app.intake.door import Door, Refused, header_of
 from app.intake.headers import App, Message, Receive, Scope, Send, with_headers
@@ -34,6 +36,7 @@ ROUTES = re.compile(
     rf"|{API}/file=.+"
 )
 MAX_JSON_BYTES = 256 * 2**10  # of a request that is no upload
+BEAT = 15.0  # seconds between two signs of life on a connection, which show whether it still is one
 GRACE = 20.0  # seconds after which a window that does not come back counts as closed
 WRONG_PASSWORD_PAUSE = 1.0  # seconds; an address guesses once at a time
 MAX_GUESSERS = 1000
@@ -78,7 +81,7 @@ class Gate:
         except Refused as refused:
             return await _say(answer, refused.status, str(refused))
         if path.startswith(HEARTBEAT):
-            return await self._listen(path.removeprefix(HEARTBEAT), scope, receive, answer)
+            return await self._beat(path.removeprefix(HEARTBEAT), scope, receive, answer)
         return await self._app(scope, receive, answer)
 
     async def _checked_body(self, receive: Receive) -> Receive:
@@ -110,11 +113,14 @@ class Gate:
         path = Path(name)
         return path.is_absolute() and "\0" not in name and path.resolve().is_relative_to(self._uploads)
 
-    async def _listen(self, window: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a window's heartbeat on, and close the window when it has none for a while."""
+    async def _beat(self, window: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give a window its heartbeat, and close the window when it has none for a while.
+
+        Gradio's own would take the case from a window an hour after its connection broke, back or not.
+        """
         self._beating[window] = self._beating.get(window, 0) + 1
         try:
-            await self._app(scope, receive, send)
+            await StreamingResponse(_beats(), media_type="text/event-stream")(scope, receive, send)
         finally:
             self._beating[window] -= 1
             asyncio.get_running_loop().call_later(GRACE, self._bury, window)
@@ -148,6 +154,12 @@ class Gate:
                 return await _say(send, 401, panels.password_page(True), "text/html")
         cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
         return await _say(send, 303, "", more=[(b"location", b"/"), (b"set-cookie", cookie.encode())])
+
+
+async def _beats() -> AsyncIterator[str]:
+    while True:
+        yield "data: ALIVE\n\n"
+        await asyncio.sleep(BEAT)
 
 
 def _check_route(scope: Scope) -> None:

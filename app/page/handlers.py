@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -23,7 +21,7 @@ from app.intake.examples import EXAMPLE, FORGED_EXAMPLE
 from app.intake.line import ANSWERED_AT_ONCE, ASKED_AT_ONCE, EXAMINED_AT_ONCE, Line
 from app.intake.uploads import Uploads
 from app.page import case_panels, panels
-from app.page.arrivals import Arrivals, moves
+from app.page.arrivals import PUT_AWAY, Arrivals, moves
 from app.page.desk import PageState
 from app.page.exports import (
     COURT_FIELDS,
@@ -40,10 +38,6 @@ from app.report.sealed import SUFFIXES
 from app.wording.translated import ENGLISH, chosen_by
 from llm.serving.endpoint import EndpointError
 
-PUT_AWAY = (
-    "This case is no longer kept: other windows were opened since, or this one stood idle. "
-    "Give the file again; what was found and said is gone."
-)
 MOST_UPLOADS = 100  # files in one go; those for which a case has no room are told so one by one
 UNCHANGED = (gr.skip(),) * 4  # of PageHandlers.ask; a generator that yields nothing would empty the outputs
 
@@ -52,11 +46,10 @@ class PageHandlers:
     """The answers to what a visitor does. What they know of a window lies in `windows`."""
 
     def __init__(self, assistant: Assistant, folder: Path, windows: Windows | None = None):
-        """folder: where uploads and the files of open cases lie and reports are written, in one subfolder for
-        each window."""
+        """folder: where uploads and open cases lie, each in a folder of its own."""
         self.assistant = assistant
-        self.folder = folder
         self.uploads = Uploads(folder.resolve() / "uploads")
+        self._kept = folder.resolve() / "kept"
         self.windows = Windows() if windows is None else windows
         self._languages: dict[str, str] = {}  # that of each window
         self.line = Line(EXAMINED_AT_ONCE)
@@ -107,11 +100,12 @@ class PageHandlers:
 
     def cancel(self, state: PageState | None, request: gr.Request | None = None) -> Shown:
         """Examine nothing more; what is examined stays, and the rest stays in the list."""
-        self.windows.cancel(window_of(request))
-        told = Shown(notice="", cancel=HIDDEN)
-        if state is None or not state.entries:
+        window, told = window_of(request), Shown(notice="", cancel=HIDDEN)
+        if state is None or not state.entries:  # a saved case that is being opened has none yet
+            self.windows.cancel(window, None)
             return told
         state.cancel()
+        self.windows.cancel(window, state)
         if state.shown is None and not state.is_group:
             return told._replace(notice=panels.notice(state.entries[0].reason))
         if state.shown is None:
@@ -271,7 +265,7 @@ class PageHandlers:
         try:
             state.annotate(*fields[COURT_FIELDS:])
             form = court_form(fields[:COURT_FIELDS])
-            paths = write_reports(self.assistant, state, self._folder_of(request) / "report", form)
+            paths = write_reports(self.assistant, state, state.folder / "report", form)
         except ValueError as error:
             return panels.notice(str(error)), *unchanged
         return ("", gr.update(visible=True), *(gr.update(value=str(path)) for path in paths))
@@ -283,7 +277,7 @@ class PageHandlers:
         try:
             state.annotate(*fields[COURT_FIELDS:])
             form = court_form(fields[:COURT_FIELDS])
-            path = write_archive(self.assistant, state, self._folder_of(request) / "case", form)
+            path = write_archive(self.assistant, state, state.folder / "case", form)
         except ValueError as error:
             return panels.notice(str(error)), gr.skip()
         told = opened_elsewhere(path)
@@ -311,18 +305,13 @@ class PageHandlers:
         return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
     def close(self, window: str) -> None:
-        """A window was closed: its case and its reports go."""
+        """A window was closed: its case goes."""
         self._languages.pop(window, None)
         self.windows.close(window)
-        shutil.rmtree(self._folder(window), ignore_errors=True)
-
-    def leave(self, request: gr.Request) -> None:
-        """The same, told by Gradio."""
-        self.close(window_of(request))
 
     @property
     def _arrivals(self) -> Arrivals:
-        return Arrivals(self.assistant, self.uploads, self.line, self.folder.resolve() / "kept")
+        return Arrivals(self.assistant, self.uploads, self.line, self._kept)
 
     def _waiting(self, window: str, examination: object, state: PageState) -> tuple[Any, ...]:
         """What an examination is told of its window: its name, whether it waits, whether the case stays."""
@@ -340,12 +329,6 @@ class PageHandlers:
     def _case(self, state: PageState | None, request: gr.Request | None) -> Analysis | None:
         """What is shown in a window whose case is still kept; None where it was put away."""
         return state.analysis if self._is_kept(state, request) else None
-
-    def _folder_of(self, request: gr.Request) -> Path:
-        return self._folder(window_of(request))
-
-    def _folder(self, window: str) -> Path:
-        return self.folder / hashlib.sha256(window.encode()).hexdigest()[:32]
 
 
 def window_of(request: gr.Request | None) -> str:

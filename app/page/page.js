@@ -1,5 +1,5 @@
 // What the page does without asking the server: fade the heat map, turn to a frame, take files that are pasted or
-// dropped anywhere, name what Gradio leaves unnamed, and ask before a case that nobody saved is lost.
+// dropped anywhere, name what Gradio leaves unnamed, keep the heartbeat, and ask before an unsaved case is lost.
 function setHeat(value) {
   document.documentElement.style.setProperty("--heat", value);
 }
@@ -93,6 +93,21 @@ document.addEventListener("click", (event) => {
 window.addEventListener("beforeunload", (event) => {
   if (unsaved && document.querySelector("#verdict .card, #files button")?.checkVisibility()) event.preventDefault();
 });
+
+// Gradio opens the heartbeat of a window once. Where its connection breaks, as on another network, it is opened again,
+// or the server would take the window for closed. A browser notes a resource when it is at its end.
+new PerformanceObserver((list, observer) => {
+  const ended = list.getEntries().find(({ name }) => name.includes("/heartbeat/"));
+  if (!ended) return;
+  observer.disconnect();
+  keepBeating(ended.name);
+}).observe({ type: "resource", buffered: true });
+async function keepBeating(address) {
+  for (;;) {
+    await fetch(address).then((answer) => answer.text()).catch(() => {}); // until it breaks again
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
 
 // The words of the chosen language for what only a script reaches.
 const names = { "#drop button, #drop input": "drop", "#ask button": "send" };

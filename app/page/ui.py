@@ -6,6 +6,7 @@ windows share is the Assistant, which keeps no case.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.assistant import MAX_QUESTION, Assistant
 from app.intake.door import Door
 from app.intake.server import serve_behind
 from app.page import panels
+from app.page.exports import EMPTY_FORM
 from app.page.fields import court_fields, desk_fields
 from app.page.gate import PROGRESS, UPLOAD, Gate
 from app.page.handlers import PageHandlers
@@ -31,7 +33,6 @@ from media.files import MAX_FILE_BYTES
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPTS = [Path(__file__).with_name(name) for name in ("page.js", "lens.js")]
-IDLE_SECONDS = 3600  # a window that was closed loses its case after this
 CHOOSING = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-file]");
@@ -52,12 +53,10 @@ SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Helvetica Neue", "Ari
 def build_page(handlers: PageHandlers) -> gr.Blocks:
     """The page as Gradio blocks, not yet served."""
     assistant = handlers.assistant
-    page = gr.Blocks(
-        title="Unmask", analytics_enabled=False, fill_width=True, delete_cache=(600, IDLE_SECONDS)
-    )
+    page = gr.Blocks(title="Unmask", analytics_enabled=False, fill_width=True)
     said = labels()
     with page:
-        state = gr.State(None, time_to_live=IDLE_SECONDS)
+        state = gr.State(None)
         gr.HTML(**said["masthead"], elem_id="masthead")
         with gr.Row(elem_classes="intake"):
             upload = gr.File(file_count="multiple", show_label=False, elem_id="drop", height=110)
@@ -155,6 +154,8 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
             (forged.click, handlers.forged_example, []),
             (desk["add"].upload, handlers.add, [state, desk["add"]]),
         )
+        for begins in (upload.upload, example.click, forged.click):  # the form is that of a case, too
+            begins(None, None, entries, js=f"() => {json.dumps(EMPTY_FORM)}")
         for event, handler, inputs in arrivals:
             # Another file may come while one is examined; the line is kept by the handlers, who say so.
             seen = event(handler, inputs, shown, trigger_mode="multiple", concurrency_limit=None, **hidden)
@@ -182,7 +183,6 @@ def build_page(handlers: PageHandlers) -> gr.Blocks:
         told.then(handlers.write_report, filled, [note, downloads, *buttons], **hidden)
         desk["save"].click(handlers.save, filled, [note, desk["archive"]], **hidden)
         opacity.input(None, opacity, None, js="(value) => setHeat(value)")
-        page.unload(handlers.leave)
     return page
 
 

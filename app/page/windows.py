@@ -39,10 +39,12 @@ class Windows:
             self._newest[window] = examination
         return examination
 
-    def cancel(self, window: str) -> None:
-        """Nobody waits for the examination of a window any more; its case stays."""
+    def cancel(self, window: str, state: PageState | None) -> None:
+        """Nobody waits for the examination of a window any more; its case stays, None where there is none."""
         with self._lock:
             self._newest.pop(window, None)
+            if state is not None:
+                self._cases.keep(window, state, owner=window)
 
     def is_awaited(self, window: str, examination: object) -> bool:
         """False once the window began another examination or was closed."""

@@ -173,6 +173,13 @@ class TestShelf:
         time.sleep(0.06)
         assert shelf.get("x", "a") is None and len(shelf) == 0
 
+    def test_a_case_that_grew_stays_and_another_goes(self):
+        """Bug: a case of many photographs was put away itself while they were examined."""
+        shelf = Shelf(9, most_bytes=1500)
+        for name, size in (("a", 100), ("b", 50), ("a", 150)):
+            shelf.keep(name, np.zeros(size), name)
+        assert shelf.get("a", "a").size == 150 and shelf.get("b", "b") is None
+
     def test_memory_is_bounded_but_for_one_case(self):
         shelf = Shelf(9, most_bytes=1000)
         for name in "abc":

@@ -68,7 +68,7 @@ def test_a_window_that_was_closed_gets_no_case(assistant, tmp_path):
     first = threading.Thread(target=lambda: list(handlers.examine(str(EXAMPLE), window("w"))))
     first.start()
     assert slow.begun.wait(30)
-    handlers.leave(window("w"))
+    handlers.close("w")
     slow.go_on.set()
     first.join(30)
     assert len(handlers.windows) == 0

@@ -16,6 +16,16 @@ from tests.tiny.checkpoint import save_opposed_opinions
 
 pytestmark = pytest.mark.browser
 
+BREAKABLE = """
+  const whole = window.fetch;
+  window.fetch = (request, options) => {
+    if (!(request.url ?? String(request)).includes("/heartbeat/")) return whole(request, options);
+    const connection = new AbortController();
+    window.breakHeartbeat = () => connection.abort();
+    return whole(request, {...options, signal: connection.signal});
+  };
+"""
+
 
 def drop(page: Page, selector: str, path: Path) -> None:
     """Let go of a file over an element, as a visitor does who drags it out of a folder."""
@@ -82,6 +92,22 @@ def test_a_saved_case_is_left_freely(small):
     page.press("#ask textarea", "Enter")
     page.locator("#chat [data-testid=bot]").nth(1).wait_for()
     assert leaves(page) == ["beforeunload"], "the question would be lost"
+
+
+def test_a_case_survives_a_connection_that_comes_back(small, monkeypatch):
+    """Bug: on another network the case was gone at once, with its reports."""
+    monkeypatch.setattr("app.page.gate.GRACE", 6.0)
+    page = small()
+    page.add_init_script(BREAKABLE)
+    page.reload()
+    wait_until_drawn(page)
+    page.click("#forged")
+    page.locator("#chat [data-testid=bot]").first.wait_for()
+    page.evaluate("breakHeartbeat()")
+    page.wait_for_timeout(9000)
+    page.fill("#ask textarea", "Where?")
+    page.press("#ask textarea", "Enter")
+    page.locator("#chat [data-testid=bot]").nth(1).wait_for()
 
 
 @pytest.fixture

@@ -163,6 +163,26 @@ def test_one_file_alone_has_no_list(small):
     expect(page.locator(".photo figcaption")).to_contain_text(EXAMPLE.name)
 
 
+def test_the_court_form_is_that_of_one_case(small):
+    """Bug: number and opinion of the case before stood, out of sight, in the report on the next."""
+    page = small()
+    page.set_input_files("#drop input[type=file]", EXAMPLE)
+    answered(page)
+    page.click("#court button")
+    page.get_by_label("Case number").fill("3 O 12/26")
+    page.get_by_label("Opinion of the examiner").fill("The mouth was replaced.")
+    page.get_by_label("Annex the conversation").uncheck()
+    page.click("#court > button")
+    page.set_input_files("#drop input[type=file]", FORGED_EXAMPLE)
+    expect(page.locator(".photo figcaption")).to_contain_text(FORGED_EXAMPLE.name)
+    answered(page)
+    page.click("#write")
+    with page.expect_download() as waiting:
+        page.click("#get-json")
+    report = json.loads(waiting.value.path().read_text(encoding="utf-8"))
+    assert not report.get("court_form") and report["files"][0]["transcript"]
+
+
 def test_a_case_is_not_replaced_without_a_question(small):
     page = small()
     drop(page, EXAMPLE, FORGED_EXAMPLE)

@@ -153,6 +153,24 @@ def test_a_case_is_saved_and_opened_again(handlers, files, tmp_path):
     assert handlers.save(again, WINDOW, *entries)[0] == "", "it can be saved again"
 
 
+def test_what_the_report_leaves_out_is_kept_with_a_case(handlers, files, tmp_path):
+    """Bug: a bystander was ticked and the annex unticked, the case saved and opened: the next report showed
+    the bystander and annexed the conversation."""
+    state = examined(handlers, files[1:])
+    list(handlers.ask(state, "Where?", WINDOW))
+    _, button = handlers.save(state, WINDOW, *[None] * 5, False, "1", None, None, None, [0])
+    archive = shutil.copy(button["value"], tmp_path / "given" / "case.zip")
+    again = list(handlers.examine([archive], WINDOW))[-1].state
+    assert choose(handlers, again, 1).blurred["value"] == [0]
+    assert choose(handlers, again, 0).blurred["value"] == []
+    entries = handlers.court_entries(again)
+    assert entries[-1] is False
+    _, _, *buttons = handlers.write_report(again, WINDOW, *entries)
+    report = json.loads(Path(buttons[2]["value"]).read_text(encoding="utf-8"))
+    assert [told["blurred"]["faces"] for told in report["files"]] == [[], [1]]
+    assert all(not told["transcript"] for told in report["files"])
+
+
 def test_a_saved_case_that_this_page_could_not_take_says_how_to_open_it(handlers, files):
     state = examined(handlers, files[1:2])
     archive = Path(handlers.save(state, WINDOW)[1]["value"])
@@ -202,6 +220,17 @@ def test_files_without_room_are_told_so(handlers, files, monkeypatch):
     monkeypatch.setattr("app.cases.case.MAX_FILES", 1)
     state = examined(handlers, files[1:])
     assert MAX_FILES > 1 and len(state.case) == 1 and "has room for 1 files" in state.entries[1].reason
+
+
+def test_one_case_does_not_take_the_memory_of_all(handlers, files, tmp_path, monkeypatch):
+    """Bug: one case of large photographs grew to four times the memory that all cases together may take."""
+    state = examined(handlers, files[1:])
+    path = shutil.copy(handlers.save(state, WINDOW)[1]["value"], tmp_path / "given" / "case.zip")
+    monkeypatch.setattr(arrivals, "MAX_CASE_BYTES", 1)
+    shutil.copy(FORGED_EXAMPLE, files[2])
+    list(handlers.add(state, files[2:], WINDOW))
+    assert len(state.case) == 2 and "GiB of pictures" in state.entries[2].reason
+    assert "GiB of pictures" in list(handlers.examine([path], WINDOW))[-1].notice
 
 
 def test_files_go_with_their_case(handlers, files, tmp_path, monkeypatch):
@@ -259,6 +288,65 @@ def test_what_is_examined_stays_when_the_rest_is_cancelled(slow, files):
     assert len(state.case) == 1 and "1 · " in shown.files and told[-1].photo == Shown().photo
     assert not any(Path(path).exists() for path in files)
     assert len(slow.windows) == 1 and not state.is_put_away
+
+
+def test_a_list_stays_where_nothing_was_examined_when_it_was_cancelled(slow, files):
+    """Bug: the list stayed on the screen, and every click on it said that the case was no longer kept."""
+    thread, told = begun(slow, [files[2], files[0]])
+    state = told[-1].state
+    assert slow.cancel(state, WINDOW).files.count("not examined") == 2
+    slow.assistant.go_on.set()
+    thread.join(60)
+    assert not state.is_put_away and choose(slow, state, 1).verdict.count(CANCELLED) == 1
+
+
+def test_files_added_after_a_cancelled_examination_are_not_lost(slow, files):
+    """Bug: the examination that was cancelled deleted them at its end, or the whole case."""
+    thread, told = begun(slow, files[2:])
+    state = told[-1].state
+    slow.cancel(state, WINDOW)
+    adding = slow.add(state, [files[1], files[0]], WINDOW)
+    next(adding)
+    slow.assistant.go_on.set()
+    thread.join(60)
+    list(adding)
+    assert [entry.name for entry in state.entries if entry.file] == [EXAMPLE.name]
+    assert "not an image" in state.entries[2].reason and not state.is_put_away
+    assert not any(Path(path).exists() for path in files)
+
+
+def test_an_examination_that_breaks_off_leaves_the_case_at_work(handlers, files):
+    """Bug: files that were added afterwards were never examined, and the page said that they were."""
+    breaking = handlers.examine([files[1], files[0]], WINDOW)
+    state = next(breaking).state
+    breaking.close()
+    assert [entry.reason for entry in state.entries] == [CANCELLED] * 2
+    told = list(handlers.add(state, files[2:], WINDOW))[-1]
+    assert state.entries[2].file is not None and FORGED_EXAMPLE.name in told.photo
+    assert not any(Path(path).exists() for path in files)
+
+
+def test_a_disk_that_takes_nothing_is_a_sentence(handlers, files, tmp_path):
+    """Bug: the page stood at "Examining", and nothing that was added later was examined."""
+    (tmp_path / "kept").write_text("a file where a folder should be")
+    state = list(handlers.examine(files[1:], WINDOW))[-1].state
+    assert all("cannot store this file: Not a directory." in entry.reason for entry in state.entries)
+    (tmp_path / "kept").unlink()
+    shutil.copy(EXAMPLE, files[1])
+    list(handlers.add(state, [files[1]], WINDOW))
+    assert state.entries[2].file is not None
+
+
+def test_a_case_that_others_push_out_while_it_is_examined_says_so(assistant, tmp_path, files):
+    """Bug: the page stood at "Examining" for ever."""
+    handlers = PageHandlers(assistant, tmp_path, Windows(max_windows=1))
+    examining = handlers.examine(files[1:], WINDOW)
+    state = next(examining).state
+    while not state.case.files:
+        next(examining)
+    list(handlers.example(SimpleNamespace(session_hash="other", headers={})))
+    last = list(examining)[-1]
+    assert state.is_put_away and last.state is None and PUT_AWAY in last.notice
 
 
 def test_a_newer_case_is_never_replaced_by_the_rest_of_an_older_one(slow, files):
