@@ -164,7 +164,7 @@ def test_an_error_while_reading_leaves_the_conversation_usable(monkeypatch) -> N
 
 
 def test_a_full_conversation_says_so_and_stays_usable() -> None:
-    conversation = Conversation(tiny_model(max_tokens=512), FAKE, detection())
+    conversation = Conversation(tiny_model(max_tokens=256), FAKE, detection())
     with pytest.raises(ValueError, match=r"of 256 tokens.*Start a new one"):
         for _ in range(50):
             say(conversation, QUESTIONS[0], max_new_tokens=30)
