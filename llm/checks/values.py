@@ -25,7 +25,9 @@ _SCALE = re.compile(
 _PART = re.compile(
     r";|(?<!\d),(?!\d)|[.!?](?=\s|$)|:\s|\b(?:and|with|against|while|but|than)\b"
 )  # parts of a sentence in which a number belongs to the only place named
-_THERE = re.compile(r"(?:value|figure|reading|\.\d\d(?: of 1)?) there\b")  # at the place of the part before
+_THERE = re.compile(  # said of the place of the part before: "the value there is 0.18", ", which is low"
+    r"(?:value|figure|reading|\.\d\d(?: of 1)?) there\b|^\s*which (?:is|are)\b"
+)
 _UNKNOWN = re.compile(  # "the map does not mark the crunchy part"
     rf"\bmap (?:does not mark|marks) the (?!(?:whole |entire )?face\b|{_PLACE.pattern})([^.,;]+)"
 )
@@ -34,7 +36,8 @@ _LEVEL_WORDS = "(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b"
 _LEVEL = re.compile(r"(?<!not )(?<!too )\b" + _LEVEL_WORDS)
 _SCORE_LEVEL = re.compile(  # "the score is 0.98, which is low"; "it has a low score"
     r"\bscore(?:,? (?:is|of|was|reads|at))?(?: only| just)?(?: [01]\.\d\d)?(?: (?:out )?of 1)?,?"
-    r"(?: (?:which|that|this|it))?(?: (?:is|was|reads|counts as))?(?: (?:an?|quite|rather|fairly|clearly))? "
+    r"(?: (?:which|that|this|it))?(?: (?:is|was|reads|counts as|lies))?"
+    r"(?: (?:an?|quite|rather|fairly|clearly|so))? "
     + _LEVEL_WORDS
     + r"|\b(?:has|have|got|with) an? "
     + _LEVEL_WORDS

@@ -56,6 +56,8 @@ def test_what_training_teaches_is_no_contradiction() -> None:
     (FACTS, "Which part is highest?", "The left eye is the strongest."),
     (FACTS, "Which part is lowest?", "The lowest value is over the mouth."),
     (FACTS, "And the chin?", "No, the map does not mark the chin; the value there is 0.22."),
+    (FACTS, "And the chin?", "The map gives the chin 0.10 of 1, which is very high."),
+    (FACTS, "So?", "The score of 0.96 lies so low that few forged faces are found there."),
     (FACTS, "Is it crunchy?", "No, the map does not mark the crunchy part."),
     (FACTS, "Compare them", "The map is highest over the nose at 0.61 and the left eye at 0.22."),
     (FACTS, "And the eye?", "The left eye at 0.22 is highest over the mouth at 0.82."),
